@@ -1,0 +1,214 @@
+"""The agent contract: what every learner is given, what it must do, and what it gets for free.
+
+An agent implements two methods, `observe` and `predict`. Everything else has a default that is right for
+most agents: tasks may begin and end unnoticed, memory is counted and state is saved by looking at the
+agent's own attributes.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from agents.settings import Config
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that an agent knows at birth."""
+
+    num_classes: int
+    """K: how many labels the whole stream has, 0 .. K-1."""
+    input_shape: tuple[int, int, int]
+    """(C, H, W) of one input."""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What an agent is told when a task begins and ends."""
+
+    index: int
+    """0 for the first task."""
+    classes: tuple[int, ...]
+    """The labels met up to and including this task, ascending."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The help an agent asks for beyond the plain stream; shown beside its numbers in every table."""
+
+    task_boundaries: bool = False
+    """Acts on `begin_task` or `end_task`."""
+    task_data: bool = False
+    """Makes a second pass over the task just learned, in `end_task`."""
+    frozen_trunk: bool = False
+    """Learns on the output of a trunk that never trains."""
+    offline: bool = False
+    """Sees the data of all tasks so far, shuffled, instead of the stream."""
+
+
+class TaskData(Protocol):
+    """The task just learned, for agents that declare `Needs.task_data`."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [B, C, H, W] and labels [B] in the stream's order; the last batch may be short."""
+
+
+class Network(nn.Module):
+    """A network in two parts: `frozen` never trains and is computed once for every image, `plastic` learns.
+
+    The harness passes images through `frozen` and hands the agent the result; with nothing frozen, the agent
+    gets uint8 images. Either way an agent calls `network.plastic(x)` and gets scores [B, K].
+    """
+
+    def __init__(self, frozen: nn.Module, plastic: nn.Module):
+        super().__init__()
+        self.frozen = frozen.requires_grad_(False)
+        self.plastic = plastic
+        self.train()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Switch the plastic part; the frozen part stays in evaluation mode, batch-norm included."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+
+class Agent(ABC):
+    """A learner. Subclasses declare `Config` and `needs` and implement `observe` and `predict`.
+
+    Attributes that learning changes may be tensors, modules, optimisers, `torch.Generator`s, objects with
+    `state_dict` and `load_state_dict`, plain values, and lists, tuples and dictionaries of these. The default
+    `state_dict`, `load_state_dict` and `memory_bytes` then hold without further work.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(
+        self, problem: Problem, config: Config, network: Network, *, seed: int, device: torch.device
+    ):
+        self.problem = problem
+        self.config = config
+        self.network = network
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+        """The agent's own source of randomness, on the CPU whatever the device: draws cost no wait."""
+
+    @abstractmethod
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+        """Learn from one mini-batch of the stream, which comes once.
+
+        x: [B, C, H, W], uint8 images or float32 features; y: [B] int64 labels. Returns what to log, scalars
+        by name; a tensor stays on its device, so that nothing waits for it.
+        """
+
+    @abstractmethod
+    def predict(self, x: Tensor) -> Tensor:
+        """Scores [B, K] for inputs [B, C, H, W]; higher is likelier. Must change nothing.
+
+        Called without gradients and with `network` in evaluation mode. Scores of labels that the stream has
+        not shown yet are ignored.
+        """
+
+    def begin_task(self, task: TaskInfo) -> None:  # noqa: B027  (optional by contract)
+        """Called before the first batch of a task."""
+
+    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:  # noqa: B027  (optional by contract)
+        """Called after the last batch of a task; `data` is None unless `Needs.task_data` is declared."""
+
+    def memory_bytes(self) -> int:
+        """Bytes kept beyond the network's parameters, the optimiser's and the generators' state.
+
+        Replay images, exemplars, importances, counters: every tensor among the agent's attributes. An object
+        with a `memory_bytes` method of its own speaks for itself.
+        """
+        return sum(_bytes(value) for name, value in self._learned().items() if name != "plastic")
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that learning changes, as nested tensors and plain values."""
+        return {name: _capture(name, value) for name, value in self._learned().items()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Continue from `state_dict()` of an agent built with the same arguments, to the bit."""
+        learned = self._learned()
+        if set(state) != set(learned):
+            raise ValueError(f"expected the state of {sorted(learned)}, got that of {sorted(state)}")
+        for name, value in learned.items():
+            restored = _restore(value, state[name], self.device)
+            if restored is not value:
+                setattr(self, name, restored)
+
+    def _learned(self) -> dict[str, object]:
+        """Attributes that learning may change; of the network, the part that learns."""
+        values = {name: value for name, value in vars(self).items() if name not in _GIVEN}
+        return {"plastic": self.network.plastic, **values}
+
+
+_GIVEN = {"problem", "config", "network", "device"}
+_SAVED_AS_IT_IS = (Tensor, type(None), bool, int, float, str)
+
+
+def _capture(name: str, value: object) -> object:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if hasattr(value, "state_dict"):
+        return copy.copy(value.state_dict())
+    if isinstance(value, _SAVED_AS_IT_IS):
+        return value
+    if isinstance(value, list | tuple):
+        return [_capture(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _capture(name, item) for key, item in value.items()}
+    raise TypeError(
+        f"attribute '{name}' holds a {type(value).__name__}, which cannot be saved: make it a tensor or a "
+        "plain value, give it state_dict and load_state_dict, or override the agent's own"
+    )
+
+
+def _restore(value: object, saved: object, device: torch.device) -> object:
+    """What `value` becomes; the object itself, changed in place, where others may hold it."""
+    if isinstance(value, torch.Generator):
+        value.set_state(saved.cpu())
+        return value
+    if hasattr(value, "load_state_dict"):
+        value.load_state_dict(saved)
+        return value
+    if isinstance(saved, Tensor):
+        return saved.to(device)
+    if isinstance(value, list | tuple) and len(value) == len(saved):
+        return type(value)(_restore(item, kept, device) for item, kept in zip(value, saved, strict=True))
+    if isinstance(value, dict) and value.keys() == saved.keys():
+        return {key: _restore(item, saved[key], device) for key, item in value.items()}
+    return _to_device(saved, device)
+
+
+def _to_device(saved: object, device: torch.device) -> object:
+    if isinstance(saved, Tensor):
+        return saved.to(device)
+    if isinstance(saved, list):
+        return [_to_device(item, device) for item in saved]
+    if isinstance(saved, dict):
+        return {key: _to_device(item, device) for key, item in saved.items()}
+    return saved
+
+
+def _bytes(value: object) -> int:
+    if hasattr(value, "memory_bytes"):
+        return value.memory_bytes()
+    if isinstance(value, nn.Module):
+        return sum(_bytes(tensor) for tensor in value.state_dict().values())
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, list | tuple):
+        return sum(_bytes(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_bytes(item) for item in value.values())
+    return 0

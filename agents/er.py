@@ -1,0 +1,59 @@
+"""Experience replay: each batch is learned together with as many images from a reservoir.
+
+Chaudhry et al. 2019, "On Tiny Episodic Memories in Continual Learning" (arXiv 1902.10486), algorithm 1 with
+reservoir sampling.
+
+Differences from the paper:
+
+1. Replayed images are drawn before the batch enters the memory, so that none appears twice in a step.
+
+Differences from the authors' code (NaiveRehearsal in agents/exp_replay.py of AugMem):
+
+1. It replays. There, the method that replays is defined inside the constructor and never becomes a method,
+   so the published baseline is plain fine-tuning.
+2. One step on the union of batch and replay, rather than one step on each; a reservoir, rather than an equal
+   share a task, so that no task boundary is needed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Network, Problem
+from agents.buffers import ReservoirBuffer
+from agents.settings import SGDConfig, setting
+from agents.sgd import SGDAgent, seen_cross_entropy
+
+
+@dataclass(frozen=True)
+class ERConfig(SGDConfig):
+    """The budget is in images, as in the published protocol."""
+
+    memory_images: int = setting(1200, "Images kept in memory.", low=1)
+    replay_images: int = setting(10, "Images replayed with each mini-batch.", low=1)
+
+
+class ER(SGDAgent):
+    """SGD on the batch and a sample of a reservoir of raw images."""
+
+    Config = ERConfig
+
+    def __init__(
+        self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        self.buffer = ReservoirBuffer(config.memory_images, self.generator, device)
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """One step on the batch and its replay; then the batch is offered to the memory."""
+        self.seen[y] = True
+        inputs, labels = x, y
+        if len(self.buffer):
+            old_x, old_y = self.buffer.sample(self.config.replay_images)
+            inputs, labels = torch.cat([x, old_x]), torch.cat([y, old_y])
+        loss = seen_cross_entropy(self.network.plastic(inputs), labels, self.seen)
+        self.step(loss)
+        self.buffer.add(x, y)
+        return {"loss": loss.detach()}

@@ -1,0 +1,109 @@
+"""Elastic weight consolidation: parameters that mattered to earlier tasks are held near their old values.
+
+Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks" (PNAS 114:3521,
+arXiv 1612.00796), equation 3 with one term for each earlier task:
+
+    L(θ) = L_t(θ) + λ/2 Σ_k Σ_i F_k,i (θ_i - θ*_k,i)²
+
+F_k is the diagonal of the Fisher information at the end of task k: the mean over the task's images of the
+squared gradient of log p(y | x), with y drawn from the network's own prediction.
+
+Differences from the paper:
+
+1. The terms are kept as one: Σ_k F_k (θ - θ*_k)² = S (θ - m)² + constant, with S = Σ_k F_k and m the mean of
+   the θ*_k weighted by F_k. Gradients are the same and memory does not grow with the number of tasks.
+
+Differences from the authors' code (agents/regularization.py of AugMem):
+
+1. Squared gradients of single images, not the square of a batch's mean gradient: the latter is too small by
+   up to the batch size and depends on it.
+2. y is drawn from the prediction, not its argmax, which makes a confident network look indifferent.
+3. The factor 1/2 of the paper; a λ of theirs is half of one here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.settings import SGDConfig, setting
+from agents.sgd import SGDAgent, seen_cross_entropy
+
+
+@dataclass(frozen=True)
+class EWCConfig(SGDConfig):
+    """λ in the paper's scale."""
+
+    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0)
+
+
+def squared_gradients(module: nn.Module, x: Tensor, y: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """Σ over images of (∂ log p(y | x) / ∂θ)², by parameter name, in the shape of the parameter.
+
+    x: [B, ...]; y: [B] labels; seen: [K] bool, the labels that p runs over.
+    """
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        scores = functional_call(module, parameters, (image.unsqueeze(0),))
+        return seen_cross_entropy(scores, label.unsqueeze(0), seen)
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
+    return {name: g.square().sum(0) for name, g in gradients.items()}
+
+
+class EWC(SGDAgent):
+    """SGD on the stream with a quadratic penalty around the solutions of earlier tasks."""
+
+    Config = EWCConfig
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def __init__(
+        self, problem: Problem, config: EWCConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        named = dict(network.plastic.named_parameters())
+        self.importance = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
+        self.anchor = {name: p.detach().clone() for name, p in named.items()}
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """One step on the batch's loss and the penalty."""
+        self.seen[y] = True
+        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+        penalty = self.penalty()
+        self.step(loss + penalty)
+        return {"loss": loss.detach(), "penalty": penalty.detach()}
+
+    def penalty(self) -> Tensor:
+        """λ/2 Σ_i S_i (θ_i - m_i)², a scalar."""
+        terms = [
+            (self.importance[name] * (p - self.anchor[name]).square()).sum()
+            for name, p in self.network.plastic.named_parameters()
+        ]
+        return self.config.penalty / 2 * torch.stack(terms).sum()
+
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
+        """Add the Fisher information of this task to S, and this solution to m."""
+        fisher = self.fisher(data)
+        for name, p in self.network.plastic.named_parameters():
+            total = self.importance[name] + fisher[name]
+            share = torch.where(total > 0, fisher[name] / total, torch.ones_like(total))
+            self.anchor[name].lerp_(p.detach(), share)
+            self.importance[name] = total
+
+    def fisher(self, data: TaskData) -> dict[str, Tensor]:
+        """The diagonal of the Fisher information over the task's images, by parameter name."""
+        plastic = self.network.plastic.eval()
+        total = {name: torch.zeros_like(p, requires_grad=False) for name, p in plastic.named_parameters()}
+        for x, _ in data.batches(self.config.batch_size):
+            with torch.no_grad():
+                p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()
+            y = torch.multinomial(p, 1, generator=self.generator).squeeze(1).to(self.device)
+            for name, squares in squared_gradients(plastic, x, y, self.seen).items():
+                total[name] += squares
+        plastic.train()
+        return {name: squares / len(data) for name, squares in total.items()}

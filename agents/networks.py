@@ -1,0 +1,205 @@
+"""The networks that agents train: SqueezeNet 1.0, ResNet-18, and a small one for images up to 64 px.
+
+Inputs are uint8 images [B, 3, H, W]; the first layer normalises them with ImageNet's statistics. Every
+random number comes from the seed that `build` is given, dropout's included.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError  # what a hostile or torn file of weights raises
+from types import MappingProxyType
+from typing import Any
+from urllib.error import URLError
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from agents.base import Network
+from agents.small_network import FEATURES, small_features
+from errors import InputError, unknown
+
+SMALL_WEIGHTS = Path(__file__).parent / "weights" / "small.safetensors"
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """uint8 or float pixels in 0..255, [B, 3, H, W] -> float32, (x / 255 - mean) / std per channel."""
+
+    def __init__(self):
+        super().__init__()
+        scale = [1 / (255 * std) for std in _STD]
+        shift = [-mean / std for mean, std in zip(_MEAN, _STD, strict=True)]
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x`."""
+        return torch.addcmul(self.shift, x.float(), self.scale)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) that draws from a generator of its own, saved with the weights."""
+
+    def __init__(self, p: float, seed: int, device: torch.device):
+        super().__init__()
+        self.p = p
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero each value with probability p and scale the rest by 1 / (1 - p), in training only."""
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+    def get_extra_state(self) -> Tensor:
+        """The generator's state, uint8."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Continue from `get_extra_state()`."""
+        self.generator.set_state(state.cpu())
+
+    def __deepcopy__(self, memo: dict) -> "Dropout":
+        twin = Dropout(self.p, 0, self.generator.device)
+        twin.generator.set_state(self.generator.get_state())
+        return twin.train(self.training)
+
+
+def _small(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
+    return nn.Sequential(small_features(), nn.Linear(FEATURES, num_classes))
+
+
+def _squeezenet(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
+    """SqueezeNet 1.0 with the head of the AugMem protocol: dropout, 3x3 convolution, ReLU, global average."""
+    from torchvision.models import squeezenet1_0
+
+    head = nn.Sequential(
+        Dropout(0.5, seed, device),
+        nn.Conv2d(512, num_classes, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+    )
+    return nn.Sequential(squeezenet1_0(weights=None).features, head, nn.Flatten())
+
+
+def _resnet18(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
+    from torchvision.models import resnet18
+
+    body = resnet18(weights=None)
+    body.fc = nn.Identity()
+    return nn.Sequential(body, nn.Linear(512, num_classes))
+
+
+def _small_weights() -> dict[str, Tensor]:
+    return safetensors.torch.load_file(SMALL_WEIGHTS)
+
+
+def _squeezenet_weights() -> dict[str, Tensor]:
+    from torchvision.models import SqueezeNet1_0_Weights
+
+    weights = _from_hub(SqueezeNet1_0_Weights.IMAGENET1K_V1)
+    return {name.removeprefix("features."): w for name, w in weights.items() if name.startswith("features.")}
+
+
+def _resnet18_weights() -> dict[str, Tensor]:
+    from torchvision.models import ResNet18_Weights
+
+    weights = _from_hub(ResNet18_Weights.IMAGENET1K_V1)
+    return {name: w for name, w in weights.items() if not name.startswith("fc.")}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    layers: Callable[[int, int, torch.device], nn.Sequential]
+    """(num_classes, seed, device) -> the network; its first child is the body that the weights are for."""
+    weights: Callable[[], dict[str, Tensor]]
+    max_pixels: int | None = None
+
+
+_RECIPES: Mapping[str, _Recipe] = MappingProxyType(
+    {
+        "small": _Recipe(_small, _small_weights, max_pixels=64),
+        "squeezenet": _Recipe(_squeezenet, _squeezenet_weights),
+        "resnet18": _Recipe(_resnet18, _resnet18_weights),
+    }
+)
+NETWORKS = tuple(_RECIPES)
+
+
+def default_network(image_size: tuple[int, int]) -> str:
+    """The protocol's network for images of (height, width): SqueezeNet, or the small one up to 64 px."""
+    return "small" if max(image_size) <= _RECIPES["small"].max_pixels else "squeezenet"
+
+
+def check(name: str, image_size: tuple[int, int]) -> None:
+    """`InputError` unless `name` is a network that takes images of (height, width)."""
+    if name not in _RECIPES:
+        raise unknown("network", name, _RECIPES)
+    limit = _RECIPES[name].max_pixels
+    if limit is not None and max(image_size) > limit:
+        raise InputError(
+            f"network '{name}' takes images up to {limit} px, these have {image_size}: use squeezenet or resnet18"
+        )
+
+
+def build(
+    name: str, num_classes: int, *, pretrained: bool, seed: int, device: torch.device
+) -> tuple[Network, str]:
+    """The network and the SHA-256 of its pretrained weights ("" without).
+
+    The head, and everything where `pretrained` is false, is drawn from `seed`. No global random state is used.
+    """
+    if name not in _RECIPES:
+        raise unknown("network", name, _RECIPES)
+    recipe = _RECIPES[name]
+    with torch.device("meta"):  # constructors draw their initial values from the global generator: not here
+        layers = recipe.layers(num_classes, seed, device)
+    layers.to_empty(device=torch.device("cpu"))
+    _initialise(layers, torch.Generator().manual_seed(seed))
+    digest = ""
+    if pretrained:
+        weights = recipe.weights()
+        layers[0].load_state_dict(weights)
+        digest = fingerprint(weights)
+    plastic = nn.Sequential(Normalise(), *layers)
+    plastic.to(device, memory_format=torch.channels_last)
+    return Network(nn.Identity(), plastic), digest
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of `weights`, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0" + weights[name].contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """PyTorch's default initialisation (uniform, bound 1 / sqrt(fan-in)), from `generator`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for tensor in (layer.weight, layer.bias):
+                if tensor is not None:
+                    nn.init.uniform_(tensor, -bound, bound, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+            layer.reset_parameters()  # constants, no draws
+
+
+def _from_hub(weights: Any) -> dict[str, Tensor]:
+    """Weights through torchvision's own API, from its cache or the network; nothing but tensors is unpickled."""
+    name = weights.url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    advice = f"download {weights.url} on a machine with a network and put it at {path}"
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, ConnectionError, TimeoutError) as error:
+        raise InputError(f"pretrained weights {name} cannot be fetched ({error}): {advice}") from error
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        raise InputError(f"{path}: damaged weights: delete the file, or {advice}") from error

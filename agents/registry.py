@@ -1,0 +1,35 @@
+"""Every agent by name. A new agent is one file and one line here."""
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from agents.base import Agent
+from errors import InputError, unknown
+
+AGENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "er": "agents.er:ER",
+        "ewc": "agents.ewc:EWC",
+        "finetune": "agents.finetune:Finetune",
+        "offline": "agents.offline:Offline",
+    }
+)
+
+
+def get(name: str) -> type[Agent]:
+    """The agent class of a registered name, or of `module:Class` for one that is not registered."""
+    if name not in AGENTS and ":" not in name:
+        raise unknown("agent", name, AGENTS)
+    module_name, _, class_name = AGENTS.get(name, name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"agent '{name}': module '{error.name}' is not found: give it as module:Class"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise InputError(
+            f"agent '{name}': '{class_name}' is no subclass of agents.base.Agent in {module_name}"
+        )
+    return found

@@ -1,0 +1,108 @@
+"""Hyperparameters: a frozen dataclass an agent, from which the command line and grid files are derived."""
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, get_args, get_type_hints
+
+from errors import InputError, unknown
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A field of a `Config`: its default, one sentence, and its range (`above` exclusive, `low`, `high` inclusive)."""
+    limits = {"above": above, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every agent can be told: how the loop feeds it."""
+
+    batch_size: int = setting(10, "Images of one mini-batch of the stream.", low=1)
+    epochs: int = setting(1, "Passes over each task; 1 is stream learning.", low=1)
+    epochs_first_task: int | None = setting(None, "Passes over the first task, where it differs.", low=1)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> Self:
+        """The configuration with `settings` (text from a command line, or typed values) over the defaults.
+
+        An unknown key, a value of the wrong type or out of range is an `InputError`; all are told at once.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        hints = get_type_hints(cls)
+        values, problems = {}, []
+        for key, value in settings.items():
+            try:
+                if key not in fields:
+                    raise unknown("hyperparameter", key, fields)
+                values[key] = _checked(fields[key], _typed(key, value, hints[key]))
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(*problems)
+        return cls(**values)
+
+    def epochs_of(self, task: int) -> int:
+        """Passes over task number `task`."""
+        return self.epochs if task or self.epochs_first_task is None else self.epochs_first_task
+
+
+@dataclass(frozen=True)
+class SGDConfig(Config):
+    """An agent that learns by stochastic gradient descent."""
+
+    lr: float = setting(1e-4, "Learning rate.", above=0)
+    momentum: float = setting(0.9, "Momentum of SGD.", low=0, high=1)
+    weight_decay: float = setting(1e-4, "L2 penalty of SGD, applied to all trained parameters.", low=0)
+
+
+_WORDS = {"true": True, "false": False}
+
+
+def _typed(key: str, value: object, hint: object) -> object:
+    """`value` as the type that `hint` names: int, float, bool or str, or one of these or None."""
+    kind = hint
+    if isinstance(hint, types.UnionType):
+        if value is None or value == "none":
+            return None
+        kind = next(option for option in get_args(hint) if option is not types.NoneType)
+    wrong = InputError(f"{key}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+    if isinstance(value, str) and kind is not str:
+        try:
+            return _WORDS[value.lower()] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise wrong from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise wrong
+    return value
+
+
+def _checked(field: dataclasses.Field, value: object) -> object:
+    """`value` if it is in the field's range."""
+    limits = field.metadata
+    if limits["choices"] is not None and value not in limits["choices"]:
+        raise unknown(f"value of {field.name}", str(value), limits["choices"])
+    if value is None or isinstance(value, str):
+        return value
+    if not math.isfinite(value):
+        raise InputError(f"{field.name}: expected a finite number, got {value}")
+    for bound, holds, words in (
+        ("above", lambda limit: value > limit, "more than"),
+        ("low", lambda limit: value >= limit, "at least"),
+        ("high", lambda limit: value <= limit, "at most"),
+    ):
+        if limits[bound] is not None and not holds(limits[bound]):
+            raise InputError(f"{field.name}: expected {words} {limits[bound]}, got {value}")
+    return value

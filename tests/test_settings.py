@@ -1,0 +1,66 @@
+"""Configurations: text and typed values become typed settings, and every mistake is told."""
+
+from dataclasses import asdict, fields
+
+import pytest
+
+from agents import registry
+from agents.er import ERConfig
+from errors import InputError
+
+
+def test_text_and_typed_values_give_the_same_configuration():
+    text = {"lr": "1e-2", "memory_images": "200", "epochs_first_task": "none"}
+    typed = {"lr": 0.01, "memory_images": 200, "epochs_first_task": None}
+    assert ERConfig.from_settings(text) == ERConfig.from_settings(typed)
+    assert ERConfig.from_settings({"lr": 1}).lr == 1.0
+
+
+def test_all_mistakes_are_told_at_once_and_the_nearest_key_is_named():
+    with pytest.raises(InputError) as error:
+        ERConfig.from_settings({"memry_images": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
+    text = str(error.value)
+    assert "did you mean 'memory_images'?" in text
+    assert "lr: expected float, got 'fast'" in text
+    assert "batch_size: expected at least 1, got 0" in text
+    assert "momentum: expected at most 1, got 1.5" in text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": 0},
+        {"lr": "nan"},
+        {"lr": "inf"},
+        {"lr": True},
+        {"epochs": 1.5},
+        {"epochs": "1.5"},
+        {"epochs": None},
+    ],
+)
+def test_a_value_of_the_wrong_type_or_out_of_range_is_refused(settings):
+    with pytest.raises(InputError):
+        ERConfig.from_settings(settings)
+
+
+@pytest.mark.parametrize("name", registry.AGENTS)
+def test_every_field_of_every_agent_says_what_it_is(name):
+    config = registry.get(name).Config
+    for field in fields(config):
+        assert field.metadata["help"].endswith("."), field.name
+    assert config.from_settings(asdict(config())) == config()
+
+
+def test_epochs_of_the_first_task_may_differ():
+    config = ERConfig.from_settings({"epochs": 2, "epochs_first_task": 10})
+    assert [config.epochs_of(task) for task in range(3)] == [10, 2, 2]
+    assert ERConfig.from_settings({"epochs": 2}).epochs_of(0) == 2
+
+
+def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
+    with pytest.raises(InputError, match="did you mean 'finetune'"):
+        registry.get("finetun")
+    with pytest.raises(InputError, match="module 'nowhere' is not found"):
+        registry.get("nowhere:Agent")
+    with pytest.raises(InputError, match="no subclass"):
+        registry.get("agents.base:Problem")
