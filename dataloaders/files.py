@@ -1,0 +1,46 @@
+"""Writing files so that nothing half-written ever looks finished, and reading them back with care."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from errors import InputError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, rename it to `path`.
+
+    A reader sees the old file or the whole new one. An error in the block removes the temporary file;
+    a kill leaves it behind under a name that nothing reads. A full disk or a read-only folder becomes an
+    `InputError` that names the file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # it is gone after a rename; where its folder could not be made, it never was
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file of this project's; `InputError` where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}): delete its folder to make it anew") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object: delete its folder to make it anew")
+    return content

@@ -1,0 +1,80 @@
+"""Streams: task lists bound to a store, as rows and labels on the device.
+
+The harness reads images and labels here and nowhere else; an agent never sees a stream.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataloaders.tasklists import TaskLists
+
+
+class Images:
+    """Inputs by row, on the device: the whole store where it fits, else read through the memory map."""
+
+    def __init__(self, pixels: np.ndarray, device: torch.device):
+        self._pixels = torch.from_numpy(pixels)
+        self._device = device
+        if device.type == "cuda" and self._pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self._pixels = self._pixels.to(device)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Images [B, 3, H, W] uint8, in channels-last memory, of `rows` [B] int64 on the CPU."""
+        batch = self._pixels[rows.to(self._pixels.device)]
+        return batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        height, width, channels = self._pixels.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows of the store and labels, int64 [N] on the CPU, in the order of the stream."""
+
+    rows: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator["Task"]:
+        """Mini-batches in the stream's order, or in that of the permutation `order`; the last may be short.
+
+        `start` skips that many batches.
+        """
+        for low in range(start * batch_size, len(self), batch_size):
+            chosen = slice(low, low + batch_size) if order is None else order[low : low + batch_size]
+            yield Task(self.rows[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The tasks of one run and the test set, with labels 0 .. num_classes - 1."""
+
+    tasks: tuple[Task, ...]
+    test: Task
+    num_classes: int
+
+    @classmethod
+    def bind(cls, lists: TaskLists, rows: dict[str, int]) -> "Stream":
+        """The stream of `lists` over a store with `rows` by path."""
+
+        def task(paths: list[str], labels: np.ndarray) -> Task:
+            return Task(torch.tensor([rows[path] for path in paths]), torch.from_numpy(labels))
+
+        tasks = tuple(task(paths, labels) for paths, labels in lists.tasks)
+        test = task(lists.test_paths, lists.test_labels)
+        highest = max(int(part.labels.max()) for part in (*tasks, test))
+        return cls(tasks, test, highest + 1)
+
+    def classes_met(self, task: int) -> tuple[int, ...]:
+        """The labels of tasks 0 .. `task`, ascending."""
+        met = torch.cat([part.labels for part in self.tasks[: task + 1]]).unique()
+        return tuple(met.tolist())
