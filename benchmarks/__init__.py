@@ -1,0 +1,1 @@
+"""The experiment: the one loop, evaluation, metrics, run records, tables and plots."""

@@ -1,0 +1,106 @@
+"""`python -m benchmarks`: run trials, report on them. Heavy imports wait until a command needs them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from errors import InputError
+
+_EXAMPLES = """examples:
+  python -m benchmarks run core50_mini/class_iid --agent er --runs 3 --set lr=0.01
+  python -m benchmarks run core50_mini/iid core50_mini/instance --agent er ewc --workers 2 --dry-run
+  python -m benchmarks report results/ --out results/report
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 if all that was asked for was done, 2 for a mistake in it."""
+    options = _parser().parse_args(argv)
+    try:
+        return options.command(options)
+    except InputError as error:
+        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Run agents through streams and compare them.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    report = commands.add_parser("report", help="tables and plots of finished runs")
+    report.add_argument("results", type=Path, help="folder that trials were written to")
+    report.add_argument("--out", type=Path, required=True, help="folder for the tables and plots")
+    report.set_defaults(command=_report)
+    pretrain = commands.add_parser("pretrain", help="make the small network's shipped weights anew")
+    pretrain.add_argument("--out", type=Path, default=None, help="file to write (default: the shipped one)")
+    pretrain.set_defaults(command=_pretrain)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run trials: agents on datasets under paradigms",
+        description="Run trials. Finished runs are skipped, begun ones go on from their last checkpoint.",
+    )
+    run.add_argument("streams", nargs="+", metavar="DATASET/PARADIGM")
+    run.add_argument("--agent", nargs="+", required=True, metavar="NAME", help="agents, or module:Class")
+    run.add_argument("--runs", type=int, default=1, help="runs 0 .. RUNS-1, each a random order (default 1)")
+    run.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[AGENT.]KEY=VALUE",
+        help="hyperparameters, of all agents or of one",
+    )
+    run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    run.add_argument("--network", help="small, squeezenet or resnet18 (default: by image size)")
+    run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--out", type=Path, default=Path("results"), help="results folder (default results)")
+    run.add_argument(
+        "--data", type=Path, default=Path("data"), help="holds a folder per dataset (default data)"
+    )
+    run.add_argument("--lists", type=Path, default=Path("dataloaders"), help="holds dirmaps and task lists")
+    run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
+    run.add_argument("--threads", type=int, help="CPU threads of each (default: its share of the cores; 1 for the small network)")
+    run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
+    run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    run.add_argument("--dry-run", action="store_true", help="print what would run")
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmarks import command
+
+    return command.run(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.report import report
+
+    summary = report(options.results, options.out)
+    print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    return 0
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    from agents.networks import SMALL_WEIGHTS
+    from benchmarks.pretrain import pretrain
+
+    pretrain(options.out or SMALL_WEIGHTS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Nested tensors and plain values in one safetensors file, written atomically; nothing is ever unpickled."""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dataloaders.files import atomic_write
+from errors import InputError
+
+
+def save(path: Path, state: object) -> None:
+    """Write `state`: tensors, None, bool, int, float, str, and lists and dictionaries (keys str or int) of these."""
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_pack(state, tensors))
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"tree": tree})
+
+
+def load(path: Path) -> object:
+    """What `save` wrote, on the CPU, in the memory formats that the tensors had."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+            return _unpack(json.loads(file.metadata()["tree"]), tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged checkpoint ({error}): delete it to start this run anew") from error
+
+
+def _pack(value: object, tensors: dict[str, Tensor]) -> object:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        channels_last = value.ndim == 4 and not value.is_contiguous()
+        # A copy: safetensors refuses tensors that share memory, and packs only contiguous ones.
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": name, "channels_last": channels_last}
+    if isinstance(value, dict):
+        return {"items": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_pack(item, tensors) for item in value]
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    raise TypeError(f"cannot save a {type(value).__name__} in a checkpoint")
+
+
+def _unpack(tree: object, tensors: dict[str, Tensor]) -> object:
+    if isinstance(tree, list):
+        return [_unpack(item, tensors) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "items" in tree:
+        return {key: _unpack(item, tensors) for key, item in tree["items"]}
+    tensor = tensors[tree["tensor"]]
+    return tensor.contiguous(memory_format=torch.channels_last) if tree["channels_last"] else tensor

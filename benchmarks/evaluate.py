@@ -1,0 +1,80 @@
+"""Evaluation: one pass over the test images of all classes seen so far gives every accuracy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.base import Agent
+from benchmarks import metrics
+from dataloaders.streams import Images, Stream, Task
+
+_TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
+_BATCH = {"cpu": 64, "cuda": 512}  # larger batches are slower on a CPU
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies in percent after a task."""
+
+    seen: float
+    """On all classes seen so far."""
+    groups: tuple[float, ...]
+    """On each group, the classes first met in a task; NaN for a group that has no test image."""
+    top5: float | None
+    """On all classes seen so far; None up to ten classes in all."""
+
+
+class Evaluator:
+    """Judges an agent on the test images of a stream."""
+
+    def __init__(self, stream: Stream, images: Images, device: torch.device):
+        self.images = images
+        self.device = device
+        self.test = stream.test
+        self.num_classes = stream.num_classes
+        self.classes_met = [stream.classes_met(task) for task in range(len(stream.tasks))]
+        groups = metrics.groups_of(self.classes_met)
+        self.num_groups = max(groups.values()) + 1
+        self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
+
+    def __call__(self, agent: Agent, task: int) -> Evaluation:
+        """Accuracy of `agent` after `task`, predictions limited to the classes met until then."""
+        part, seen = self._part(task)
+        top = 5 if self.num_classes > _TOP5_ABOVE else 1
+        hits = torch.cat([  # [N, top] bool: is the k-th likeliest class the right one?
+            scores.topk(min(top, len(seen)), dim=1).indices == labels.to(self.device).unsqueeze(1)
+            for scores, labels in self._scores(agent, part, seen)
+        ]).cpu()  # fmt: skip
+        correct, groups = hits[:, 0].double(), self._group[part.labels]
+        totals = torch.bincount(groups, minlength=self.num_groups)
+        rights = torch.bincount(groups, weights=correct, minlength=self.num_groups)
+        return Evaluation(
+            seen=100 * correct.mean().item(),
+            groups=tuple((100 * rights / totals).tolist()),
+            top5=100 * hits.any(1).double().mean().item() if top == 5 else None,
+        )
+
+    def predictions(self, agent: Agent, task: int) -> dict[str, np.ndarray]:
+        """Rows of the store [N], labels [N] and scores float32 [N, K] (-inf for unseen classes)."""
+        part, seen = self._part(task)
+        scores = torch.cat([scores.float().cpu() for scores, _ in self._scores(agent, part, seen)])
+        return {"row": part.rows.numpy(), "label": part.labels.numpy(), "scores": scores.numpy()}
+
+    def _part(self, task: int) -> tuple[Task, Tensor]:
+        """The test images of the classes met until `task`, and these classes."""
+        seen = torch.tensor(self.classes_met[task])
+        chosen = torch.isin(self.test.labels, seen)
+        return Task(self.test.rows[chosen], self.test.labels[chosen]), seen
+
+    @torch.no_grad()
+    def _scores(self, agent: Agent, part: Task, seen: Tensor):  # noqa: ANN202
+        """Yield masked scores [B, K] on the device and labels [B], in batches."""
+        unseen = torch.ones(self.num_classes, dtype=torch.bool)
+        unseen[seen] = False
+        unseen = unseen.to(self.device)
+        agent.network.eval()
+        for batch in part.batches(_BATCH[self.device.type]):
+            yield agent.predict(self.images[batch.rows]).masked_fill(unseen, -torch.inf), batch.labels
+        agent.network.train()

@@ -1,0 +1,61 @@
+"""The one loop: every agent learns every stream here. It is also the information barrier.
+
+An agent is handed mini-batches, and what it declared to need; never the stream, a path, a future task or a
+test image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, TaskInfo
+from benchmarks.evaluate import Evaluator
+from benchmarks.recorder import Position, Recorder
+from benchmarks.seeds import derive
+from dataloaders.streams import Images, Stream, Task
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """The images of one task, for agents that declare `Needs.task_data`."""
+
+    task: Task
+    images: Images
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [B, C, H, W] and labels [B], in the stream's order."""
+        for batch in self.task.batches(batch_size):
+            yield self.images[batch.rows], batch.labels.to(self.device)
+
+
+def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, recorder: Recorder) -> None:
+    """Teach `agent` the stream from where `recorder` stands to its end, evaluating after every task."""
+    start = recorder.start
+    for index in range(start.task, len(stream.tasks)):
+        task = stream.tasks[index]
+        info = TaskInfo(index, evaluator.classes_met[index])
+        if start == Position(index):
+            agent.begin_task(info)
+        for epoch in range(start.epoch, agent.config.epochs_of(index)):
+            order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
+            batches = task.batches(agent.config.batch_size, order, start.batch)
+            for number, batch in enumerate(batches, start.batch + 1):
+                logged = agent.observe(images[batch.rows], batch.labels.to(agent.device))
+                recorder.step(Position(index, epoch, number), len(batch), logged, agent)
+            start = Position(index, epoch + 1)
+        view = TaskView(task, images, agent.device) if agent.needs.task_data else None
+        agent.end_task(info, view)
+        recorder.pause()
+        start = Position(index + 1)
+        recorder.task(start, evaluator(agent, index), agent)
+
+
+def shuffled(count: int, seed: int, task: int, epoch: int) -> Tensor:
+    """A permutation of `count` images, a function of the run's seed, the task and the epoch alone."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, task, f"epoch{epoch}")))

@@ -1,0 +1,231 @@
+"""The record of one run as it is made: log, accuracies, checkpoint, summary.
+
+    run<r>/metrics.jsonl    what the agent logs, a line a step and name, appended as it learns
+    run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
+    run<r>/checkpoint/      where to go on from; removed when the run is finished
+    run<r>/summary.json     written last: its presence means that the run is finished
+
+A run that is killed anywhere goes on from its last checkpoint and ends in the same bytes.
+"""
+
+import fcntl
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.base import Agent
+from benchmarks import checkpoint, metrics
+from benchmarks.evaluate import Evaluation, Evaluator
+from dataloaders.files import atomic_write, write_text
+from errors import InputError
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come: the next task, the next pass over it, and the batches of that pass already learned."""
+
+    task: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
+class Progress(Protocol):
+    """Somebody who watches a run."""
+
+    def begin(self, images: int, tasks: int) -> None:
+        """The run has `images` to learn, all passes counted, in `tasks`."""
+
+    def update(self, images: int, task: int, accuracy: float | None) -> None:
+        """`images` more were learned, in `task`; accuracy in percent on classes seen at the last evaluation."""
+
+
+class Diverged(RuntimeError):
+    """The loss became infinite or no number."""
+
+
+class Recorder:
+    """Writes one run's folder; a context manager that holds the folder's lock.
+
+    `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        identity: Mapping[str, object],
+        *,
+        checkpoint_batches: int | None = None,
+        progress: Progress | None = None,
+    ):
+        self.folder = folder
+        self.seed = seed
+        self.start = Position()
+        self._identity = dict(identity)
+        self._every = checkpoint_batches
+        self._progress = progress
+        self._rows: list[list[float]] = []
+        self._top5: list[float | None] = []
+        self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
+        self._steps = self._images = 0
+        self._seconds, self._mark = 0.0, time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(f"{self.folder}: another process is working on this run: wait for it") from None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.close()  # which frees it, as does the death of the process
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's summary exists."""
+        return (self.folder / "summary.json").exists()
+
+    def restore(self, agent: Agent) -> None:
+        """Set `agent` and `start` to the last checkpoint, and the log to what it held then; or begin anew."""
+        log, offset = self.folder / "metrics.jsonl", 0
+        if self._checkpoint.exists():
+            saved = checkpoint.load(self._checkpoint)
+            if saved["identity"] != self._identity:
+                raise InputError(
+                    f"{self._checkpoint}: made with {saved['identity']}, now there is {self._identity}: "
+                    "restore the data it was made with, or delete this run's folder"
+                )
+            self.start = Position(*saved["position"])
+            self._rows, self._top5 = saved["rows"], saved["top5"]
+            self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
+            offset = saved["log_bytes"]
+            agent.load_state_dict(saved["agent"])
+            if self._progress is not None:
+                self._report(self._images, self.start.task)
+        with log.open("ab") as file:
+            file.truncate(offset)
+        self._mark = time.perf_counter()
+
+    def step(
+        self, position: Position, images: int, logged: Mapping[str, Tensor | float], agent: Agent
+    ) -> None:
+        """Note one batch of `images`; write a checkpoint if one is due."""
+        self._steps += 1
+        self._images += images
+        self._pending.append((position.task, self._steps, logged))
+        self._report(images, position.task)
+        if self._every is not None and position.batch % self._every == 0:
+            self.pause()
+            self._save(position, agent)
+            self._mark = time.perf_counter()
+
+    def pause(self) -> None:
+        """Stop the clock of learning: what follows is evaluation or writing."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._seconds += time.perf_counter() - self._mark
+
+    def task(self, position: Position, evaluation: Evaluation, agent: Agent) -> None:
+        """Note the evaluation after a task, and write a checkpoint from which the next one begins."""
+        self._rows.append([evaluation.seen, *evaluation.groups])
+        self._top5.append(evaluation.top5)
+        write_text(self.folder / "accuracy.csv", _accuracy_csv(self._rows, self._top5))
+        self._save(position, agent)
+        self._report(0, position.task - 1)
+        self._mark = time.perf_counter()
+
+    def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict:
+        """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
+        if predictions:
+            with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **evaluator.predictions(agent, len(self._rows) - 1))
+        values = metrics.summary(np.array(self._rows))
+        if self._top5[-1] is not None:
+            values["top5_last"] = self._top5[-1]
+        values |= {
+            "memory_bytes": agent.memory_bytes(),
+            "images_per_second": self._images / self._seconds,
+            "seconds": self._seconds,
+        }
+        summary = {
+            "metrics": values,
+            "classes_seen": [len(met) for met in evaluator.classes_met],
+            "images": self._images,
+            "steps": self._steps,
+            **self._identity,
+        }
+        write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
+        return summary
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint" / "state.safetensors"
+
+    def _report(self, images: int, task: int) -> None:
+        if self._progress is not None:
+            self._progress.update(images, task, self._rows[-1][0] if self._rows else None)
+
+    def _save(self, position: Position, agent: Agent) -> None:
+        """Write the log so far, then the checkpoint that counts on it."""
+        with (self.folder / "metrics.jsonl").open("ab") as log:
+            log.write(_log_lines(self._pending).encode())
+            log_bytes = log.tell()
+        self._pending.clear()
+        state = {
+            "identity": self._identity,
+            "position": list(astuple(position)),
+            "rows": self._rows,
+            "top5": self._top5,
+            "steps": self._steps,
+            "images": self._images,
+            "seconds": self._seconds,
+            "log_bytes": log_bytes,
+            "agent": agent.state_dict(),
+        }
+        checkpoint.save(self._checkpoint, state)
+
+
+def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> str:
+    """JSON lines of what was logged; `Diverged` if a loss is not finite. Waits for the device once a name."""
+    names = sorted({name for _, _, logged in pending for name in logged})
+    columns = {}
+    for name in names:
+        values = [torch.as_tensor(logged.get(name, math.nan)) for _, _, logged in pending]
+        device = next((value.device for value in values if value.device.type != "cpu"), "cpu")
+        columns[name] = torch.stack([value.to(device).float() for value in values]).tolist()
+    lines = []
+    for row, (task, step, logged) in enumerate(pending):
+        for name in sorted(logged):
+            value = columns[name][row]
+            if name == "loss" and not math.isfinite(value):
+                last = f"; the last finite one was {columns[name][row - 1]:.4g}" if row else ""
+                raise Diverged(
+                    f"the loss became {value} in task {task}, step {step}{last}: try a smaller learning rate"
+                )
+            lines.append(json.dumps({"task": task, "step": step, "name": name, "value": value}))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _accuracy_csv(rows: list[list[float]], top5: list[float | None]) -> str:
+    """The accuracy matrix with a header; a blank where a value is undefined."""
+    header = ["task", "seen", *(f"group_{group}" for group in range(len(rows[0]) - 1))]
+    if top5[0] is not None:
+        header.append("top5_seen")
+    lines = [",".join(header)]
+    for task, (row, top) in enumerate(zip(rows, top5, strict=True)):
+        values = ["" if math.isnan(value) else repr(value) for value in row]
+        lines.append(",".join([str(task), *values, *([] if top is None else [repr(top)])]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,106 @@
+"""A trial: one agent with one configuration on one dataset and paradigm, over some runs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agents import networks, registry
+from benchmarks.records import FORMAT
+from dataloaders import specs
+from dataloaders.files import read_json, write_text
+from errors import InputError
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides a trial's numbers, apart from the data and the software."""
+
+    dataset: str
+    paradigm: str
+    variant: str
+    agent: str
+    settings: Mapping[str, object]
+    """Every hyperparameter of the agent, defaults included."""
+    network: str
+    pretrained: bool
+    seed: int
+
+    @classmethod
+    def create(
+        cls,
+        dataset: str,
+        paradigm: str,
+        agent: str,
+        settings: Mapping[str, object] | None = None,
+        *,
+        variant: str | None = None,
+        network: str | None = None,
+        pretrained: bool = True,
+        seed: int = 0,
+    ) -> "Trial":
+        """Fill in the defaults and check every name and value; all problems are one `InputError`."""
+        problems: list[str] = []
+
+        def checked(function: Callable, *arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except InputError as error:
+                problems.extend(error.problems)
+
+        spec = checked(specs.get, dataset)
+        agent_class = checked(registry.get, agent)
+        config = checked(agent_class.Config.from_settings, settings or {}) if agent_class else None
+        if spec:
+            checked(specs.check_paradigm, spec, paradigm)
+            network = network or networks.default_network(spec.image_size)
+            checked(networks.check, network, spec.image_size)
+        if problems:
+            raise InputError(*problems)
+        return cls(
+            dataset,
+            paradigm,
+            variant or spec.default_variant,
+            agent,
+            asdict(config),
+            network,
+            pretrained,
+            seed,
+        )
+
+    def config(self) -> dict[str, object]:
+        """The canonical content of config.json."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @property
+    def id(self) -> str:
+        """The settings that are not the default, and a hash of the whole configuration."""
+        defaults = registry.get(self.agent).Config()
+        changed = [f"{k}={v}" for k, v in self.settings.items() if v != getattr(defaults, k)]
+        prefix = re.sub(r"[^A-Za-z0-9=.,_+-]", "_", ",".join(changed) or "default")[:80]
+        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
+        return f"{prefix}-{digest[:10]}"
+
+    def folder(self, results: Path) -> Path:
+        """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
+        return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def begin(trial: Trial, results: Path) -> Path:
+    """Make the trial's folder with its config.json; `InputError` if it holds another configuration."""
+    folder = trial.folder(results)
+    path, config = folder / "config.json", trial.config()
+    if path.exists():
+        found = read_json(path)
+        differing = sorted(key for key in config.keys() | found.keys() if config.get(key) != found.get(key))
+        if differing:
+            raise InputError(
+                f"{path}: holds another configuration (different: {', '.join(differing)}): "
+                "give another --out, or move this folder away"
+            )
+    else:
+        write_text(path, json.dumps(config, indent=2) + "\n")
+    return folder

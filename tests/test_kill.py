@@ -1,0 +1,71 @@
+"""A run that is killed with SIGKILL at random moments, and started again, ends in the numbers of one that was not.
+
+The runs are real ones of the harness on the digits, in processes forked from one that has everything imported,
+so that many kills cost little.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KILLS = 12
+
+SCRIPT = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+from benchmarks.experiment import Machine, Places, run
+from benchmarks.trial import Trial
+
+root, kills = Path(sys.argv[1]), int(sys.argv[2])
+trial = Trial.create("digits", "class_iid", "er", {"lr": "0.01", "memory_images": "100"}, pretrained=False)
+machine = Machine(threads=1, checkpoint_batches=7)
+
+def places(name):
+    return Places(root / name, root / "data", root / "lists")
+
+def attempt(name, delay=None):
+    child = os.fork()
+    if child == 0:
+        run(trial, 0, places(name), machine)
+        os._exit(0)
+    if delay is not None:
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1] == 0
+
+assert attempt("first")  # draws the digits, writes the lists, decodes
+begun = time.perf_counter()
+assert attempt("whole")
+length = time.perf_counter() - begun
+generator, done = random.Random(0), 0
+# Runs grow shorter with every kill: each begins where the last one was. Kill early and often, over several runs.
+for number in range(kills):
+    name = f"killed{number // 4}"
+    done += not attempt(name, generator.uniform(0, 0.4) * length)
+    if number % 4 == 3:
+        assert attempt(name)
+print(json.dumps({"killed": done, "folder": str(trial.folder(Path("."))), "runs": kills // 4}))
+"""
+
+
+def content(folder: Path) -> dict[str, object]:
+    """All that must not depend on kills: every file but those of the clock."""
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")}
+    summary = json.loads(files.pop("summary.json"))
+    for timed in ("seconds", "images_per_second"):
+        del summary["metrics"][timed]
+    return files | {"summary": summary}
+
+
+def test_killed_and_started_again_it_ends_in_the_same_numbers(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, tmp_path, str(KILLS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["killed"] >= KILLS * 3 // 4, "too few kills hit a living run to say anything"
+    whole = content(tmp_path / "whole" / told["folder"] / "run0")
+    assert whole["accuracy.csv"].count(b"\n") == 6
+    for number in range(told["runs"]):
+        assert content(tmp_path / f"killed{number}" / told["folder"] / "run0") == whole

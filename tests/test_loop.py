@@ -1,0 +1,236 @@
+"""The loop and the record: who is handed what, what is measured, and going on after any interruption."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.base import Agent, Needs, Problem
+from agents.er import ER
+from agents.ewc import EWC
+from agents.offline import Offline
+from benchmarks.evaluate import Evaluator
+from benchmarks.loop import learn
+from benchmarks.recorder import Diverged, Recorder
+from dataloaders.streams import Images, Stream, Task
+from errors import InputError
+from tests.toys import CPU, batch, network
+
+LABELS = [[0, 1, 0, 1, 0, 1, 0], [2, 3, 2, 3, 2, 3, 2]]
+
+
+def world(labels=LABELS):
+    """A stream of `labels` a task, with two test images a class; row i of the images is image i."""
+    flat = [label for task in labels for label in task]
+    tested = sorted(set(flat)) * 2
+    x, y = batch(flat + tested)
+    images = Images(x.permute(0, 2, 3, 1).contiguous().numpy(), CPU)
+    ends = np.cumsum([len(task) for task in labels])
+    tasks = tuple(
+        Task(torch.arange(end - len(task), end), y[end - len(task) : end])
+        for end, task in zip(ends, labels, strict=True)
+    )
+    rows = torch.arange(len(flat), len(y))
+    return Stream(tasks, Task(rows, y[rows]), max(flat) + 1), images
+
+
+def make(agent_class, **settings):
+    config = agent_class.Config.from_settings({"batch_size": 3, **settings})
+    return agent_class(Problem(4, (3, 8, 8)), config, network(), seed=0, device=CPU)
+
+
+def go(agent, folder, stream, images, **options):
+    """One run from wherever `folder` stands; returns its summary."""
+    evaluator = Evaluator(stream, images, CPU)
+    with Recorder(folder, seed=7, identity={"run": 0}, **options) as recorder:
+        recorder.restore(agent)
+        learn(agent, stream, images, evaluator, recorder)
+        return recorder.finish(agent, evaluator, predictions=True)
+
+
+class Witness(Agent):
+    """Notes every call; predicts from a table of scores by label."""
+
+    scores = torch.eye(4)
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.calls = []
+
+    def observe(self, x, y):
+        assert x.shape[1:] == (3, 8, 8) and x.dtype == torch.uint8
+        self.calls.append(["observe", *y.tolist()])
+        return {"count": float(len(y))}
+
+    def predict(self, x):
+        assert not torch.is_grad_enabled() and not self.network.plastic.training
+        quarters = x.float().mean(1).view(-1, 2, 4, 2, 4).mean((2, 4)).view(-1, 4)
+        return self.scores[quarters.argmax(1)]
+
+    def begin_task(self, task):
+        self.calls.append(["begin", task.index, *task.classes])
+
+    def end_task(self, task, data):
+        self.calls.append(["end", None if data is None else [y.tolist() for _, y in data.batches(4)]])
+
+
+def test_an_agent_is_handed_the_stream_once_in_order_and_nothing_else(tmp_path):
+    agent = make(Witness)
+    go(agent, tmp_path, *world())
+    assert agent.calls == [
+        ["begin", 0, 0, 1], ["observe", 0, 1, 0], ["observe", 1, 0, 1], ["observe", 0], ["end", None],
+        ["begin", 1, 0, 1, 2, 3], ["observe", 2, 3, 2], ["observe", 3, 2, 3], ["observe", 2], ["end", None],
+    ]  # fmt: skip
+
+
+def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
+    class Needy(Witness):
+        needs = Needs(task_data=True)
+
+    agent = make(Needy)
+    go(agent, tmp_path, *world())
+    assert [call[1] for call in agent.calls if call[0] == "end"] == [[[0, 1, 0, 1], [0, 1, 0]], [[2, 3, 2, 3], [2, 3, 2]]]  # fmt: skip
+
+
+def test_epochs_are_repeated_and_offline_learners_get_them_shuffled(tmp_path):
+    class Patient(Witness):
+        needs = Needs(offline=True)
+
+    seen = {}
+    for agent_class in (Witness, Patient):
+        agent = make(agent_class, epochs=2, epochs_first_task=3, batch_size=7)
+        go(agent, tmp_path / agent_class.__name__, *world([list(range(4)) + [0, 1, 2], [0, 1, 2, 3]]))
+        seen[agent_class] = [call[1:] for call in agent.calls if call[0] == "observe"]
+    assert seen[Witness] == [[0, 1, 2, 3, 0, 1, 2]] * 3 + [[0, 1, 2, 3]] * 2
+    assert [sorted(batch) for batch in seen[Patient]] == [sorted(batch) for batch in seen[Witness]]
+    assert len({tuple(batch) for batch in seen[Patient]}) > 2, "every epoch is shuffled anew"
+
+
+def test_accuracy_counts_only_classes_seen_and_groups_them_by_task(tmp_path):
+    class OftenWrong(Witness):
+        # Class 0 is taken for 3, until 3 has come by a wrong answer that cannot be given; 1 always for 0.
+        scores = torch.tensor([[0.5, 0.1, 0.2, 1], [1, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+    summary = go(make(OftenWrong), tmp_path, *world())
+    assert (tmp_path / "accuracy.csv").read_text() == (
+        "task,seen,group_0,group_1\n0,50.0,50.0,\n1,50.0,0.0,100.0\n"
+    )
+    assert summary["metrics"]["forgetting"] == 50
+    assert summary["metrics"]["accuracy_mean"] == 50
+    assert summary["classes_seen"] == [2, 4]
+    scores = np.load(tmp_path / "predictions.npz", allow_pickle=False)["scores"]
+    assert scores.shape == (8, 4)
+
+
+def test_tasks_that_share_their_classes_are_one_group(tmp_path):
+    summary = go(make(Witness), tmp_path, *world([[0, 1, 2, 3], [3, 2, 1, 0]]))
+    assert (tmp_path / "accuracy.csv").read_text() == "task,seen,group_0\n0,100.0,100.0\n1,100.0,100.0\n"
+    assert summary["metrics"]["forgetting"] is None
+
+
+def test_top5_is_measured_above_ten_classes():
+    labels = list(range(12))
+    x = torch.zeros(24, 8, 8, 3, dtype=torch.uint8)
+    x[:, 0, 0, 0] = torch.tensor(labels * 2)
+    stream = Stream(
+        (Task(torch.arange(12), torch.tensor(labels)),), Task(torch.arange(12, 24), torch.tensor(labels)), 12
+    )
+
+    class FifthChoice(Witness):
+        def predict(self, x):
+            label = x[:, 0, 0, 0].long()
+            return -((torch.arange(12) - label[:, None] + 4) % 12).float()  # the right one comes fifth
+
+    agent = FifthChoice(Problem(12, (3, 8, 8)), FifthChoice.Config(), network(), seed=0, device=CPU)
+    evaluation = Evaluator(stream, Images(x.numpy(), CPU), CPU)(agent, 0)
+    assert (evaluation.seen, evaluation.top5) == (0, 100)
+
+
+def finished_files(folder: Path) -> dict[str, bytes | dict]:
+    """What must not depend on interruptions: every file's bytes, without the times of the summary."""
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "predictions.npz"}
+    summary = json.loads(files.pop("summary.json"))
+    for timed in ("seconds", "images_per_second"):
+        del summary["metrics"][timed]
+    scores = np.load(folder / "predictions.npz", allow_pickle=False)
+    return files | {"summary": summary, "scores": scores["scores"].tobytes()}
+
+
+def stopping(agent_class, stop):
+    """The same agent, stopped right after its `stop`-th step."""
+    count = itertools.count(1)
+
+    class Stopping(agent_class):
+        def observe(self, x, y):
+            logged = super().observe(x, y)
+            if next(count) == stop:
+                raise KeyboardInterrupt
+            return logged
+
+    return Stopping
+
+
+@pytest.mark.parametrize(
+    ("agent_class", "every"), [(ER, None), (ER, 1), (EWC, 1), (Offline, 2), (Witness, 1)]
+)
+def test_interrupted_at_any_step_and_resumed_it_ends_in_the_same_bytes(tmp_path, agent_class, every):
+    stream, images = world()
+    settings = {"epochs": 2} if agent_class is Offline else {}
+    go(make(agent_class, **settings), tmp_path / "whole", stream, images, checkpoint_batches=every)
+    whole = finished_files(tmp_path / "whole")
+    steps = json.loads((tmp_path / "whole" / "summary.json").read_text())["steps"]
+    assert steps >= 6
+
+    for stop in range(1, steps + 1):
+        folder = tmp_path / f"stopped-{stop}"
+        agent = make(stopping(agent_class, stop), **settings)
+        with pytest.raises(KeyboardInterrupt):
+            go(agent, folder, stream, images, checkpoint_batches=every)
+        assert not (folder / "summary.json").exists()
+        go(make(agent_class, **settings), folder, stream, images, checkpoint_batches=every)
+        assert finished_files(folder) == whole, f"stopped after step {stop}"
+
+
+def test_a_checkpoint_of_other_lists_is_refused_and_kept(tmp_path):
+    class Stops(Witness):
+        def observe(self, x, y):
+            if int(y.max()) > 1:
+                raise KeyboardInterrupt
+            return super().observe(x, y)
+
+    stream, images = world()
+    with pytest.raises(KeyboardInterrupt):
+        go(make(Stops), tmp_path, stream, images)
+    before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
+    with (
+        Recorder(tmp_path, 7, {"run": 0, "lists": "others"}) as recorder,
+        pytest.raises(InputError, match="made with"),
+    ):
+        recorder.restore(make(Witness))
+    assert (tmp_path / "checkpoint" / "state.safetensors").read_bytes() == before
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path):
+    with (
+        Recorder(tmp_path, 0, {}),
+        pytest.raises(InputError, match="another process"),
+        Recorder(tmp_path, 0, {}),
+    ):
+        pass
+    with Recorder(tmp_path, 0, {}):
+        pass  # the lock is free again
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path):
+    class Explodes(Witness):
+        def observe(self, x, y):
+            super().observe(x, y)
+            return {"loss": torch.tensor(0.5 if len(self.calls) < 8 else float("nan"))}
+
+    with pytest.raises(Diverged, match=r"became nan in task 1, step 5; the last finite one was 0.5"):
+        go(make(Explodes), tmp_path, *world())
+    assert (tmp_path / "accuracy.csv").read_text().count("\n") >= 2, "what was finished is kept"
+    assert not (tmp_path / "summary.json").exists()

@@ -1,0 +1,50 @@
+"""Metrics against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from benchmarks import metrics
+
+NAN = np.nan
+# Three tasks, three groups. Columns: seen, group 0, group 1, group 2.
+CLASSES_APART = np.array([[90.0, 90, NAN, NAN], [70.0, 60, 80, NAN], [50.0, 40, 30, 80]])
+CLASSES_SHARED = np.array([[40.0, 40], [50.0, 50], [60.0, 60]])
+
+
+def test_accuracies():
+    assert metrics.accuracy_mean(CLASSES_APART) == 70
+    assert metrics.accuracy_last(CLASSES_APART) == 50
+    assert metrics.first_task_last(CLASSES_APART) == 40
+    assert metrics.first_task_mean(CLASSES_APART) == pytest.approx((90 + 60 + 40) / 3)
+
+
+def test_forgetting_is_the_best_before_minus_the_last():
+    assert metrics.forgetting(CLASSES_APART) == pytest.approx(((90 - 40) + (80 - 30)) / 2)
+    better_later = np.array([[50.0, 50, NAN], [60.0, 70, 50], [60.0, 60, 60]])
+    assert metrics.forgetting(better_later) == pytest.approx(70 - 60)
+
+
+def test_backward_transfer_compares_with_the_task_that_brought_the_classes():
+    assert metrics.backward_transfer(CLASSES_APART) == pytest.approx(((40 - 90) + (30 - 80)) / 2)
+
+
+def test_where_tasks_share_classes_both_are_undefined_not_zero():
+    assert metrics.forgetting(CLASSES_SHARED) is None
+    assert metrics.backward_transfer(CLASSES_SHARED) is None
+    assert metrics.summary(CLASSES_SHARED)["forgetting"] is None
+
+
+def test_omega_all_is_one_for_the_offline_learner():
+    curve = np.array([90.0, 80, 70])
+    assert metrics.omega_all(curve, curve) == 1
+    assert metrics.omega_all(curve / 2, curve) == pytest.approx(0.5)
+    assert metrics.omega_all(curve, np.array([90.0, 0, 70])) is None
+
+
+def test_groups_are_the_classes_first_met_in_a_task_numbered_without_gaps():
+    assert metrics.groups_of([(0, 1), (0, 1, 2), (0, 1, 2)]) == {0: 0, 1: 0, 2: 1}
+    assert metrics.groups_of([(0,), (0,), (0, 1)]) == {0: 0, 1: 1}
+
+
+def test_chance():
+    assert metrics.chance(4) == 25
