@@ -1,0 +1,278 @@
+"""From run records to the comparison: means and standard errors over runs, an entry per trial.
+
+Nothing here reads or writes a file. A number that is not defined (forgetting where tasks share classes) or
+not there (a run that has not finished) is None, never zero, and every mean carries how many runs it is over.
+Tasks are counted from 1 wherever people read them.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.metrics import chance, omega_all
+from benchmarks.records import RunRecord, TrialRecord
+from dataloaders.specs import DATASETS, PARADIGMS
+
+LOWER_BOUND = "finetune"
+"""The agent that does nothing against forgetting. The upper bound is whichever agent needs offline lists."""
+
+METRICS = (
+    "accuracy_mean",
+    "accuracy_last",
+    "first_task_mean",
+    "first_task_last",
+    "forgetting",
+    "backward_transfer",
+    "omega_all",
+    "top5_last",
+    "memory_bytes",
+    "images_per_second",
+    "seconds",
+)
+"""One number a run, in the order of the long table. Accuracies are percent, omega_all is a ratio."""
+
+CURVES = {"accuracy": 0, "first_task": 1}
+"""One number a run and task: the name, and its column of `RunRecord.accuracy`."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A mean over runs."""
+
+    mean: float | None
+    """None where no run has a value."""
+    sem: float | None
+    """Standard error of the mean, std (ddof 1) / sqrt(runs); None below two runs."""
+    runs: int
+    """How many runs the mean is over."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial as the comparison shows it."""
+
+    dataset: str
+    paradigm: str
+    variant: str
+    """Of the task lists."""
+    agent: str
+    label: str
+    """The agent's name, with what tells its configurations apart where there are several."""
+    needs: Mapping[str, bool]
+    finished: tuple[int, ...]
+    unfinished: tuple[int, ...]
+    stats: Mapping[str, Stat]
+    """For every name of `METRICS`."""
+    curves: Mapping[str, tuple[Stat, ...]]
+    """For every name of `CURVES`, a stat per task."""
+    classes_seen: Mapping[int, tuple[int, ...]]
+    """For every finished run, the number of classes seen after each task."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the agent is the upper bound, which learns from cumulative lists."""
+        return self.needs.get("offline", False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison in long form."""
+
+    dataset: str
+    paradigm: str
+    agent: str
+    metric: str
+    mean: float | None
+    sem: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All entries, ordered by dataset, paradigm and agent: lower bound first, upper bound last."""
+
+    entries: tuple[Entry, ...]
+
+    def datasets(self) -> list[str]:
+        """Names of the datasets, in order."""
+        return list(dict.fromkeys(entry.dataset for entry in self.entries))
+
+    def paradigms(self, *datasets: str) -> list[str]:
+        """Names of the paradigms that any of `datasets` has an entry for, in order."""
+        found = {entry.paradigm for entry in self.entries if entry.dataset in datasets}
+        return sorted(found, key=_paradigm_order)
+
+    def select(self, dataset: str, paradigm: str) -> list[Entry]:
+        """The entries of one dataset and paradigm, in order."""
+        return [entry for entry in self.entries if (entry.dataset, entry.paradigm) == (dataset, paradigm)]
+
+    def expected_runs(self, dataset: str, paradigm: str) -> int:
+        """How many runs a cell should have: as many as the trial with most finished ones."""
+        return max((len(entry.finished) for entry in self.select(dataset, paradigm)), default=0)
+
+
+def compare(trials: Sequence[TrialRecord]) -> Comparison:
+    """The comparison of `trials`, given in any order."""
+    offline = defaultdict(list)
+    for trial in trials:
+        if trial.needs.get("offline"):
+            offline[_stream_of(trial)].append(trial)
+    references = {stream: _mean_accuracy(rivals[0]) for stream, rivals in offline.items() if len(rivals) == 1}
+    entries = [
+        _entry(trial, label, references.get(_stream_of(trial)))
+        for trial, label in zip(trials, _labels(trials), strict=True)
+    ]
+    return Comparison(tuple(sorted(entries, key=_entry_order)))
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """The comparison in long form; top-5 only where a run has it."""
+    out = []
+    for entry in comparison.entries:
+        named = {name: entry.stats[name] for name in METRICS}
+        if not named["top5_last"].runs:
+            del named["top5_last"]
+        for name, stats in entry.curves.items():
+            named |= {f"{name}_task_{task}": stat for task, stat in enumerate(stats, start=1)}
+        place = (entry.dataset, entry.paradigm, entry.label)
+        out += [Row(*place, name, stat.mean, stat.sem, stat.runs) for name, stat in named.items()]
+    return out
+
+
+def summarise(values: Iterable[float | None]) -> Stat:
+    """Mean and standard error over the runs that have a value (None and NaN are no value)."""
+    known = np.array([value for value in values if value is not None and not math.isnan(value)], np.float64)
+    if known.size == 0:
+        return Stat(None, None, 0)
+    sem = float(known.std(ddof=1) / math.sqrt(known.size)) if known.size > 1 else None
+    return Stat(float(known.mean()), sem, int(known.size))
+
+
+def chance_level(entries: Iterable[Entry]) -> np.ndarray:
+    """Accuracy of a blind guess among the classes seen, [T], percent; the mean over runs."""
+    streams = sorted({(run, seen) for entry in entries for run, seen in entry.classes_seen.items()})
+    tasks = max((len(seen) for _, seen in streams), default=0)
+    levels = [[chance(seen[task]) for _, seen in streams if task < len(seen)] for task in range(tasks)]
+    return np.array([np.mean(level) for level in levels])
+
+
+def is_bound(entry: Entry) -> bool:
+    """Whether an entry is the lower or the upper bound, not a contender."""
+    return entry.agent == LOWER_BOUND or entry.offline
+
+
+def agent_order(entry: Entry) -> tuple[int, str, str]:
+    """Sort key of tables and legends: lower bound, contenders by name, upper bound."""
+    rank = 0 if entry.agent == LOWER_BOUND else 2 if entry.offline else 1
+    return (rank, entry.agent, entry.label)
+
+
+def printable(name: object) -> str:
+    """Whatever a file holds, as one line without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in str(name))
+
+
+def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entry:
+    numbers = [_numbers(run, reference) for run in trial.runs]
+    tasks = max((len(run.accuracy) for run in trial.runs), default=0)
+    curves = {
+        name: tuple(
+            summarise(run.accuracy[task, column] for run in trial.runs if task < len(run.accuracy))
+            for task in range(tasks)
+        )
+        for name, column in CURVES.items()
+    }
+    return Entry(
+        dataset=printable(trial.config["dataset"]),
+        paradigm=printable(trial.config["paradigm"]),
+        variant=printable(trial.config["variant"]),
+        agent=printable(trial.config["agent"]),
+        label=label,
+        needs=dict(trial.needs),
+        finished=tuple(run.run for run in trial.runs),
+        unfinished=tuple(trial.unfinished),
+        stats={name: summarise(run.get(name) for run in numbers) for name in METRICS},
+        curves=curves,
+        classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
+    )
+
+
+def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | None]:
+    """The metrics of one run; Ω_all is the one that needs another trial."""
+    accuracy = run.accuracy[:, 0]
+    comparable = reference is not None and len(reference) == len(accuracy)
+    return {**run.summary["metrics"], "omega_all": omega_all(accuracy, reference) if comparable else None}
+
+
+def _stream_of(trial: TrialRecord) -> tuple[str, str, str]:
+    """What trials share that learned from the same task lists."""
+    return trial.config["dataset"], trial.config["paradigm"], trial.config["variant"]
+
+
+def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:
+    """Mean accuracy on seen classes [T] over finished runs; None where there are none or T differs."""
+    curves = [run.accuracy[:, 0] for run in trial.runs]
+    return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None
+
+
+def _labels(trials: Sequence[TrialRecord]) -> list[str]:
+    """A label per trial: the agent's name, and in brackets what tells its configurations apart.
+
+    What distinguishes two trials of one paradigm is named in the dataset's other paradigms too, so that a
+    configuration has one row in a table of paradigms.
+    """
+    cells, agents = defaultdict(list), defaultdict(set)
+    for index, trial in enumerate(trials):
+        dataset, agent = trial.config["dataset"], trial.config["agent"]
+        cells[dataset, agent, trial.config["paradigm"]].append(index)
+        agents[dataset, agent].add(trial.config["paradigm"])
+
+    labels = [""] * len(trials)
+    for (dataset, agent), paradigms in agents.items():
+        groups = [cells[dataset, agent, paradigm] for paradigm in paradigms]
+        keys = sorted(set().union(*(_differences([trials[i] for i in group]) for group in groups)))
+        for group in groups:
+            plain = [_label(agent, keys, trials[i]) for i in group]
+            for index, label in zip(group, plain, strict=True):
+                twins = plain.count(label) > 1
+                labels[index] = printable(f"{agent} [{trials[index].path.name}]" if twins else label)
+    return labels
+
+
+def _label(agent: str, keys: Sequence[str], trial: TrialRecord) -> str:
+    values = _settings(trial)
+    shown = ", ".join(f"{key}={_text(values.get(key))}" for key in keys)
+    return f"{agent} [{shown}]" if keys else agent
+
+
+def _differences(trials: Sequence[TrialRecord]) -> set[str]:
+    """Names of the settings in which trials differ."""
+    settings = [_settings(trial) for trial in trials]
+    names = set().union(*settings)
+    return {name for name in names if len({_text(values.get(name)) for values in settings}) > 1}
+
+
+def _settings(trial: TrialRecord) -> dict[str, Any]:
+    """All of a trial's configuration but its place, flat."""
+    place = {"dataset", "paradigm", "agent", "settings"}
+    top = {key: value for key, value in trial.config.items() if key not in place}
+    return {**top, **trial.config["settings"]}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _entry_order(entry: Entry) -> tuple:
+    datasets = list(DATASETS)
+    known = datasets.index(entry.dataset) if entry.dataset in DATASETS else len(datasets)
+    return (known, entry.dataset, _paradigm_order(entry.paradigm), *agent_order(entry))
+
+
+def _paradigm_order(paradigm: str) -> tuple[int, str]:
+    return (PARADIGMS.index(paradigm) if paradigm in PARADIGMS else len(PARADIGMS), paradigm)

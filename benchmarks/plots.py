@@ -1,0 +1,277 @@
+"""The paradigm plot: a panel per paradigm, a row per dataset, accuracy against task with standard errors.
+
+An agent has one colour in every figure of every report. Colours are those of Okabe and Ito (2008), which
+the colour-blind can tell apart; markers, fills and dashes repeat the distinction for grey print. Bounds and
+chance are grey, so that colour means "contender".
+"""
+
+import itertools
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmarks.comparison import Comparison, Entry, agent_order, chance_level, is_bound
+from benchmarks.tables import dataset_title
+from dataloaders.files import atomic_write
+
+FIGURES = {
+    "paradigms": ("accuracy", "accuracy on classes seen (%)"),
+    "first_task": ("first_task", "accuracy on first task (%)"),
+}
+"""File name: the curve it shows, and the label of its y axis."""
+
+_BLUE, _VERMILLION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+_ORANGE, _SKY, _BLACK = "#E69F00", "#56B4E9", "#000000"
+_PALETTE = (_BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
+_GREY, _CHANCE_GREY = "#7F7F7F", "#8C8C8C"
+_SOLID, _DASHED, _DASH_DOT = "-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5))
+_SPARE_MARKERS = ("p", "h", "8", "<", ">", "d", "*", "H")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a curve is drawn."""
+
+    colour: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]] = _SOLID
+    filled: bool = True
+
+
+STYLES: Mapping[str, Style] = MappingProxyType(
+    {
+        "finetune": Style(_GREY, "v", _DASHED, filled=False),
+        "offline": Style(_GREY, "^", _DASH_DOT, filled=False),
+        "er": Style(_BLUE, "o"),
+        "augmem": Style(_VERMILLION, "D"),
+        "remind": Style(_GREEN, "^"),
+        "icarl": Style(_PURPLE, "P"),
+        "ewc": Style(_ORANGE, "s"),
+        "slda": Style(_SKY, "v"),
+        "gem": Style(_BLACK, "X"),
+        # The second seven share the colours, with hollow markers and dashes.
+        "derpp": Style(_BLUE, "D", _DASHED, filled=False),
+        "ewc_online": Style(_ORANGE, "o", _DASHED, filled=False),
+        "agem": Style(_BLACK, "s", _DASHED, filled=False),
+        "lwf": Style(_PURPLE, "*", _DASHED, filled=False),
+        "si": Style(_GREEN, "P", _DASHED, filled=False),
+        "mas": Style(_SKY, "X", _DASHED, filled=False),
+        "l2": Style(_VERMILLION, "p", _DASHED, filled=False),
+    }
+)
+
+# Set for the drawing alone, so that figures look the same whatever the user's own matplotlib settings are.
+_LOOK = {
+    **{key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")},
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#444444",
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 8,
+    "pdf.fonttype": 42,  # TrueType; conferences refuse matplotlib's default, Type 3
+}
+_PANEL_INCHES = (1.72, 1.75)
+_LEGEND_LINE_INCHES = 0.17
+_PNG_DOTS_PER_INCH = 200
+
+
+def write_plots(comparison: Comparison, out: Path) -> list[Path]:
+    """Write paradigms.png, paradigms.pdf, first_task.png and first_task.pdf into `out`; return their paths.
+
+    The same comparison gives the same bytes. matplotlib's global settings are the same after the call.
+    """
+    paths = []
+    for name, (curve, label) in FIGURES.items():
+        with matplotlib.rc_context(_LOOK):
+            figure = paradigm_figure(comparison, curve, label)
+            paths += [_save(figure, out / f"{name}.png"), _save(figure, out / f"{name}.pdf")]
+    return paths
+
+
+def paradigm_figure(comparison: Comparison, curve: str, label: str) -> Figure:
+    """Draw `curve` (a name of `comparison.CURVES`): a row a dataset, a column a paradigm."""
+    datasets = comparison.datasets()
+    paradigms = comparison.paradigms(*datasets)
+    styles = entry_styles([entry for entry in comparison.entries if entry.finished])
+    width = max(_PANEL_INCHES[0] * len(paradigms) + 0.5, 3.4)
+    legend_columns, legend_rows = _legend_shape([*styles, "chance"], width)
+    height = (_PANEL_INCHES[1] + 0.25) * len(datasets) + 0.2 + _LEGEND_LINE_INCHES * legend_rows
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.add_gridspec(len(datasets), len(paradigms))
+    for row, dataset in enumerate(datasets):
+        own = comparison.paradigms(dataset)
+        for paradigm in own:
+            axes = figure.add_subplot(grid[row, paradigms.index(paradigm)])
+            _panel(axes, comparison, dataset, paradigm, curve, styles)
+            if paradigm == own[0]:
+                _name_row(axes, f"{dataset_title(dataset)}\n{label}", has_place=paradigm == paradigms[0])
+            else:
+                axes.tick_params(labelleft=False)
+    _legend(figure, styles, legend_columns)
+    return figure
+
+
+def entry_styles(entries: Sequence[Entry]) -> dict[str, Style]:
+    """The style of every label, in the order of the legend.
+
+    The colour is the agent's, always. Several configurations of one agent differ in marker and dashes.
+    """
+    styles: dict[str, Style] = {}
+    for entry in sorted(entries, key=agent_order):
+        if entry.label in styles:
+            continue
+        style = agent_style(entry.agent)
+        if is_bound(entry):
+            style = replace(style, colour=_GREY)
+        spares = (
+            Style(style.colour, marker, dashes, filled)
+            for filled, dashes in ((True, _DASH_DOT), (False, _DASHED), (True, _SOLID), (False, _SOLID))
+            for marker in _SPARE_MARKERS
+        )
+        taken = set(styles.values())
+        styles[entry.label] = next((s for s in itertools.chain([style], spares) if s not in taken), style)
+    return styles
+
+
+def agent_style(agent: str) -> Style:
+    """An agent's style; one that is not in `STYLES` gets one that depends on its name alone."""
+    if agent in STYLES:
+        return STYLES[agent]
+    number = zlib.crc32(agent.encode())
+    number, colour = divmod(number, len(_PALETTE))
+    return Style(_PALETTE[colour], _SPARE_MARKERS[number % len(_SPARE_MARKERS)])
+
+
+def _panel(
+    axes: Axes, comparison: Comparison, dataset: str, paradigm: str, curve: str, styles: Mapping[str, Style]
+) -> None:
+    entries = comparison.select(dataset, paradigm)
+    chance = chance_level(entries)
+    axes.plot(
+        _tasks(chance), chance, color=_CHANCE_GREY, linestyle=":", linewidth=1.2, label="chance", zorder=1
+    )
+    for entry in entries:
+        if entry.finished:
+            _curve(axes, entry, curve, styles[entry.label])
+    axes.set_title(paradigm, parse_math=False, pad=13)
+    axes.annotate(
+        _runs_shown(entries, comparison.expected_runs(dataset, paradigm)),
+        (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
+        ha="center", va="bottom", fontsize=6.5, color=_GREY, parse_math=False,
+    )  # fmt: skip
+    axes.set_xlabel("task")
+    axes.set_ylim(0, 100)
+    axes.set_yticks(range(0, 101, 20))
+    _task_axis(axes, len(chance))
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _name_row(axes: Axes, text: str, has_place: bool) -> None:
+    """Write the y axis' label; beside an empty panel it hangs into that, and no room is made for it."""
+    label = axes.annotate(
+        text, (0, 0.5), (-26, 0), xycoords="axes fraction", textcoords="offset points",
+        ha="right", va="center", rotation="vertical", multialignment="center", parse_math=False,
+    )  # fmt: skip
+    label.set_in_layout(has_place)
+
+
+def _curve(axes: Axes, entry: Entry, curve: str, style: Style) -> None:
+    stats = entry.curves[curve]
+    # None becomes NaN, which draws nothing: a gap is honest, a zero is not.
+    mean = np.array([stat.mean for stat in stats], np.float64)
+    sem = np.array([stat.sem for stat in stats], np.float64)
+    every = _tick_step(len(stats))
+    axes.errorbar(
+        _tasks(mean), mean, yerr=sem, label=entry.label, zorder=2 if is_bound(entry) else 3,
+        markevery=every, errorevery=every, elinewidth=0.8, capsize=1.8, capthick=0.8, clip_on=False,
+        **_line(style),
+    )  # fmt: skip
+
+
+def _line(style: Style) -> dict[str, object]:
+    return {
+        "color": style.colour,
+        "linestyle": style.dashes,
+        "linewidth": 1.2,
+        "marker": style.marker,
+        "markersize": 4,
+        "markeredgewidth": 0.9,
+        "markerfacecolor": style.colour if style.filled else "white",
+    }
+
+
+def _tasks(values: np.ndarray) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _task_axis(axes: Axes, tasks: int) -> None:
+    """Tick every task from 1, and number those that have a marker."""
+    axes.set_xlim(0.7, max(tasks, 1) + 0.3)
+    axes.set_xticks(range(1, tasks + 1, _tick_step(tasks)))
+    axes.set_xticks(range(1, tasks + 1), minor=True)
+
+
+def _tick_step(tasks: int) -> int:
+    """Tasks from one marker to the next: all up to ten, then as many as stay apart in print."""
+    return max(1, math.ceil(tasks / 10))
+
+
+def _runs_shown(entries: Sequence[Entry], expected: int) -> str:
+    """How many runs a panel's curves are over, and which have fewer."""
+    fewer = [f"{entry.label}: {len(entry.finished)}" for entry in entries if len(entry.finished) < expected]
+    runs = f"{expected} run{'s' * (expected != 1)}"
+    names = ", ".join(fewer) if len(", ".join(fewer)) <= 24 else f"{len(fewer)} agents: fewer"
+    return f"{runs} ({names})" if fewer else runs
+
+
+def _legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
+    """(columns, rows) of a legend that fits under a figure of that width."""
+    entry_inches = 0.55 + 0.068 * max(len(label) for label in labels)
+    columns = max(1, min(len(labels), int(width_inches / entry_inches)))
+    rows = math.ceil(len(labels) / columns)
+    return math.ceil(len(labels) / rows), rows
+
+
+def _legend(figure: Figure, styles: Mapping[str, Style], columns: int) -> None:
+    labels = [*styles, "chance"]
+    handles = [Line2D([], [], **_line(style)) for style in styles.values()]
+    handles.append(Line2D([], [], color=_CHANCE_GREY, linestyle=":", linewidth=1.2))
+    # Numbers first, names after: matplotlib drops labels that start with "_" and sets "$...$" as mathematics.
+    legend = figure.legend(
+        handles, [str(number) for number in range(len(labels))], loc="outside lower center", ncols=columns,
+        frameon=False, handlelength=2.6, columnspacing=1.4, labelspacing=0.35, borderpad=0.2,
+    )  # fmt: skip
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Write without dates or versions: the same figure is the same bytes."""
+    blank = {"png": ("Software",), "pdf": ("CreationDate", "Creator", "Producer")}
+    kind = path.suffix.removeprefix(".")
+    with atomic_write(path) as temporary:
+        figure.savefig(
+            temporary, format=kind, dpi=_PNG_DOTS_PER_INCH, metadata=dict.fromkeys(blank[kind], None)
+        )
+    return path

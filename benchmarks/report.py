@@ -1,0 +1,114 @@
+"""The report of a results folder: tables, plots, and what is missing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.comparison import Comparison, Entry, compare
+from benchmarks.plots import write_plots
+from benchmarks.records import TrialRecord, find_trials
+from benchmarks.tables import dataset_title, main_table, plain_text, write_tables
+from errors import InputError
+
+_HOW_TO_RUN = "make one with `python -m benchmarks run DATASET/PARADIGM --agent AGENT`"
+_PROBLEMS_TOLD = 20
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What a report says on the terminal."""
+
+    table: str
+    """For every dataset, accuracy on seen classes averaged over tasks, agents x paradigms."""
+    files: tuple[Path, ...]
+    """What was written."""
+    notes: tuple[str, ...]
+    """What a reader must know beside the numbers, a sentence each."""
+
+
+def report(results: Path, out: Path) -> ReportSummary:
+    """Write the tables and plots of all trials under `results` into `out`.
+
+    `InputError` where there is no trial with a finished run, where a record cannot be read (all of them are
+    told at once), or where `out` cannot be written.
+    """
+    if not results.is_dir():
+        raise InputError(f"{results}: expected a folder of results, but there is none: {_HOW_TO_RUN}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder to write the report into, but it is a file")
+    trials = find_trials(results)
+    if not trials:
+        raise InputError(
+            f"{results}: no trial found, expected <dataset>/<paradigm>/<agent>/<trial>/config.json: "
+            f"{_HOW_TO_RUN}"
+        )
+    if not any(trial.runs for trial in trials):
+        raise InputError(
+            f"{results}: none of the runs of its {len(trials)} trial(s) has finished: "
+            "give the same `python -m benchmarks run` command again, it goes on where it stopped"
+        )
+    problems = [problem for trial in trials for problem in _problems(trial)]
+    if problems:
+        hidden = len(problems) - _PROBLEMS_TOLD
+        raise InputError(*problems[:_PROBLEMS_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
+    comparison = compare(trials)
+    titled = [
+        f"{dataset_title(dataset)}: {plain_text(main_table(comparison, dataset))}"
+        for dataset in comparison.datasets()
+    ]
+    files = (*write_tables(comparison, out), *write_plots(comparison, out))
+    return ReportSummary("\n\n".join(titled), files, tuple(notes(comparison)))
+
+
+def _problems(trial: TrialRecord) -> list[str]:
+    """What a comparison would stumble over in a trial's records."""
+    config, found = trial.config, []
+    path = trial.path / "config.json"
+    for key in ("dataset", "paradigm", "variant", "agent"):
+        if not isinstance(config.get(key), str):
+            found.append(f"{path}: expected a text for '{key}', got {config.get(key)!r}")
+    if not isinstance(config.get("settings"), Mapping):
+        found.append(f"{path}: expected an object for 'settings', got {config.get('settings')!r}")
+    for run in trial.runs:
+        folder, metrics = trial.path / f"run{run.run}", run.summary.get("metrics")
+        remedy = "delete the run's folder to make it anew"
+        if run.accuracy.ndim != 2 or min(run.accuracy.shape) < 1 or run.accuracy.shape[1] < 2:
+            found.append(f"{folder / 'accuracy.csv'}: expected columns task, seen, group_0, ...: {remedy}")
+        if not all(count > 0 for count in run.classes_seen):
+            found.append(f"{folder / 'summary.json'}: expected classes_seen above 0: {remedy}")
+        if not isinstance(metrics, Mapping) or not all(_is_number(value) for value in metrics.values()):
+            found.append(f"{folder / 'summary.json'}: expected numbers in 'metrics': {remedy}")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    """Whether a metric is a number, or null for undefined."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know beside the numbers: missing runs, unequal lists, no Ω_all."""
+    found = []
+    for dataset in comparison.datasets():
+        for paradigm in comparison.paradigms(dataset):
+            entries, place = comparison.select(dataset, paradigm), f"{dataset}/{paradigm}"
+            expected = comparison.expected_runs(dataset, paradigm)
+            found += [f"{place}: {entry.label} {gap}" for entry in entries if (gap := _gap(entry, expected))]
+            variants = sorted({entry.variant for entry in entries})
+            if len(variants) > 1:
+                found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
+            for variant in variants:
+                rivals = sum(entry.offline for entry in entries if entry.variant == variant)
+                if rivals > 1:
+                    found.append(
+                        f"{place}: omega_all is blank, because {rivals} offline trials could be its reference"
+                    )
+    return found
+
+
+def _gap(entry: Entry, expected: int) -> str:
+    finished = len(entry.finished)
+    if entry.unfinished:
+        runs = ", ".join(str(run) for run in entry.unfinished)
+        return f"has {finished} finished run{'s' * (finished != 1)}, unfinished: run {runs}"
+    return f"has {finished} of {expected} runs" if finished < expected else ""

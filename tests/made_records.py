@@ -1,0 +1,82 @@
+"""Records of runs that never ran, with numbers that a reader can check by hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.records import RunRecord, TrialRecord
+
+NO_NEEDS = {"task_boundaries": False, "task_data": False, "frozen_trunk": False, "offline": False}
+
+
+def run(
+    number: int,
+    seen: Sequence[float],
+    first: Sequence[float] | None = None,
+    classes_seen: Sequence[int] | None = None,
+    **metrics: float | None,
+) -> RunRecord:
+    """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
+    first = seen if first is None else first
+    values = {
+        "accuracy_mean": float(np.mean(seen)),
+        "accuracy_last": seen[-1],
+        "first_task_mean": float(np.mean(first)),
+        "first_task_last": first[-1],
+        "forgetting": 5.0,
+        "backward_transfer": -5.0,
+        "memory_bytes": 1000,
+        "images_per_second": 100.0,
+        "seconds": 10.0,
+        **metrics,
+    }
+    classes = tuple(classes_seen or range(2, 2 * len(seen) + 1, 2))
+    accuracy = np.array([seen, first], np.float64).T
+    return RunRecord(number, accuracy, None, classes, {"metrics": values, "classes_seen": list(classes)})
+
+
+def trial(
+    agent: str,
+    *runs: RunRecord,
+    dataset: str = "core50",
+    paradigm: str = "class_iid",
+    variant: str = "published",
+    settings: Mapping[str, object] | None = None,
+    network: str = "small",
+    offline: bool = False,
+    unfinished: Sequence[int] = (),
+    folder: str = "default-0",
+) -> TrialRecord:
+    """A trial of those runs."""
+    config = {
+        "format": 1,
+        "dataset": dataset,
+        "paradigm": paradigm,
+        "variant": variant,
+        "agent": agent,
+        "network": network,
+        "settings": dict(settings or {}),
+        "seed": 0,
+    }
+    path = Path("results") / dataset / paradigm / agent.replace("/", ".") / folder
+    return TrialRecord(path, config, {**NO_NEEDS, "offline": offline}, runs, tuple(unfinished))
+
+
+def write(root: Path, record: TrialRecord) -> Path:
+    """Write a trial's folder below `root`, as a real one would lie there."""
+    config = record.config
+    folder = root / config["dataset"] / config["paradigm"] / "agent" / record.path.name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "env.json").write_text(json.dumps({"needs": dict(record.needs)}))
+    for finished in record.runs:
+        place = folder / f"run{finished.run}"
+        place.mkdir()
+        rows = [f"{task},{seen!r},{first!r}" for task, (seen, first) in enumerate(finished.accuracy.tolist())]
+        (place / "accuracy.csv").write_text("\n".join(["task,seen,group_0", *rows]) + "\n")
+        (place / "summary.json").write_text(json.dumps(finished.summary))
+    for number in record.unfinished:
+        (folder / f"run{number}").mkdir()
+    return folder

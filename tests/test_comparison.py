@@ -1,0 +1,214 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.comparison import chance_level, compare, rows, summarise
+from benchmarks.report import notes, report
+from errors import InputError
+from tests.made_records import run, trial, write
+
+
+def row(comparison, agent, metric, paradigm="class_iid"):
+    (found,) = [r for r in rows(comparison) if (r.agent, r.metric, r.paradigm) == (agent, metric, paradigm)]
+    return found
+
+
+def test_mean_and_standard_error_by_hand():
+    # Means over tasks: 70, 60, 80. Their std (ddof 1) is 10; 10 / sqrt(3) = 5.7735.
+    comparison = compare([trial("er", run(0, [90, 50]), run(1, [80, 40]), run(2, [100, 60]))])
+    found = row(comparison, "er", "accuracy_mean")
+    assert (found.mean, found.runs) == (70, 3)
+    assert found.sem == pytest.approx(10 / math.sqrt(3), rel=1e-12)
+    assert row(comparison, "er", "accuracy_task_2").mean == 50
+
+
+def test_a_single_run_has_no_standard_error():
+    assert row(compare([trial("er", run(0, [90, 50]))]), "er", "accuracy_last").sem is None
+
+
+def test_undefined_is_blank_and_not_zero():
+    comparison = compare(
+        [trial("er", run(0, [50], backward_transfer=None), run(1, [50], backward_transfer=None))]
+    )
+    found = row(comparison, "er", "backward_transfer")
+    assert (found.mean, found.sem, found.runs) == (None, None, 0)
+
+
+def test_nan_is_no_value():
+    assert summarise([1.0, math.nan, 3.0]).runs == 2
+    assert summarise([1.0, math.nan, 3.0]).mean == 2
+
+
+def test_omega_is_a_mean_of_ratios_to_the_offline_mean():
+    # Offline means per task: 80, 50. Run 0: (40/80 + 25/50) / 2 = 0.5; run 1: (80/80 + 10/50) / 2 = 0.6.
+    offline = trial("offline", run(0, [70, 60]), run(1, [90, 40]), offline=True)
+    comparison = compare([trial("er", run(0, [40, 25]), run(1, [80, 10])), offline])
+    assert row(comparison, "er", "omega_all").mean == pytest.approx(0.55, rel=1e-12)
+    assert row(comparison, "er", "omega_all").sem == pytest.approx(0.05, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        trial("offline", run(0, [80, 80]), offline=True, paradigm="iid"),
+        trial("offline", run(0, [80, 80]), offline=True, dataset="digits"),
+        trial("offline", run(0, [80, 80]), offline=True, variant="corrected"),
+        trial("offline", run(0, [80, 80, 80]), offline=True),
+        trial("offline", run(0, [80, 0]), offline=True),
+        trial("offline", offline=True, unfinished=[0]),
+    ],
+    ids=["paradigm", "dataset", "variant", "tasks", "zero", "unfinished"],
+)
+def test_omega_is_blank_without_a_fitting_reference(reference):
+    comparison = compare([trial("er", run(0, [40, 25])), reference])
+    assert row(comparison, "er", "omega_all").mean is None
+
+
+def test_omega_is_blank_where_two_offline_trials_could_be_the_reference():
+    rivals = [
+        trial("offline", run(0, [80, 80]), offline=True, settings={"lr": lr}, folder=f"lr={lr}")
+        for lr in (0.1, 0.01)
+    ]
+    comparison = compare([trial("er", run(0, [40, 25])), *rivals])
+    assert row(comparison, "er", "omega_all").mean is None
+    assert any("omega_all is blank" in note for note in notes(comparison))
+
+
+def test_bounds_come_first_and_last_whatever_the_order_of_the_trials():
+    names = ["offline", "zeta", "finetune", "agem"]
+    for order in (names, names[::-1]):
+        trials = [trial(name, run(0, [50]), offline=name == "offline") for name in order]
+        assert [entry.label for entry in compare(trials).entries] == ["finetune", "agem", "zeta", "offline"]
+
+
+def test_datasets_and_paradigms_come_in_their_own_order():
+    trials = [
+        trial("er", run(0, [50]), dataset=dataset, paradigm=paradigm)
+        for dataset in ("zoo", "digits", "core50")
+        for paradigm in ("odd", "class_iid", "iid")
+    ]
+    comparison = compare(trials)
+    assert comparison.datasets() == ["core50", "digits", "zoo"]
+    assert comparison.paradigms("zoo", "core50") == ["iid", "class_iid", "odd"]
+
+
+def test_configurations_of_one_agent_are_told_apart_by_what_differs():
+    common = {"momentum": 0.9}
+    trials = [
+        trial("er", run(0, [50]), settings={**common, "lr": 0.01}, folder="a"),
+        trial("er", run(0, [60]), settings={**common, "lr": 0.1}, folder="b"),
+        trial("er", run(0, [70]), settings={**common, "lr": 0.1}, paradigm="iid", folder="b"),
+        trial("ewc", run(0, [50]), settings={"lr": 0.5}),
+    ]
+    labels = {(entry.paradigm, entry.label) for entry in compare(trials).entries}
+    assert labels == {
+        ("class_iid", "er [lr=0.01]"),
+        ("class_iid", "er [lr=0.1]"),
+        ("iid", "er [lr=0.1]"),
+        ("class_iid", "ewc"),
+    }
+
+
+def test_one_configuration_per_paradigm_needs_no_brackets():
+    trials = [
+        trial("er", run(0, [50]), settings={"lr": 0.01}, paradigm="iid"),
+        trial("er", run(0, [50]), settings={"lr": 0.1}, paradigm="class_iid"),
+    ]
+    assert {entry.label for entry in compare(trials).entries} == {"er"}
+
+
+def test_trials_of_equal_configuration_are_named_by_folder():
+    trials = [trial("er", run(0, [50]), folder=name) for name in ("first", "second")]
+    assert {entry.label for entry in compare(trials).entries} == {"er [first]", "er [second]"}
+
+
+def test_names_lose_control_characters():
+    (entry,) = compare([trial("er\x1b[31m\nx", run(0, [50]))]).entries
+    assert entry.label == "er?[31m?x"
+
+
+def test_expected_runs_are_those_of_the_most_complete_trial_of_the_paradigm():
+    trials = [
+        trial("er", *[run(r, [50]) for r in range(3)]),
+        trial("ewc", run(0, [50]), unfinished=[2]),
+        trial("er", run(0, [50]), paradigm="iid"),
+    ]
+    comparison = compare(trials)
+    assert comparison.expected_runs("core50", "class_iid") == 3
+    assert comparison.expected_runs("core50", "iid") == 1
+    assert notes(comparison) == ["core50/class_iid: ewc has 1 finished run, unfinished: run 2"]
+
+
+def test_chance_is_the_mean_over_runs():
+    # After the first task 2 classes are seen in one run and 4 in the other: (50 + 25) / 2.
+    trials = [
+        trial(agent, run(0, [50, 50], classes_seen=[2, 4]), run(1, [50, 50], classes_seen=[4, 4]))
+        for agent in ("er", "ewc")
+    ]
+    trials.append(trial("si", run(0, [50, 50], classes_seen=[2, 4])))
+    np.testing.assert_array_equal(chance_level(compare(trials).entries), [37.5, 25])
+
+
+def test_mixed_task_lists_are_said():
+    comparison = compare([trial("er", run(0, [50])), trial("ewc", run(0, [50]), variant="corrected")])
+    assert notes(comparison) == [
+        "core50/class_iid: not one stream, but the task lists corrected and published"
+    ]
+
+
+def test_report_reads_folders_and_says_what_is_missing(tmp_path):
+    write(tmp_path, trial("er", run(0, [90, 50]), run(1, [80, 40]), folder="er"))
+    write(tmp_path, trial("ewc", run(0, [90, 30]), unfinished=[1], folder="ewc"))
+    out = tmp_path / "report"
+    summary = report(tmp_path, out)
+    assert sorted(path.name for path in summary.files) == [
+        "comparison.csv", "comparison.md", "comparison.tex",
+        "first_task.pdf", "first_task.png", "paradigms.pdf", "paradigms.png",
+    ]  # fmt: skip
+    assert {path.name for path in out.iterdir()} == {path.name for path in summary.files}
+    assert "65.0 ± 5.0" in summary.table
+    assert "60.0 (1/2 runs)" in summary.table
+    assert summary.notes == ("core50/class_iid: ewc has 1 finished run, unfinished: run 1",)
+    assert report(tmp_path, out) == summary  # its own output is no trial
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_without_trials_is_a_clear_error(tmp_path, exists):
+    results = tmp_path if exists else tmp_path / "nowhere"
+    with pytest.raises(InputError, match=r"python -m benchmarks run") as caught:
+        report(results, tmp_path / "out")
+    assert str(results) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_reports_place_is_a_clear_error_and_stays(tmp_path):
+    write(tmp_path, trial("er", run(0, [50])))
+    out = tmp_path / "out"
+    out.write_text("mine")
+    with pytest.raises(InputError, match="expected a folder"):
+        report(tmp_path, out)
+    assert out.read_text() == "mine"
+
+
+def test_trials_without_a_finished_run_are_a_clear_error(tmp_path):
+    write(tmp_path, trial("er", unfinished=[0, 1]))
+    with pytest.raises(InputError, match="none of the runs"):
+        report(tmp_path, tmp_path / "out")
+
+
+def test_damaged_records_are_told_together_and_nothing_is_written(tmp_path):
+    write(tmp_path, trial("er", run(0, [50]), folder="fine"))
+    strange = write(tmp_path, trial("er", run(0, [50]), folder="strange"))
+    config = json.loads((strange / "config.json").read_text())
+    (strange / "config.json").write_text(json.dumps({**config, "dataset": 7, "settings": []}))
+    wordy = write(tmp_path, trial("er", run(0, [50], seconds="long"), folder="wordy"))
+    with pytest.raises(InputError) as caught:
+        report(tmp_path, tmp_path / "out")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        str(strange / "config.json"),
+        str(strange / "config.json"),
+        str(wordy / "run0" / "summary.json"),
+    ]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,185 @@
+import csv
+import re
+
+import pytest
+
+from benchmarks.comparison import Stat, compare
+from benchmarks.tables import (
+    Table,
+    accuracy_cell,
+    dataset_tables,
+    escape_latex,
+    escape_markdown,
+    format_bytes,
+    format_seconds,
+    latex,
+    markdown,
+    plain_text,
+    write_tables,
+)
+from tests.made_records import run, trial
+
+HOSTILE = r"a|b_c & 50% $x$ #1 {y} ~^ <i> `c` [l](http://x) *e* \input{/etc/passwd}"
+
+
+@pytest.fixture
+def comparison():
+    """er and finetune under two paradigms; er lacks a run in class_iid, finetune all of iid."""
+    three = [run(r, [90.0 + r, 50.0 + r]) for r in range(3)]
+    return compare(
+        [
+            trial("finetune", *three),
+            trial("er", *three[:2]),
+            trial("er", run(0, [70.0, 75.0]), paradigm="iid"),
+            trial("offline", *three, offline=True),
+        ]
+    )
+
+
+def columns(line):
+    """The cells of a Markdown row."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("stat", "expected", "cell"),
+    [
+        (Stat(61.23, 1.28, 3), 3, "61.2 ± 1.3"),
+        (Stat(61.23, 1.28, 2), 3, "61.2 ± 1.3 (2/3 runs)"),
+        (Stat(61.23, None, 1), 1, "61.2"),
+        (Stat(61.23, None, 1), 3, "61.2 (1/3 runs)"),
+        (Stat(None, None, 0), 3, "(0/3 runs)"),
+        (Stat(None, None, 0), 0, "–"),
+    ],
+)
+def test_a_cell_says_how_many_runs_it_lacks(stat, expected, cell):
+    assert accuracy_cell(stat, expected) == cell
+
+
+def test_agents_by_paradigms(comparison):
+    table = dataset_tables(comparison, "core50")[0]
+    assert table.header == ("agent", "iid (1 run)", "class_iid (3 runs)")
+    # Means over tasks: 70, 71, 72 over three runs, 70 and 71 over two; 72.5 under iid.
+    assert table.rows == (
+        ("finetune", "–", "71.0 ± 0.6"),
+        ("er", "72.5", "70.5 ± 0.5 (2/3 runs)"),
+        ("offline", "–", "71.0 ± 0.6"),
+    )
+
+
+def test_costs_show_needs_ranges_and_missing_runs(comparison):
+    table = dataset_tables(comparison, "core50")[-1]
+    lines = {line[0]: dict(zip(table.header, line, strict=True)) for line in table.rows}
+    assert lines["offline"]["offline lists"] == "yes"
+    assert lines["er"]["offline lists"] == "no"
+    assert lines["er"]["runs"] == "3/4"
+    assert lines["er"]["memory"] == "1.0 kB"
+
+
+def test_costs_span_the_paradigms():
+    comparison = compare(
+        [
+            trial("gem", run(0, [50], memory_bytes=0, seconds=5.0)),
+            trial("gem", run(0, [50], memory_bytes=2_500_000, seconds=5.0), paradigm="iid"),
+        ]
+    )
+    (line,) = dataset_tables(comparison, "core50")[-1].rows
+    assert "0 B – 2.5 MB" in line
+    assert "5.0 s" in line
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_960, "1.0 MB"),
+        (123e6, "123 MB"),
+        (4.2e12, "4200 GB"),
+    ],
+)
+def test_bytes(count, text):
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_long_form_has_a_line_per_mean(comparison, tmp_path):
+    path = write_tables(comparison, tmp_path)[0]
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["dataset", "paradigm", "agent", "metric", "mean", "sem", "runs"]
+    by_key = {(line["paradigm"], line["agent"], line["metric"]): line for line in lines}
+    assert len(by_key) == len(lines)
+    assert float(by_key["class_iid", "er", "accuracy_task_1"]["mean"]) == 90.5
+    assert by_key["class_iid", "er", "accuracy_task_1"]["runs"] == "2"
+    assert float(by_key["iid", "er", "first_task_task_2"]["mean"]) == 75
+    assert by_key["iid", "er", "accuracy_last"]["sem"] == ""
+    assert by_key["iid", "er", "omega_all"]["mean"] == ""
+    assert ("iid", "er", "top5_last") not in by_key
+
+
+def test_top5_is_listed_where_it_was_measured(tmp_path):
+    comparison = compare([trial("er", run(0, [50], top5_last=88.0))])
+    assert "core50,class_iid,er,top5_last,88.0,,1\n" in write_tables(comparison, tmp_path)[0].read_text()
+
+
+def test_hostile_names_stay_in_their_markdown_cell():
+    table = Table("t", "c", ("agent", "iid"), ((HOSTILE, "1.0"),))
+    lines = markdown(table).split("\n")
+    assert [len(columns(line)) for line in lines] == [2, 2, 2]
+    assert re.search(r"(?<!\\)[<>`*$\[\]]", lines[2]) is None
+
+
+def test_underscores_inside_words_stay_readable():
+    assert escape_markdown("class_iid") == "class_iid"
+    assert escape_markdown("_em_") == r"\_em\_"
+
+
+def test_hostile_names_stay_in_their_latex_cell():
+    escaped = escape_latex(HOSTILE)
+    own = r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}|\\[{}#$%&_]"
+    rest = re.sub(own + r"|\{[\[\]*]\}", "", escaped)
+    assert not set(rest) & set("\\{}#$%&_~^<>|[]*")
+    line = latex(Table("t", "c", ("agent", "iid"), ((HOSTILE, "1.0"),)), "a b").split("\n")[-4]
+    assert len(re.findall(r"(?<!\\)&", line)) == 1
+
+
+def test_a_latex_row_never_begins_with_an_option_of_the_row_before():
+    lines = latex(Table("t", "c", ("agent", "iid"), (("[x]", "1"), ("*", "2"))), "l").split("\n")
+    assert r"    {[}x{]} & 1 \\" in lines
+    assert r"    {*} & 2 \\" in lines
+
+
+def test_latex_is_booktabs_with_one_column_per_cell(comparison, tmp_path):
+    page = write_tables(comparison, tmp_path)[2].read_text()
+    assert page.count(r"\begin{table}") == page.count(r"\end{table}") == page.count(r"\toprule") == 4
+    assert r"\label{tab:core50-first-task}" in page
+    assert r"er & 72.5 & 70.5 $\pm$ 0.5 (2/3 runs) \\" in page
+    assert r"agent & iid (1 run) & class\_iid (3 runs) \\" in page
+
+
+def test_names_from_files_are_escaped_on_the_pages(tmp_path):
+    agent = r"<b>|&%\x"
+    _, page, tex = write_tables(compare([trial(agent, run(0, [50]), dataset=agent)]), tmp_path)
+    assert r"| \<b\>\|\&%\\x |" in page.read_text()
+    assert r"## \<b\>\|\&%\\x" in page.read_text()
+    assert r"\textless{}b\textgreater{}\textbar{}\&\%\textbackslash{}x & 50.0" in tex.read_text()
+
+
+def test_text_is_aligned(comparison):
+    text = plain_text(dataset_tables(comparison, "core50")[0])
+    assert text.split("\n")[2:] == [
+        "agent     iid (1 run)     class_iid (3 runs)",
+        "--------------------------------------------",
+        "finetune            –             71.0 ± 0.6",
+        "er               72.5  70.5 ± 0.5 (2/3 runs)",
+        "offline             –             71.0 ± 0.6",
+    ]
