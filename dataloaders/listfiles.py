@@ -1,0 +1,141 @@
+"""The files of a folder of task lists: their names, the manifest, and one list's lines."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dataloaders.problems import INTEGER, PLAIN_PATH, path_problem
+from errors import InputError
+
+TASK = "train_task_{:02d}_filelist.txt"
+TEST = "test_filelist.txt"
+ALL = "train_all.txt"
+MANIFEST = "manifest.json"
+_TASK = re.compile(r"train_task_([0-9]{2}|[1-9][0-9]{2,5})_filelist\.txt")
+_LINE = re.compile(f"^({PLAIN_PATH}) ({INTEGER})$", re.MULTILINE)
+
+
+class Task(NamedTuple):
+    """Images and their labels, in the order in which they are learned."""
+
+    paths: list[str]
+    """Relative to the folder of the dataset's images."""
+    labels: np.ndarray
+    """int64 [n]."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder of lists, None where there is none; `InputError` where it is damaged."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        if (
+            not all(isinstance(manifest[key], str) for key in ("dataset", "variant", "dirmap_sha256"))
+            or not all(isinstance(name, int | str) for name in manifest["classes"])
+            or not all(isinstance(digest, str) for digest in manifest["files"].values())
+        ):
+            raise TypeError
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: is damaged; delete {folder} and write the lists again") from None
+    return manifest
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names of the lists in `folder`: tasks by number, test, all."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    tasks = sorted((name for name in names if _TASK.fullmatch(name)), key=_task_number)
+    return tasks + [name for name in (TEST, ALL) if name in names]
+
+
+def _task_number(name: str) -> int:
+    return int(_TASK.fullmatch(name)[1])
+
+
+def missing_files(folder: Path, names: list[str]) -> list[str]:
+    """Problems with the set of files; raises where there is no list at all."""
+    if not names:
+        raise InputError(f"{folder}: no task lists; write them: python -m dataloaders tasks DATASET")
+    numbers = [_task_number(name) for name in names if _TASK.fullmatch(name)]
+    gaps = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
+    problems = [f"{folder}: no {TASK.format(task)}" for task in gaps]
+    if TEST not in names:
+        problems.append(f"{folder}: no {TEST}")
+    return problems
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a list; `InputError` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
+    """The problem of a file without a line."""
+    what = f"task {_task_number(path.name)}" if _TASK.fullmatch(path.name) else "it"
+    if manifest and manifest["variant"] == "published":
+        return (
+            f"{path}: {what} is empty, as published: this paradigm collapses where each class numbers its "
+            f"objects from 1; use the corrected lists (--variant corrected)"
+        )
+    return f"{path}: {what} is empty; expected at least one line 'path label'"
+
+
+def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
+    """The images and labels of one list; what does not fit is told in `problems`."""
+    try:
+        text = data.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        problems.append(f"{path}:{data[: error.start].count(10) + 1}: is no UTF-8 text")
+        return Task([], np.empty(0, np.int64))
+    found = _LINE.findall(text)
+    if len(found) != text.count("\n") + (not text.endswith("\n") and text != ""):
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+            if not _LINE.fullmatch(line):
+                problems.append(f"{path}:{number}: {_line_problem(line)}")
+    labels = np.fromiter((int(label) for _, label in found), dtype=np.int64, count=len(found))
+    return Task([image for image, _ in found], labels)
+
+
+def _line_problem(line: str) -> str:
+    image, _, label = line.rpartition(" ")
+    if not re.fullmatch(INTEGER, label):
+        return f"expected 'path label' with a label from 0, got {line!r}"
+    return path_problem(image)
+
+
+def label_problems(folder: Path, known: np.ndarray, test: Task) -> list[str]:
+    """Labels are 0 .. K-1, and no other is tested."""
+    problems = []
+    if not np.array_equal(known, np.arange(len(known))):
+        missing = int(np.flatnonzero(np.append(known, -1)[: len(known)] != np.arange(len(known)))[0])
+        problems.append(f"{folder}: labels are to be 0, 1, 2, ...: {missing} is in no task, {known[-1]} is")
+    problems += [
+        f"{folder / TEST}:{row + 1}: label {test.labels[row]} is in no task"
+        for row in np.flatnonzero(~np.isin(test.labels, known))
+    ]
+    return problems
+
+
+def classes_of_labels(path: Path, count: int) -> tuple[int | str, ...]:
+    """The class of each label by a `train_all.txt`."""
+    classes: dict[str, str] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        for row in table:
+            name, label = row.get("class"), row.get("label")
+            if not name or not label or classes.setdefault(label, name) != name:
+                raise InputError(
+                    f"{path}:{table.line_num}: expected a class and a label of its own, got {row}"
+                )
+    if sorted(classes) != sorted(map(str, range(count))):
+        raise InputError(f"{path}: has labels {', '.join(sorted(classes))}; the tasks have 0 to {count - 1}")
+    numbers = all(re.fullmatch(INTEGER, name) for name in classes.values())
+    return tuple(int(classes[str(k)]) if numbers else classes[str(k)] for k in range(count))

@@ -1,0 +1,259 @@
+"""The four paradigms: which training images make up which task, in which order.
+
+Pure functions of a dirmap and a run number. Each comes in two modes: in `stream` a task holds its own
+images only, in `offline` task b holds the images of tasks 0..b. And in two variants:
+
+`published` gives the very lists that the authors of AugMem (arXiv 2104.02206) published, quirks included:
+
+1. consecutive iid tasks share one image;
+2. `instance` takes an instance to be an (object, session) pair whatever its class, so that on datasets that
+   number the objects of each class from 1 a pair mixes all classes, and task 0 holds everything;
+3. for the same reason `class_instance` interleaves the sessions of same-numbered objects frame by frame;
+4. where frame numbers of a pair are equal, their order is that of an unstable sort (see `introsort.py`).
+
+`corrected` has disjoint iid tasks, takes an instance to be a (class, object, session), and sorts stably.
+On datasets whose objects are numbered across classes, such as CORe50, the variants differ under iid only.
+
+Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
+.permutation(n)`, started anew for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
+called for classes and instances one after the other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dataloaders import introsort
+from dataloaders.specs import MODES, VARIANTS, Dataset, check_paradigm
+from errors import InputError, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A dirmap cut into training and test images, coded for the paradigms.
+
+    Rows are positions in the dirmap, ascending; the other arrays have an entry per row of the dirmap.
+    """
+
+    train: np.ndarray
+    """int64 [N]."""
+    test: np.ndarray
+    """int64 [M]."""
+    classes: tuple[int | str, ...]
+    """In order of first appearance among the training images; a class's code is its place here."""
+    class_code: np.ndarray
+    """int64; -1 where a class has no training image."""
+    pair: np.ndarray
+    """int64; dense rank of (object, session)."""
+    instance: np.ndarray
+    """int64; dense rank of (class code, object, session)."""
+    frame: np.ndarray
+    """int64; the image's number within its session."""
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The tasks of one run. Rows are positions in the dirmap."""
+
+    tasks: tuple[np.ndarray, ...]
+    """Per task its rows in the order in which they are learned, int64 [n]."""
+    names: tuple[np.ndarray, ...]
+    """Per task the row names of the published `train_all.txt`, int64 [n]: under iid the place in the
+    shuffled training set, otherwise a running number."""
+    labels: np.ndarray
+    """Label of each class code, int64 [K]: classes are labelled in the order in which the tasks show them."""
+    test: np.ndarray
+    """Rows of the test images, int64 [M]."""
+
+
+def split(dirmap: pd.DataFrame, dataset: Dataset) -> Split:
+    """Cut a dirmap by `dataset.test_sessions` and `dataset.frames`.
+
+    Raises `InputError` if there is nothing to learn, nothing to test, or a class is tested but never learned.
+    """
+    frame = dirmap["im_num"].to_numpy(np.int64)
+    kept = np.ones(len(frame), dtype=bool)
+    if dataset.frames:
+        first, step, stop = dataset.frames
+        kept = np.isin(frame, np.arange(first, stop, step))
+    tested = np.isin(dirmap["session"].to_numpy(), dataset.test_sessions)
+    train, test = np.flatnonzero(kept & ~tested), np.flatnonzero(kept & tested)
+    for rows, what in ((train, "training"), (test, "test")):
+        if not len(rows):
+            raise InputError(
+                f"the dirmap of {dataset.name} has no {what} image: sessions {dataset.test_sessions} test, "
+                f"all others train"
+                + (f"; frames {first}, {first + step}, ... count" if dataset.frames else "")
+            )
+    names = dirmap["class"].to_numpy(object)
+    _, classes = pd.factorize(names[train])
+    class_code = pd.Index(classes).get_indexer(pd.Index(names))
+    if (class_code[test] < 0).any():
+        unlearned = sorted({str(name) for name in names[test][class_code[test] < 0]})
+        raise InputError(f"{dataset.name}: classes with test but no training images: {', '.join(unlearned)}")
+    pair = _joint_rank(dirmap["object"].to_numpy(np.int64), dirmap["session"].to_numpy(np.int64))
+    return Split(train, test, tuple(classes), class_code, pair, _joint_rank(class_code, pair), frame)
+
+
+def check(dataset: Dataset, paradigm: str, mode: str, variant: str) -> None:
+    """`InputError` with the nearest name unless `dataset` has the paradigm, and mode and variant exist."""
+    check_paradigm(dataset, paradigm)
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    if variant not in VARIANTS:
+        raise unknown("variant", variant, VARIANTS)
+
+
+def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str, variant: str) -> Schedule:
+    """The tasks of run `run`, made by `dataset`'s sizes.
+
+    Raises `InputError` for a paradigm that `dataset` does not know, an unknown mode or variant, and where
+    the published variant never shows a class that is tested.
+    """
+    check(dataset, paradigm, mode, variant)
+    tasks = tuple(_PARADIGMS[paradigm](split, dataset, run, mode == "offline", variant == "published"))
+    if paradigm == "iid":
+        names = tuple(_iid_places(len(split.train), dataset, run, mode == "offline", variant == "published"))
+    else:
+        ends = np.cumsum([len(task) for task in tasks])
+        names = tuple(np.arange(end - len(task), end) for task, end in zip(tasks, ends, strict=True))
+    return Schedule(tasks, names, _labels(split, tasks), split.test)
+
+
+def _iid_places(
+    count: int, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    """Per task the places it takes from the shuffled training set."""
+    size = dataset.iid_task_images
+    for start in range(0, count, size):
+        # A published task ends with the first image of the next one.
+        stop = min(start + size + published, count)
+        yield _permutation(stop, run) if offline else np.arange(start, stop)
+
+
+def _iid(split: Split, dataset: Dataset, run: int, offline: bool, published: bool) -> Iterator[np.ndarray]:
+    count = len(split.train)
+    shuffled = split.train[_permutation(count, run)]
+    for places in _iid_places(count, dataset, run, offline, published):
+        yield shuffled[places]
+
+
+def _class_iid(
+    split: Split, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    generator = np.random.RandomState(run)
+    order = np.arange(len(split.classes))
+    generator.shuffle(order)
+    for chosen in _chunks(
+        order, dataset.task_classes, _count(order, dataset.task_classes), offline, generator
+    ):
+        rows = _rows_of(split, chosen)
+        yield rows[_permutation(len(rows), run)]
+
+
+def _instance(
+    split: Split, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    generator = np.random.RandomState(run)
+    instances = _instances(split, split.train, published)
+    order = np.arange(len(instances))
+    generator.shuffle(order)
+    size = dataset.task_instances
+    count = _count(split.train, size * dataset.instance_images) if published else _count(order, size)
+    for chosen in _chunks(order, size, count, offline, generator):
+        yield np.concatenate([np.empty(0, np.int64), *(instances[place] for place in chosen)])
+
+
+def _class_instance(
+    split: Split, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    generator = np.random.RandomState(run)
+    classes = np.arange(len(split.classes))
+    generator.shuffle(classes)
+    count = _count(classes, dataset.task_classes)
+    for chosen in _chunks(classes, dataset.task_classes, count, offline, generator):
+        instances = _instances(split, _rows_of(split, chosen), published)
+        order = np.arange(len(instances))
+        generator.shuffle(order)
+        yield np.concatenate([instances[place] for place in order])
+
+
+_PARADIGMS = {
+    "iid": _iid,
+    "class_iid": _class_iid,
+    "instance": _instance,
+    "class_instance": _class_instance,
+}
+
+
+def _permutation(count: int, run: int) -> np.ndarray:
+    """The order in which `DataFrame.sample(frac=1, random_state=run)` puts `count` rows."""
+    return np.random.RandomState(run).permutation(count)
+
+
+def _count(things: np.ndarray, size: int) -> int:
+    """How many tasks `things` make at `size` each."""
+    return -(-len(things) // size)
+
+
+def _chunks(
+    order: np.ndarray, size: int, count: int, offline: bool, generator: np.random.RandomState
+) -> Iterator[np.ndarray]:
+    """Per task its part of `order`; offline, all up to its part, shuffled in place: orders accumulate."""
+    for task in range(count):
+        if offline:
+            generator.shuffle(order[: (task + 1) * size])
+            yield order[: (task + 1) * size]
+        else:
+            yield order[task * size : (task + 1) * size]
+
+
+def _rows_of(split: Split, classes: np.ndarray) -> np.ndarray:
+    """Training rows of the classes with these codes, in the dirmap's order."""
+    chosen = np.zeros(len(split.classes), dtype=bool)
+    chosen[classes] = True
+    return split.train[chosen[split.class_code[split.train]]]
+
+
+def _instances(split: Split, rows: np.ndarray, published: bool) -> list[np.ndarray]:
+    """`rows` cut into instances, each in the order of its frame numbers."""
+    keys, frames = (split.pair if published else split.instance)[rows], split.frame[rows]
+    order = np.lexsort((frames, keys))
+    keys, frames, rows = keys[order], frames[order], rows[order]
+    cuts = np.flatnonzero(np.diff(keys)) + 1
+    instances = np.split(rows, cuts)
+    if published:
+        tied = keys[1:][(np.diff(keys) == 0) & (np.diff(frames) == 0)]
+        for place in np.unique(np.searchsorted(np.unique(keys), tied)):
+            if len(instances[place]) > introsort.STABLE_SIZE:
+                instances[place] = _unstably_sorted(np.sort(instances[place]), split.frame)
+    return instances
+
+
+def _unstably_sorted(rows: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """`rows` by frame number, equal ones in the order of the published lists."""
+    return rows[list(introsort.argsort(tuple(frame[rows].tolist())))]
+
+
+def _labels(split: Split, tasks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Label of each class code, by first appearance in the tasks."""
+    order: dict[int, int] = {}
+    for task in tasks:
+        for code in pd.unique(split.class_code[task]):
+            order.setdefault(int(code), len(order))
+        if len(order) == len(split.classes):
+            return np.array([order[code] for code in range(len(order))], dtype=np.int64)
+    never = ", ".join(str(name) for code, name in enumerate(split.classes) if code not in order)
+    raise InputError(
+        f"the published lists never show class {never}, because sessions have fewer images than the protocol "
+        f"assumes; use the corrected lists (--variant corrected)"
+    )
+
+
+def _joint_rank(major: np.ndarray, minor: np.ndarray) -> np.ndarray:
+    """Dense rank of (major, minor), lexicographic."""
+    _, major = np.unique(major, return_inverse=True)
+    _, minor = np.unique(minor, return_inverse=True)
+    return np.unique(major * (minor.max() + 1) + minor, return_inverse=True)[1]

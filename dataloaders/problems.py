@@ -1,0 +1,50 @@
+"""Telling all problems of an input at once, and which paths and numbers of an input are acceptable."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from errors import InputError
+
+SHOWN = 20
+"""Problems that are told one by one; of more, only the number is told."""
+
+_PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f]+"
+
+PLAIN_PATH = f"(?![A-Za-z]:){_PART}(?:/{_PART})*"
+"""A relative path that cannot leave its root and holds nothing that blank-separated lists cannot carry."""
+
+INTEGER = r"[0-9]{1,9}"
+"""A number of a class, object, session or frame, or a label."""
+
+_plain_path = re.compile(PLAIN_PATH)
+
+
+def raise_any(problems: Sequence[str]) -> None:
+    """`InputError` with the first `SHOWN` of `problems` and the number of the others, if there is any."""
+    if len(problems) > SHOWN:
+        raise InputError(*problems[:SHOWN], f"and {len(problems) - SHOWN} more")
+    if problems:
+        raise InputError(*problems)
+
+
+def not_plain(paths: Iterable[str]) -> list[int]:
+    """Places of the paths that could leave the folder they start from, or cannot be a word of a task list."""
+    return [place for place, match in enumerate(map(_plain_path.fullmatch, paths)) if match is None]
+
+
+def path_problem(path: str) -> str:
+    """What is wrong with a path that is not plain, and what is expected."""
+    if not path:
+        return "the image path is empty"
+    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+        fault = "is absolute; give it relative to the folder of the images"
+    elif "\\" in path:
+        fault = "has a backslash; separate folders with '/'"
+    elif ".." in PurePosixPath(path).parts:
+        fault = "leaves the folder of the images ('..')"
+    elif re.search(r"[\s\x00-\x1f\x7f]", path):
+        fault = "has a blank or a control character, which task lists cannot carry; rename the file"
+    else:
+        fault = "is not in its shortest form (an empty or '.' component)"
+    return f"image path {path!r} {fault}"

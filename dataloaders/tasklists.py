@@ -1,0 +1,275 @@
+"""Task lists: the tasks of one run as text files, in the format that the authors of AugMem published.
+
+A folder `<dataset>_task_filelists/<paradigm>/run<r>/<stream|offline>/` holds `train_task_00_filelist.txt`,
+..., `test_filelist.txt` (a line per image: path, blank, label), `train_all.txt` (a CSV of all tasks' images
+with every column of the dirmap) and `manifest.json`, which says what the lists were made from and the
+SHA-256 of each file. Labels number the classes in the order in which the tasks show them, so they differ
+between paradigms, runs and modes; the manifest's `classes` has the class of each label.
+
+Lists without a manifest, a user's own or the authors', are read as well and never overwritten.
+"""
+
+import fcntl
+import filecmp
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dataloaders import dirmap as dirmaps
+from dataloaders import listfiles, paradigms
+from dataloaders.listfiles import MANIFEST, Task, list_names, read_manifest
+from dataloaders.problems import raise_any
+from dataloaders.specs import Dataset
+from errors import InputError
+
+FORMAT = 1
+"""Of the lists; when the code that makes them makes others, this is raised, and old lists are stale."""
+
+_PARAMETERS = {
+    "iid": ("iid_task_images",),
+    "class_iid": ("task_classes",),
+    "instance": ("task_instances", "instance_images"),
+    "class_instance": ("task_classes",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TaskLists:
+    """The checked content of a folder of task lists; labels are 0 .. K-1."""
+
+    tasks: tuple[Task, ...]
+    test_paths: list[str]
+    test_labels: np.ndarray
+    """int64 [m]."""
+    class_of_label: tuple[int | str, ...]
+    """The dirmap's class of each label; the labels themselves where the lists do not tell."""
+    variant: str | None
+    """None without a manifest, as is `dirmap_fingerprint`."""
+    dirmap_fingerprint: str | None
+    fingerprint: str
+    """SHA-256 over the task and test files."""
+
+    def paths(self) -> set[str]:
+        """Every image that is learned or tested."""
+        return set(self.test_paths).union(*(task.paths for task in self.tasks))
+
+
+class Source:
+    """A dirmap made ready for writing lists of any paradigm and run."""
+
+    def __init__(self, dirmap: pd.DataFrame, dataset: Dataset):
+        rows = dirmaps.rows_as_text(dirmap)
+        self.dataset = dataset
+        self.fingerprint = dirmaps.fingerprint_of_rows(dirmap.columns, rows)
+        self.split = paradigms.split(dirmap, dataset)
+        self.paths = dirmap["im_path"].to_numpy(object)
+        self.header = ",".join(["", *dirmap.columns, "task", "label"]) + "\n"
+        self.rows = np.array(rows, dtype=object)
+
+
+def folder_of(out: Path, dataset: str, paradigm: str, run: int, mode: str) -> Path:
+    """Where the lists of one run lie below `out`."""
+    return out / f"{dataset}_task_filelists" / paradigm / f"run{run}" / mode
+
+
+def ensure(source: Source, paradigm: str, run: int, mode: str, variant: str, out: Path) -> Path:
+    """The folder of these lists below `out`; written unless it is there, whole, and made from the same.
+
+    The folder appears, or replaces a stale one, by a rename: a kill leaves no half-written lists. Processes
+    that want the same lists write them once. Raises `InputError` for lists that cannot be made (see
+    `paradigms.schedule`) or written, and rather than replace different lists that have no manifest.
+    """
+    folder = folder_of(out, source.dataset.name, paradigm, run, mode)
+    origin = _origin(source, paradigm, run, mode, variant)
+    if not _is_current(folder, origin):
+        with _only_writer(folder):
+            if not _is_current(folder, origin):  # another process may have written it while this one waited
+                schedule = paradigms.schedule(source.split, source.dataset, paradigm, run, mode, variant)
+                _install(_write_aside(folder, origin, source, schedule), folder)
+    return folder
+
+
+def read(folder: Path) -> TaskLists:
+    """Read and check the lists in `folder`.
+
+    Raises `InputError` with the file and line of every problem: a missing or empty file, a line that is not
+    `path label`, a path that could leave its root, labels that are not 0 .. K-1, a test label that no task
+    has, a file that is not the one that the manifest describes.
+    """
+    manifest = read_manifest(folder)
+    names = list_names(folder)
+    problems = listfiles.missing_files(folder, names)
+    lists, digests = [], {}
+    for name in names:
+        data = listfiles.read_bytes(folder / name)
+        digests[name] = hashlib.sha256(data).hexdigest()
+        if not data:
+            problems.append(listfiles.empty_file(folder / name, manifest))
+        elif name != listfiles.ALL:
+            lists.append(listfiles.parse_list(folder / name, data, problems))
+    if manifest:
+        problems += _changed_files(folder, manifest, digests)
+    raise_any(problems)
+    *tasks, test = lists
+    learned = np.unique(np.concatenate([task.labels for task in tasks]))
+    raise_any(listfiles.label_problems(folder, learned, test))
+    return TaskLists(
+        tasks=tuple(tasks),
+        test_paths=test.paths,
+        test_labels=test.labels,
+        class_of_label=_classes(folder, manifest, len(learned)),
+        variant=manifest and manifest["variant"],
+        dirmap_fingerprint=manifest and manifest["dirmap_sha256"],
+        fingerprint=hashlib.sha256(
+            "".join(digests[name] for name in names if name != listfiles.ALL).encode()
+        ).hexdigest(),
+    )
+
+
+def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, str]) -> list[str]:
+    """A problem for each file that is not as the manifest describes it, or not there, or too many."""
+    described = manifest["files"]
+    return [
+        f"{folder / name}: is not as {MANIFEST} describes it; delete {folder} and write the lists again: "
+        f"python -m dataloaders tasks {manifest['dataset']}"
+        for name in sorted(digests.keys() | described.keys())
+        if digests.get(name) != described.get(name)
+    ]
+
+
+def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple[int | str, ...]:
+    """The class of each of `count` labels: by the manifest, else by train_all.txt, else the label itself."""
+    if manifest is None:
+        table = folder / listfiles.ALL
+        return listfiles.classes_of_labels(table, count) if table.exists() else tuple(range(count))
+    if len(manifest["classes"]) != count:
+        raise InputError(
+            f"{folder / MANIFEST}: names {len(manifest['classes'])} classes; the lists have {count}"
+        )
+    return tuple(manifest["classes"])
+
+
+def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str) -> dict[str, Any]:
+    """The part of the manifest that decides whether lists are stale, as JSON gives it back."""
+    dataset = source.dataset
+    return {
+        "format": FORMAT,
+        "dataset": dataset.name,
+        "paradigm": paradigm,
+        "run": run,
+        "mode": mode,
+        "variant": variant,
+        "parameters": {
+            "test_sessions": list(dataset.test_sessions),
+            "frames": list(dataset.frames) if dataset.frames else None,
+            **{name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())},
+        },
+        "dirmap_sha256": source.fingerprint,
+    }
+
+
+def _is_current(folder: Path, origin: dict[str, Any]) -> bool:
+    """Whether `folder` holds whole lists of this origin."""
+    try:
+        manifest = read_manifest(folder)
+    except InputError:
+        return False
+    return (
+        manifest is not None
+        and all(manifest.get(key) == value for key, value in origin.items())
+        and all((folder / name).is_file() for name in manifest["files"])
+    )
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock on `folder`; the system frees it when its owner is killed."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _write_aside(folder: Path, origin: dict[str, Any], source: Source, schedule: paradigms.Schedule) -> Path:
+    """Write the files and the manifest to a folder beside `folder`; returns it."""
+    aside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
+    aside.mkdir()
+    try:
+        float_tasks = (origin["paradigm"], origin["variant"]) == ("iid", "published")
+        manifest = origin | {
+            "classes": [source.split.classes[code] for code in np.argsort(schedule.labels)],
+            "images": {"tasks": [len(task) for task in schedule.tasks], "test": len(schedule.test)},
+            "files": {
+                name: _write(aside / name, parts) for name, parts in _texts(source, schedule, float_tasks)
+            },
+        }
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return aside
+
+
+def _texts(
+    source: Source, schedule: paradigms.Schedule, float_tasks: bool
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """Name and text, in parts, of each file."""
+    code, labels = source.split.class_code, schedule.labels
+    ends = np.array([f" {label}\n" for label in labels], dtype=object)
+    lines = np.empty(len(source.paths), dtype=object)
+    used = np.concatenate((source.split.train, source.split.test))
+    lines[used] = source.paths[used] + ends[code[used]]  # once, though offline tasks repeat each line
+
+    def table() -> Iterator[str]:
+        yield source.header
+        for task, (rows, names) in enumerate(zip(schedule.tasks, schedule.names, strict=True)):
+            number = f"{task}.0" if float_tasks else f"{task}"  # published iid lists have floats
+            values = zip(names.tolist(), source.rows[rows].tolist(), labels[code[rows]].tolist(), strict=True)
+            yield "".join([f"{name},{row},{number},{label}\n" for name, row, label in values])
+
+    for task, rows in enumerate(schedule.tasks):
+        yield listfiles.TASK.format(task), ["".join(lines[rows].tolist())]
+    yield listfiles.TEST, ["".join(lines[schedule.test].tolist())]
+    yield listfiles.ALL, table()
+
+
+def _write(path: Path, parts: Iterable[str]) -> str:
+    """Write the parts to a file; return its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for part in parts:
+            data = part.encode()
+            digest.update(data)
+            file.write(data)
+    return digest.hexdigest()
+
+
+def _install(aside: Path, folder: Path) -> None:
+    """Put the folder `aside` in the place of `folder`, unless that holds somebody's own lists."""
+    if not (folder / MANIFEST).exists():
+        for name in list_names(folder):
+            twin = aside / name
+            if not twin.exists() or not filecmp.cmp(folder / name, twin, shallow=False):
+                shutil.rmtree(aside)
+                raise InputError(
+                    f"{folder / name}: differs from the list asked for and has no {MANIFEST}, so it was not "
+                    f"written here and is kept: move {folder} away, or choose another folder for lists"
+                )
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The whole way on a small generated dataset, with all its set-up: images, index, task lists, four agents under
+# four paradigms with three runs each, table, plots. Everything lands in data/, dataloaders/ and results/demo/.
+set -euo pipefail
+. "$(dirname "$0")/setup.sh" requirements.txt
+
+"$PYTHON" -m dataloaders draw core50_mini
+"$PYTHON" -m dataloaders index core50_mini
+"$PYTHON" -m dataloaders tasks core50_mini --runs 3
+"$PYTHON" -m benchmarks run core50_mini/{iid,class_iid,instance,class_instance} \
+    --agent finetune ewc er offline --runs 3 --set lr=0.01 --workers 2 --out results/demo
+"$PYTHON" -m benchmarks report results/demo --out results/demo/report

@@ -1,0 +1,190 @@
+"""The commands of `python -m dataloaders`: what they write, print and refuse."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloaders import core50, dirmap, prepare, tasklists
+from dataloaders.__main__ import main
+from errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def images(here) -> Path:
+    """Two frames of every CORe50 session, as empty files."""
+    for session in range(1, 12):
+        for object_ in range(1, 51):
+            folder = here / "data" / "core50" / core50.FOLDER / f"s{session}" / f"o{object_}"
+            folder.mkdir(parents=True)
+            for frame in (10, 11):
+                (folder / f"C_{session:02d}_{object_:02d}_{frame:03d}.png").touch()
+    return here / "data" / "core50"
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The message of a command that fails as users' mistakes do."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert not captured.out
+    return captured.err
+
+
+def test_index_writes_a_dirmap_and_prints_its_statistics(images, capsys):
+    assert main(["index", "core50"]) == 0
+    path = Path("dataloaders/core50_dirmap.csv")
+    assert len(dirmap.read(path)) == 1100
+    printed = capsys.readouterr().out
+    assert "1100 images in 10 classes" in printed
+    assert f"written to {path}" in printed
+
+
+def test_index_takes_a_root_and_an_out_folder(images, here):
+    assert main(["index", "core50_mini", "--root", str(images), "--out", "elsewhere"]) == 0
+    assert (here / "elsewhere" / "core50_mini_dirmap.csv").exists()
+    assert not (here / "dataloaders").exists()
+
+
+def test_a_failed_index_leaves_the_old_dirmap(images, capsys):
+    main(["index", "core50"])
+    before = Path("dataloaders/core50_dirmap.csv").read_bytes()
+    shutil.rmtree(images / core50.FOLDER / "s3" / "o4")
+    capsys.readouterr()
+    assert "object 4 has no image in session 3" in refused(capsys, "index", "core50")
+    assert Path("dataloaders/core50_dirmap.csv").read_bytes() == before
+
+
+def test_tasks_of_core50_need_no_index(here, capsys):
+    assert main(["tasks", "core50", "--paradigm", "iid", "instance", "--runs", "2"]) == 0
+    folders = sorted(path.parent for path in Path("dataloaders").rglob("manifest.json"))
+    assert folders == [
+        Path("dataloaders/core50_task_filelists") / paradigm / f"run{run}" / mode
+        for paradigm in ("iid", "instance")
+        for run in (0, 1)
+        for mode in ("offline", "stream")
+    ]
+    assert all(tasklists.read(folder).variant == "published" for folder in folders)
+    _, iid, instance = capsys.readouterr().out.splitlines()
+    assert iid.startswith(
+        "iid            5 tasks of 1200 to 1201 images (offline 1201 to 6000), 2250 test images"
+    )
+    assert instance.startswith("instance       5 tasks of 1200 images")
+
+
+def test_tasks_prefer_the_dirmap_of_the_out_folder(images, capsys):
+    main(["index", "core50", "--out", "mine"])
+    assert main(["tasks", "core50", "--out", "mine", "--paradigm", "class_iid", "--runs", "1"]) == 0
+    assert "5 tasks of 80 images" in capsys.readouterr().out
+
+
+def test_tasks_take_a_dirmap_and_a_variant(here, capsys):
+    shipped = ROOT / "dataloaders" / "core50_dirmap_sampled.csv"
+    command = ["tasks", "core50", "--dirmap", str(shipped), "--variant", "corrected", "--runs", "1"]
+    assert main([*command, "--paradigm", "iid"]) == 0
+    assert "5 tasks of 1200 images" in capsys.readouterr().out
+
+
+def test_tasks_of_a_dataset_without_a_dirmap_name_the_command(here, capsys):
+    message = refused(capsys, "tasks", "core50_mini", "--out", "mine")
+    assert "python -m dataloaders index core50_mini --root data/core50_mini --out mine" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tasks", "core5"], "did you mean 'core50'"),
+        (["tasks", "core50", "--paradigm", "instances"], "did you mean 'instance'"),
+        (["tasks", "core50", "--variant", "correct"], "did you mean 'corrected'"),
+        (["tasks", "core50", "--runs", "0"], "--runs 0"),
+        (["tasks", "core50", "--dirmap", "absent.csv"], "absent.csv"),
+        (["index", "core_50"], "did you mean 'core50'"),
+        (["index", "core50", "--root", "absent"], "absent"),
+        (["draw", "digit"], "did you mean 'digits'"),
+        (["draw", "core50"], "core50_mini"),
+    ],
+)
+def test_mistakes_are_one_message_and_status_2(here, capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+    assert not list(here.iterdir())
+
+
+def test_a_mistake_ends_the_process_with_status_2_and_no_traceback(here):
+    command = [sys.executable, "-m", "dataloaders", "tasks", "core50", "--dirmap", "absent.csv"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: absent.csv: cannot be read: No such file or directory\n"
+
+
+def test_help_is_quick_and_reads_no_table():
+    start = time.perf_counter()
+    script = "import sys, dataloaders.__main__ as m; m._parser(); print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert time.perf_counter() - start < 2
+
+
+def fake_drawer(monkeypatch) -> list[Path]:
+    """Replace the drawing of `digits`, which needs a second, by two small images; returns its calls."""
+    calls = []
+
+    def draw(root: Path, seed: int, workers: int | None) -> None:
+        calls.append(root)
+        for name in ("a.png", "b.png"):
+            root.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((2, 2), np.uint8)).save(root / name)
+
+    def index(root: Path):
+        import pandas as pd
+
+        names = sorted(path.name for path in root.iterdir())
+        numbers = list(range(len(names)))
+        return pd.DataFrame({"class": 1, "object": 0, "session": numbers, "im_num": 1, "im_path": names})
+
+    table = {"dataloaders.digits:draw": draw, "dataloaders.digits:index": index}
+    monkeypatch.setattr(prepare, "_load", lambda kind, dataset, names: table[names[dataset]])
+    return calls
+
+
+def test_a_generated_dataset_is_drawn_and_indexed_once(here, monkeypatch):
+    calls = fake_drawer(monkeypatch)
+    root, out = here / "data", here / "lists"
+    assert prepare.ensure_dirmap("digits", root, out) == out / "digits_dirmap.csv"
+    assert dirmap.read(out / "digits_dirmap.csv")["im_path"].tolist() == ["a.png", "b.png"]
+    prepare.ensure_dirmap("digits", root, out)
+    assert calls == [root]
+
+
+def test_a_generated_dataset_that_lost_an_image_is_drawn_again(here, monkeypatch):
+    calls = fake_drawer(monkeypatch)
+    root, out = here / "data", here / "lists"
+    prepare.ensure_dirmap("digits", root, out)
+    (root / "b.png").unlink()
+    prepare.ensure_dirmap("digits", root, out)
+    assert len(calls) == 2
+    assert (root / "b.png").exists()
+
+
+def test_a_real_dataset_is_never_drawn(here):
+    assert prepare.ensure_dirmap("core50", here, here).name == "core50_dirmap_sampled.csv"
+    with pytest.raises(InputError, match="known: core50_mini, digits"):
+        prepare.draw("core50", here)
+
+
+def test_every_indexer_and_drawer_can_be_loaded():
+    for table in (prepare.INDEXERS, prepare.DRAWERS):
+        assert all(callable(prepare._load("dataset", name, table)) for name in table)

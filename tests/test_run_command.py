@@ -1,0 +1,172 @@
+"""`python -m benchmarks run` and `report`, from the command line to the files; and every mistake in between."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Options that share drawn digits, lists and decoded images between the tests of this file."""
+    shared = tmp_path_factory.mktemp("shared")
+    return ["--data", str(shared / "data"), "--lists", str(shared / "lists")]
+
+
+def run(places, out, *options, stream="digits/class_iid"):
+    small = ["--set", "lr=0.01", "batch_size=50", "--no-pretrained"]
+    return main(["run", stream, "--out", str(out), *places, *small, *options])
+
+
+def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2", "--predictions") == 0
+    assert "digits/class_iid finetune" in capsys.readouterr().out
+    (folder,) = (tmp_path / "digits" / "class_iid" / "finetune").iterdir()
+    assert folder.name.startswith("batch_size=50,lr=0.01-")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["momentum"] == 0.9 and config["agent"] == "finetune"
+    environment = json.loads((folder / "env.json").read_text())
+    assert environment["versions"]["torch"] and environment["threads"] == 1 and environment["dirmap"]
+    assert sorted(p.name for p in (folder / "run1").iterdir() if not p.name.startswith(".")) == [
+        "accuracy.csv", "metrics.jsonl", "predictions.npz", "summary.json",
+    ]  # fmt: skip
+    for name in ("test.csv", "test_task1.csv"):
+        rows = (folder / name).read_text().splitlines()
+        assert len(rows) == 2 and all(len(row.split(",")) == 5 for row in rows)
+    steps = [json.loads(line) for line in (folder / "run0" / "metrics.jsonl").read_text().splitlines()]
+    assert {(line["task"], line["name"]) for line in steps} == {(task, "loss") for task in range(5)}
+
+
+def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    before = summary.read_bytes(), summary.stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2", "--dry-run") == 0
+    assert "2 runs, 1 finished, 1 to do" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("summary.json"))) == 1, "a dry run does nothing"
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 0
+    assert (summary.read_bytes(), summary.stat().st_mtime_ns) == before
+    assert len(list(tmp_path.rglob("summary.json"))) == 2
+
+
+def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
+    """Run 1 alone, after run 0, and in two worker processes beside others: the same bytes."""
+    assert run(places, tmp_path / "one", "--agent", "er", "finetune", "--runs", "2") == 0
+    code = (
+        "from pathlib import Path\nimport sys\nfrom benchmarks.experiment import Machine, Places, run\n"
+        "from benchmarks.trial import Trial\n"
+        "trial = Trial.create('digits', 'class_iid', 'er', {'lr': 0.01, 'batch_size': 50}, pretrained=False)\n"
+        "run(trial, 1, Places(*map(Path, sys.argv[1:])), Machine())\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "two", places[1], places[3]]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert run(places, tmp_path / "three", "--agent", "finetune", "er", "--runs", "2", "--workers", "2") == 0
+
+    def files(name):
+        found = {
+            p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("run1/*.[cj]s*")
+        }
+        return {path: content for path, content in found.items() if path.name != "summary.json"}
+
+    one, two, three = files("one"), files("two"), files("three")
+    assert len(one) == 4 and len(two) == 2
+    assert one == three
+    assert two.items() <= one.items()
+    runs = {p.parent.name: p.read_bytes() for p in (tmp_path / "one").rglob("finetune/*/*/accuracy.csv")}
+    assert runs["run0"] != runs["run1"], "runs are different orders"
+
+
+def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "fragile.py").write_text(
+        "from agents.finetune import Finetune\n"
+        "class Fragile(Finetune):\n"
+        "    def observe(self, x, y):\n"
+        "        raise RuntimeError('out of luck')\n"
+    )
+    assert run(places, tmp_path / "out", "--agent", "fragile:Fragile", "finetune") == 1
+    told = capsys.readouterr()
+    assert "out of luck" in told.err
+    assert "finetune digits/class_iid run 0:" in told.out
+    assert not list((tmp_path / "out").rglob("fragile.Fragile/**/summary.json"))
+
+
+def test_report_writes_tables_and_plots(places, tmp_path, capsys):
+    assert run(places, tmp_path / "runs", "--agent", "finetune", "er", "--runs", "2") == 0
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == [
+        "comparison.csv", "comparison.md", "comparison.tex",
+        "first_task.pdf", "first_task.png", "paradigms.pdf", "paradigms.png",
+    ]  # fmt: skip
+    assert "digits,class_iid,er,accuracy_mean," in (tmp_path / "report" / "comparison.csv").read_text()
+    assert "paradigms.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["digits/class_iid", "--agent", "finetun"], ["unknown agent 'finetun': did you mean 'finetune'?"]),
+        (["digit/class_iid", "--agent", "er"], ["unknown dataset 'digit': did you mean 'digits'?"]),
+        (["digits/class-iid", "--agent", "er"], ["unknown paradigm of digits 'class-iid'", "did you mean 'class_iid'?"]),
+        (["digits/instance", "--agent", "er"], ["unknown paradigm of digits 'instance'"]),
+        (["digits", "--agent", "er"], ["'digits': expected DATASET/PARADIGM"]),
+        (["digits/iid", "--agent", "er", "--set", "memry=1"], ["unknown hyperparameter 'memry'"]),
+        (["digits/iid", "--agent", "er", "--set", "lr"], ["--set lr: expected KEY=VALUE"]),
+        (["digits/iid", "--agent", "er", "--set", "ewc.lr=1"], ["'ewc' is none of the agents to run (er)"]),
+        (["digits/iid", "--agent", "er", "--network", "resnet50"], ["unknown network 'resnet50'"]),
+        (["core50/iid", "--agent", "er", "--network", "small"], ["takes images up to 64 px"]),
+        (["digits/iid", "--agent", "er", "--runs", "0"], ["expected at least 1"]),
+        (["digits/iid", "--agent", "er", "--device", "abacus"], ["--device abacus: not available"]),
+        (
+            ["digits/iid", "nowhere/iid", "--agent", "er", "nobody", "--set", "lr=0"],
+            ["lr: expected more than 0", "unknown dataset 'nowhere'", "unknown agent 'nobody'"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_ends_in_one_message_and_status_2(arguments, messages, places, tmp_path, capsys):
+    assert main(["run", *arguments, *places, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert all(line.startswith("error: ") for line in told.splitlines())
+    assert all(message in told for message in messages), told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_dataset_says_what_to_do(places, tmp_path, capsys):
+    assert (
+        main(["run", "core50/iid", "--agent", "er", *places, "--out", str(tmp_path), "--data", str(tmp_path)])
+        == 2
+    )
+    told = capsys.readouterr().err
+    assert str(tmp_path / "core50") in told and "missing" in told
+
+
+def test_a_folder_of_another_configuration_is_refused_and_kept(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    (config,) = tmp_path.rglob("config.json")
+    config.write_text(config.read_text().replace('"lr": 0.01', '"lr": 0.5'))
+    before = config.read_bytes()
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 2
+    assert "holds another configuration (different: settings)" in capsys.readouterr().err
+    assert config.read_bytes() == before
+
+
+def test_runs_made_otherwise_are_not_mixed(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", "--threads", "1") == 0
+    assert run(places, tmp_path, "--agent", "finetune", "--threads", "2", "--runs", "2") == 1
+    assert "threads: 1 -> 2" in capsys.readouterr().err
+
+
+def test_damaged_records_are_named_by_the_report(places, tmp_path, capsys):
+    assert run(places, tmp_path / "runs", "--agent", "finetune") == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    summary.write_text("{")
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 2
+    assert "summary.json: damaged" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
