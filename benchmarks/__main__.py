@@ -73,7 +73,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--lists", type=Path, default=Path("dataloaders"), help="holds dirmaps and task lists")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
-    run.add_argument("--threads", type=int, help="CPU threads of each (default: its share of the cores; 1 for the small network)")
+    run.add_argument(
+        "--threads", type=int, help="CPU threads of each (default: its share; 1 for the small network)"
+    )
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     run.add_argument("--dry-run", action="store_true", help="print what would run")

@@ -121,7 +121,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial]) -> Machine:
 
 
 def _threads(trials: Sequence[Trial], workers: int) -> int:
-    """Threads of a worker: its share of the cores, but one for the small network, whose layers are too small to share."""
+    """Threads of a worker: its share of the cores; one for the small network, whose layers are too small to share."""
     small = all(trial.network == "small" for trial in trials)
     return 1 if small else max(1, (os.cpu_count() or 1) // workers)
 
@@ -134,8 +134,11 @@ def _table(trials: Sequence[Trial], places: Places) -> str:
     """A few numbers of the finished runs of each trial, mean and standard error."""
     comparison = compare([read_trial(trial.folder(places.results)) for trial in trials])
     rows = [
-        (f"{entry.dataset}/{entry.paradigm} {entry.label}", str(len(entry.finished)))
-        + tuple(accuracy_cell(entry.stats[name], entry.stats[name].runs) for name in _SHOWN)
+        (
+            f"{entry.dataset}/{entry.paradigm} {entry.label}",
+            str(len(entry.finished)),
+            *(accuracy_cell(entry.stats[name], entry.stats[name].runs) for name in _SHOWN),
+        )
         for entry in comparison.entries
     ]
     caption = "Accuracy in percent at the end, mean and standard error over runs"

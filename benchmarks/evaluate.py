@@ -1,5 +1,6 @@
 """Evaluation: one pass over the test images of all classes seen so far gives every accuracy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ class Evaluator:
         return Task(self.test.rows[chosen], self.test.labels[chosen]), seen
 
     @torch.no_grad()
-    def _scores(self, agent: Agent, part: Task, seen: Tensor):  # noqa: ANN202
+    def _scores(self, agent: Agent, part: Task, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield masked scores [B, K] on the device and labels [B], in batches."""
         unseen = torch.ones(self.num_classes, dtype=torch.bool)
         unseen[seen] = False

@@ -105,7 +105,7 @@ def open_store(dataset: str, lists: tasklists.TaskLists, places: Places) -> Pixe
     spec = specs.get(dataset)
     paths = {path for part, _ in lists.tasks for path in part} | set(lists.test_paths)
     with Bar(f"decoding {dataset}", "image") as bar:
-        root = places.data / dataset / spec.image_folder
+        root = prepare.image_folder(dataset, places.data / dataset)
         return PixelStore.open(root, sorted(paths), spec.image_size, places.data / "stores", progress=bar.set)
 
 

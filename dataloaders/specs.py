@@ -16,6 +16,17 @@ MODES = ("stream", "offline")
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a complete dirmap of a dataset holds, per (smallest, largest) count; `check` compares with it."""
+
+    classes: int
+    objects_per_class: tuple[int, int]
+    sessions_per_object: tuple[int, int]
+    images_per_session: tuple[int, int]
+    images_per_class: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One dataset of the benchmark.
 
@@ -50,11 +61,18 @@ class Dataset:
     """(first, step, stop) of the frame numbers that are kept, or None for all."""
     generated: bool = False
     """Drawn by `python -m dataloaders draw`; nothing to download."""
+    expected: Expected | None = None
+    """The counts of the complete dirmap; None where nothing is known about them."""
 
 
 _CORE50_CLASSES = (
     "plug adapter", "mobile phone", "scissors", "light bulb", "can",
     "glass", "ball", "marker", "cup", "remote control",
+)  # fmt: skip
+
+_SOLIDS = (
+    "cube", "ball", "cone", "cylinder", "octahedron",
+    "cross", "dumbbell", "table", "ring", "stairs",
 )  # fmt: skip
 
 _DATASETS = (
@@ -76,18 +94,7 @@ _DATASETS = (
     Dataset(
         name="core50_mini",
         title="CORe50-mini",
-        classes=(
-            "cube",
-            "ball",
-            "cone",
-            "cylinder",
-            "octahedron",
-            "cross",
-            "dumbbell",
-            "table",
-            "ring",
-            "stairs",
-        ),  # fmt: skip
+        classes=_SOLIDS,
         test_sessions=(3, 7, 10),
         paradigms=PARADIGMS,
         iid_task_images=640,

@@ -14,23 +14,26 @@ from dataloaders.tasklists import TaskLists
 
 
 class Images:
-    """Inputs by row, on the device: the whole store where it fits, else read through the memory map."""
+    """Inputs by row, on the device: the whole store where it fits, else read through the memory map.
 
-    def __init__(self, pixels: np.ndarray, device: torch.device):
-        self._pixels = torch.from_numpy(pixels)
+    A store is an array [N, H, W, C]: uint8 pixels, or float32 features of a frozen trunk.
+    """
+
+    def __init__(self, store: np.ndarray, device: torch.device):
+        self._store = torch.from_numpy(store)
         self._device = device
-        if device.type == "cuda" and self._pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            self._pixels = self._pixels.to(device)
+        if device.type == "cuda" and self._store.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self._store = self._store.to(device)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Images [B, 3, H, W] uint8, in channels-last memory, of `rows` [B] int64 on the CPU."""
-        batch = self._pixels[rows.to(self._pixels.device)]
+        """Inputs [B, C, H, W], in channels-last memory, of `rows` [B] int64 on the CPU."""
+        batch = self._store[rows.to(self._store.device)]
         return batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        height, width, channels = self._pixels.shape[1:]
+        """(C, H, W) of one input."""
+        height, width, channels = self._store.shape[1:]
         return channels, height, width
 
 

@@ -43,5 +43,5 @@ def test_what_cannot_be_saved_is_refused(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "state.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="state.safetensors: damaged checkpoint"):
+    with pytest.raises(InputError, match=r"state\.safetensors: damaged checkpoint"):
         checkpoint.load(path)

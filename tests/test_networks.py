@@ -13,7 +13,9 @@ def make(name, seed=0, pretrained=False, num_classes=10):
     return networks.build(name, num_classes, pretrained=pretrained, seed=seed, device=CPU)[0]
 
 
-@pytest.mark.parametrize(("name", "size"), [("small", 64), ("small", 32), ("squeezenet", 64), ("resnet18", 64)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("small", 64), ("small", 32), ("squeezenet", 64), ("resnet18", 64)]
+)
 def test_images_give_scores_and_every_parameter_a_gradient(name, size):
     network = make(name)
     x = torch.randint(0, 256, (2, 3, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -52,7 +54,9 @@ def test_pretrained_weights_come_from_torchvisions_cache(name, file, tmp_path, m
     weights = getattr(torchvision.models, enum).IMAGENET1K_V1
     generator = torch.Generator().manual_seed(3)
     whole = getattr(torchvision.models, file)(weights=None).state_dict()
-    whole = {k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v for k, v in whole.items()}
+    whole = {
+        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v for k, v in whole.items()
+    }
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
@@ -72,7 +76,7 @@ def test_weights_that_cannot_be_fetched_say_where_to_put_the_file(tmp_path, monk
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(InputError, match="cannot be fetched.*put it at .*hub/checkpoints/squeezenet1_0-"):
+    with pytest.raises(InputError, match=r"cannot be fetched.*put it at .*hub/checkpoints/squeezenet1_0-"):
         networks.build("squeezenet", 10, pretrained=True, seed=0, device=CPU)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloaders import pixels
+import dataloaders.pixels
+import dataloaders.stores
 from dataloaders.decode import decode
 from dataloaders.pixels import PixelStore
 from errors import InputError
@@ -56,7 +57,7 @@ def test_a_store_is_built_once_and_anew_when_a_file_or_the_size_changes(tmp_path
     root, stores = tmp_path / "root", tmp_path / "stores"
     first = PixelStore.open(root, paths, (20, 30), stores)
     with monkeypatch.context() as patch:
-        patch.setattr(pixels, "_build", lambda *_: pytest.fail("built again"))
+        patch.setattr(dataloaders.stores, "_build", lambda *_: pytest.fail("built again"))
         assert PixelStore.open(root, list(reversed(paths)), (20, 30), stores).fingerprint == first.fingerprint
     assert PixelStore.open(root, paths, (10, 10), stores).pixels.shape == (5, 10, 10, 3)
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / paths[0])
@@ -109,7 +110,7 @@ def test_a_full_disk_is_told_before_any_image_is_decoded(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(pixels, "decode_into", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(dataloaders.pixels, "decode_into", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
         PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
     assert [p for p in (tmp_path / "stores").iterdir() if p.is_dir()] == []
@@ -121,7 +122,8 @@ def test_a_build_that_is_killed_leaves_no_store_and_can_be_repeated(tmp_path):
         "import sys, time; from pathlib import Path; from dataloaders.pixels import PixelStore\n"
         "root, stores = map(Path, sys.argv[1:])\n"
         "paths = sorted(str(p.relative_to(root)) for p in root.rglob('*.png'))\n"
-        "PixelStore.open(root, paths, (4, 4), stores, progress=lambda *_: (print('built', flush=True), time.sleep(60)))\n"
+        "def wait(*_): print('built', flush=True); time.sleep(60)\n"
+        "PixelStore.open(root, paths, (4, 4), stores, progress=wait)\n"
     )
     stores = tmp_path / "stores"
     build = subprocess.Popen(

@@ -114,7 +114,7 @@ def test_report_writes_tables_and_plots(places, tmp_path, capsys):
     [
         (["digits/class_iid", "--agent", "finetun"], ["unknown agent 'finetun': did you mean 'finetune'?"]),
         (["digit/class_iid", "--agent", "er"], ["unknown dataset 'digit': did you mean 'digits'?"]),
-        (["digits/class-iid", "--agent", "er"], ["unknown paradigm of digits 'class-iid'", "did you mean 'class_iid'?"]),
+        (["digits/class-iid", "--agent", "er"], ["paradigm of digits 'class-iid'", "did you mean 'class_iid'?"]),
         (["digits/instance", "--agent", "er"], ["unknown paradigm of digits 'instance'"]),
         (["digits", "--agent", "er"], ["'digits': expected DATASET/PARADIGM"]),
         (["digits/iid", "--agent", "er", "--set", "memry=1"], ["unknown hyperparameter 'memry'"]),

@@ -1,0 +1,64 @@
+"""Arrays on disk that are computed once: built whole or not at all, by one process at a time, memory-mapped."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from errors import InputError
+
+_ARRAY = "array.npy"
+
+
+def open_array(
+    folder: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[Path], None]
+) -> np.ndarray:
+    """The array in `folder`, memory-mapped; where it is absent, `fill(path)` writes into the .npy file at `path`.
+
+    The file is made with `shape` and `dtype` under a temporary name, its space claimed, and its folder renamed when
+    `fill` returns. Who writes to the array that is returned changes a copy. A disk without space, a folder that
+    cannot be written and an array of another shape are an `InputError`.
+    """
+    if not folder.exists():
+        with _only_builder(folder):
+            if not folder.exists():  # another process may have built it while this one waited
+                _build(folder, shape, dtype, fill)
+    array = np.load(folder / _ARRAY, mmap_mode="c")
+    if array.shape != shape or array.dtype != dtype:
+        raise InputError(
+            f"{folder}: expected {dtype} {shape}, got {array.dtype} {array.shape}: delete this folder"
+        )
+    return array
+
+
+@contextmanager
+def _only_builder(folder: Path) -> Iterator[None]:
+    """Hold the lock on `folder`; the system frees it when its owner is killed."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _build(folder: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[Path], None]) -> None:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed build left; the lock says that it is dead
+    temporary.mkdir()
+    try:
+        path = temporary / _ARRAY
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        with path.open("r+b") as file:
+            # Claim the space now: writing to a sparse map on a full disk would kill the process instead.
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        fill(path)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

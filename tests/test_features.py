@@ -1,0 +1,60 @@
+"""The feature store: what the trunk makes of each image, in its row, computed once."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dataloaders.features import feature_store
+from dataloaders.pixels import PixelStore
+from dataloaders.streams import Images
+from tests.test_pixels import draw
+from tests.toys import CPU
+
+
+class Trunk(nn.Module):
+    """Halves the image and counts its calls."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return nn.functional.avg_pool2d(x.float(), 2)
+
+
+@pytest.fixture
+def pixels(tmp_path):
+    paths, _ = draw(tmp_path / "root", 70, size=(6, 4))
+    return PixelStore.open(tmp_path / "root", paths, (6, 4), tmp_path / "stores")
+
+
+def test_features_are_the_trunks_output_row_by_row(pixels, tmp_path):
+    features = feature_store(pixels, Trunk(), "half", tmp_path / "stores", CPU)
+    assert features.shape == (70, 3, 2, 3) and features.dtype == np.float32
+    rows = torch.tensor([69, 0, 33])
+    found = Images(features, CPU)[rows]
+    assert torch.equal(found, Trunk()(Images(pixels.pixels, CPU)[rows]))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_store_is_computed_once_for_a_trunk(pixels, tmp_path):
+    first = feature_store(pixels, Trunk(), "half", tmp_path / "stores", CPU)
+    again = Trunk()
+    second = feature_store(pixels, again, "half", tmp_path / "stores", CPU)
+    assert again.calls == 1, "one image, to learn the shape"
+    assert np.array_equal(first, second)
+    other = Trunk()
+    feature_store(pixels, other, "another trunk", tmp_path / "stores", CPU)
+    assert other.calls == 1 + 3
+
+
+def test_a_trunk_that_fails_leaves_no_store(pixels, tmp_path):
+    class Fails(Trunk):
+        def forward(self, x):
+            if self.calls == 2:
+                raise RuntimeError("out of memory")
+            return super().forward(x)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        feature_store(pixels, Fails(), "half", tmp_path / "stores", CPU)
+    assert not list((tmp_path / "stores").glob("features*"))
