@@ -100,7 +100,9 @@ def _pretrain(options: argparse.Namespace) -> int:
     from agents.networks import SMALL_WEIGHTS
     from benchmarks.pretrain import pretrain
 
-    pretrain(options.out or SMALL_WEIGHTS)
+    path = options.out or SMALL_WEIGHTS
+    accuracy = pretrain(path)
+    print(f"{path}: names {100 * accuracy:.1f} % of unseen solids of the pretraining classes")
     return 0
 
 

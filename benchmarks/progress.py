@@ -1,6 +1,5 @@
 """What a person sees while something long goes on: one live line on a terminal, nothing in a log file."""
 
-import sys
 from typing import Self
 
 from tqdm import tqdm
@@ -61,5 +60,5 @@ def live_line(total: int, title: str, unit: str) -> tqdm:
         unit_scale=True,
         leave=False,
         dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
+        disable=None,
     )
