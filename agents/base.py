@@ -91,6 +91,8 @@ class Agent(ABC):
 
     Config: ClassVar[type[Config]] = Config
     needs: ClassVar[Needs] = Needs()
+    cut: ClassVar[str | None] = None
+    """The network's stage before which all is frozen, unless the user names another; None: all of it learns."""
 
     def __init__(
         self, problem: Problem, config: Config, network: Network, *, seed: int, device: torch.device

@@ -1,4 +1,4 @@
-"""The networks that agents train: SqueezeNet 1.0, ResNet-18, and a small one for images up to 64 px.
+"""The networks that agents train: SqueezeNet 1.0, ResNet-18, MobileNetV2, and a small one for images up to 64 px.
 
 Inputs are uint8 images [B, 3, H, W]; the first layer normalises them with ImageNet's statistics. Every
 random number comes from the seed that `build` is given, dropout's included.
@@ -71,29 +71,54 @@ class Dropout(nn.Module):
         return twin.train(self.training)
 
 
-def _small(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
-    return nn.Sequential(small_features(), nn.Linear(FEATURES, num_classes))
+Stages = dict[str, nn.Module]
+"""A network as named parts in order. What passes between them is a map [B, C, H, W]; the last is the head, [B, K]."""
 
 
-def _squeezenet(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
+def _small(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
+    body = small_features()
+    stages = {f"conv{number + 1}": body[2 * number : 2 * number + 2] for number in range(4)}
+    head = nn.Sequential(nn.Flatten(), nn.Linear(FEATURES, num_classes))
+    return body, {**stages, "pool": body[8], "head": head}
+
+
+def _squeezenet(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
     """SqueezeNet 1.0 with the head of the AugMem protocol: dropout, 3x3 convolution, ReLU, global average."""
     from torchvision.models import squeezenet1_0
 
+    body = squeezenet1_0(weights=None).features
     head = nn.Sequential(
         Dropout(0.5, seed, device),
         nn.Conv2d(512, num_classes, 3, padding=1),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
-    return nn.Sequential(squeezenet1_0(weights=None).features, head, nn.Flatten())
+    return body, {**{f"features.{number}": layer for number, layer in enumerate(body)}, "head": head}
 
 
-def _resnet18(num_classes: int, seed: int, device: torch.device) -> nn.Sequential:
+def _resnet18(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
     from torchvision.models import resnet18
 
     body = resnet18(weights=None)
     body.fc = nn.Identity()
-    return nn.Sequential(body, nn.Linear(512, num_classes))
+    blocks = {
+        f"layer{group}.{number}": block
+        for group in range(1, 5)
+        for number, block in enumerate(getattr(body, f"layer{group}"))
+    }
+    stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(512, num_classes))
+    return body, {"conv1": stem, **blocks, "pool": body.avgpool, "head": head}
+
+
+def _mobilenet(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
+    from torchvision.models import mobilenet_v2
+
+    body = mobilenet_v2(weights=None).features
+    stages = {f"features.{number}": layer for number, layer in enumerate(body)}
+    head = nn.Sequential(nn.Flatten(), Dropout(0.2, seed, device), nn.Linear(1280, num_classes))
+    return body, {**stages, "pool": nn.AdaptiveAvgPool2d(1), "head": head}
 
 
 def _small_weights() -> dict[str, Tensor]:
@@ -103,8 +128,7 @@ def _small_weights() -> dict[str, Tensor]:
 def _squeezenet_weights() -> dict[str, Tensor]:
     from torchvision.models import SqueezeNet1_0_Weights
 
-    weights = _from_hub(SqueezeNet1_0_Weights.IMAGENET1K_V1)
-    return {name.removeprefix("features."): w for name, w in weights.items() if name.startswith("features.")}
+    return _under("features.", _from_hub(SqueezeNet1_0_Weights.IMAGENET1K_V1))
 
 
 def _resnet18_weights() -> dict[str, Tensor]:
@@ -114,19 +138,33 @@ def _resnet18_weights() -> dict[str, Tensor]:
     return {name: w for name, w in weights.items() if not name.startswith("fc.")}
 
 
+def _mobilenet_weights() -> dict[str, Tensor]:
+    from torchvision.models import MobileNet_V2_Weights
+
+    return _under("features.", _from_hub(MobileNet_V2_Weights.IMAGENET1K_V1))
+
+
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
 @dataclass(frozen=True)
 class _Recipe:
-    layers: Callable[[int, int, torch.device], nn.Sequential]
-    """(num_classes, seed, device) -> the network; its first child is the body that the weights are for."""
+    build: Callable[[int, int, torch.device], tuple[nn.Module, Stages]]
+    """(num_classes, seed, device) -> the module that the pretrained weights are for, and the stages it is in."""
     weights: Callable[[], dict[str, Tensor]]
+    last_block: str
+    """The stage from which on a network learns that is mostly frozen; SqueezeNet's and MobileNet's are AugMem's,
+    ResNet's is REMIND's."""
     max_pixels: int | None = None
 
 
 _RECIPES: Mapping[str, _Recipe] = MappingProxyType(
     {
-        "small": _Recipe(_small, _small_weights, max_pixels=64),
-        "squeezenet": _Recipe(_squeezenet, _squeezenet_weights),
-        "resnet18": _Recipe(_resnet18, _resnet18_weights),
+        "small": _Recipe(_small, _small_weights, "conv4", max_pixels=64),
+        "squeezenet": _Recipe(_squeezenet, _squeezenet_weights, "features.12"),
+        "resnet18": _Recipe(_resnet18, _resnet18_weights, "layer4.1"),
+        "mobilenet": _Recipe(_mobilenet, _mobilenet_weights, "features.8"),
     }
 )
 NETWORKS = tuple(_RECIPES)
@@ -148,35 +186,66 @@ def check(name: str, image_size: tuple[int, int]) -> None:
         )
 
 
+def find_cut(name: str, cut: str) -> str:
+    """The stage of network `name` that `cut` names: its name, or "last_block"; `InputError` where there is none."""
+    stages = _blank(name, num_classes=1, seed=0, device=torch.device("cpu"))[1]
+    cut = _RECIPES[name].last_block if cut == "last_block" else cut
+    if cut not in stages:
+        raise unknown(f"stage to cut {name} at", cut, stages)
+    return cut
+
+
 def build(
-    name: str, num_classes: int, *, pretrained: bool, seed: int, device: torch.device
+    name: str, num_classes: int, *, cut: str | None = None, pretrained: bool, seed: int, device: torch.device
 ) -> tuple[Network, str]:
     """The network and the SHA-256 of its pretrained weights ("" without).
 
-    The head, and everything where `pretrained` is false, is drawn from `seed`. No global random state is used.
+    The stages before the one that `cut` names are frozen; without `cut`, none. The head, and everything where
+    `pretrained` is false, is drawn from `seed`. No global random state is used.
     """
-    if name not in _RECIPES:
-        raise unknown("network", name, _RECIPES)
-    recipe = _RECIPES[name]
-    with torch.device("meta"):  # constructors draw their initial values from the global generator: not here
-        layers = recipe.layers(num_classes, seed, device)
-    layers.to_empty(device=torch.device("cpu"))
+    body, stages = _blank(name, num_classes, seed, device)
+    layers = nn.Sequential(*stages.values()).to_empty(device=torch.device("cpu"))
     _initialise(layers, torch.Generator().manual_seed(seed))
     digest = ""
     if pretrained:
-        weights = recipe.weights()
-        layers[0].load_state_dict(weights)
-        digest = fingerprint(weights)
-    plastic = nn.Sequential(Normalise(), *layers)
-    plastic.to(device, memory_format=torch.channels_last)
-    return Network(nn.Identity(), plastic), digest
+        body.load_state_dict(_RECIPES[name].weights())
+        digest = fingerprint(body)
+    first = 0 if cut is None else list(stages).index(find_cut(name, cut))
+    if first == 0:
+        network = Network(nn.Identity(), nn.Sequential(Normalise(), *layers))
+    else:
+        network = Network(nn.Sequential(Normalise(), *layers[:first]), layers[first:])
+    return network.to(device, memory_format=torch.channels_last), digest
 
 
-def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and bytes of `weights`, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode() + b"\0" + weights[name].contiguous().cpu().numpy().tobytes())
+def _blank(name: str, num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
+    """The module that weights are for, and the stages, without values."""
+    if name not in _RECIPES:
+        raise unknown("network", name, _RECIPES)
+    with torch.device("meta"):  # constructors draw their initial values from the global generator: not here
+        return _RECIPES[name].build(num_classes, seed, device)
+
+
+def features(plastic: nn.Module, x: Tensor) -> Tensor:
+    """What the head sees, [B, D], averaged over positions where it is a map: for SqueezeNet [B, 512].
+
+    The head of `plastic`, a sequence of layers, is its last child.
+    """
+    if not isinstance(plastic, nn.Sequential):
+        raise TypeError(
+            f"expected an nn.Sequential whose last layer is the head, got a {type(plastic).__name__}: "
+            "build the network as one, so that its features can be told from its head"
+        )
+    for layer in list(plastic)[:-1]:
+        x = layer(x)
+    return x.mean((2, 3)) if x.ndim == 4 else x
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over the layers of `module` and the names and bytes of its weights."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + b"\0" + tensor.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -78,6 +78,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         _settings(options.set, agent, options.agent),
                         variant=options.variant,
                         network=options.network,
+                        cut=options.cut,
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
                     )

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from agents import networks, registry
-from agents.base import Agent, Problem
+from agents.base import Agent, Network, Problem
 from benchmarks import provenance
 from benchmarks.evaluate import Evaluator
 from benchmarks.loop import learn
@@ -18,6 +19,7 @@ from benchmarks.recorder import Progress, Recorder
 from benchmarks.seeds import derive
 from benchmarks.trial import Trial, begin
 from dataloaders import dirmap, prepare, specs, tasklists
+from dataloaders.features import feature_store
 from dataloaders.files import read_json, write_text
 from dataloaders.pixels import PixelStore
 from dataloaders.streams import Images, Stream
@@ -64,9 +66,18 @@ def run(
     torch.set_num_threads(machine.threads)
     device = torch.device(machine.device)
     lists = task_lists(trial, number, places)
-    store = open_store(trial.dataset, lists, places)
-    stream, images = Stream.bind(lists, store.rows), Images(store.pixels, device)
-    agent, weights = _agent(trial, number, Problem(stream.num_classes, images.shape), device)
+    pixels = open_store(trial.dataset, lists, places)
+    stream = Stream.bind(lists, pixels.rows)
+    network, weights = networks.build(
+        trial.network,
+        stream.num_classes,
+        cut=trial.cut,
+        pretrained=trial.pretrained,
+        seed=derive(trial.seed, number, "weights"),
+        device=device,
+    )
+    images = Images(_inputs(pixels, network, places, device), device)
+    agent = _agent(trial, number, Problem(stream.num_classes, images.shape), network, device)
     facts = {"needs": asdict(agent.needs), "dirmap": lists.dirmap_fingerprint, "weights": weights}
     _check_environment(folder, machine, device, facts)
     evaluator = Evaluator(stream, images, device)
@@ -109,19 +120,20 @@ def open_store(dataset: str, lists: tasklists.TaskLists, places: Places) -> Pixe
         return PixelStore.open(root, sorted(paths), spec.image_size, places.data / "stores", progress=bar.set)
 
 
-def _agent(trial: Trial, number: int, problem: Problem, device: torch.device) -> tuple[Agent, str]:
-    """A new agent, and the fingerprint of the weights it starts from."""
-    network, weights = networks.build(
-        trial.network,
-        problem.num_classes,
-        pretrained=trial.pretrained,
-        seed=derive(trial.seed, number, "weights"),
-        device=device,
-    )
+def _inputs(pixels: PixelStore, network: Network, places: Places, device: torch.device) -> np.ndarray:
+    """What the plastic part gets, [N, H, W, C]: the pixels, or the features of the frozen part, computed once."""
+    if not list(network.frozen.children()):
+        return pixels.pixels
+    name = networks.fingerprint(network.frozen)
+    with Bar("computing features", "image") as bar:
+        return feature_store(pixels, network.frozen, name, places.data / "stores", device, bar.set)
+
+
+def _agent(trial: Trial, number: int, problem: Problem, network: Network, device: torch.device) -> Agent:
+    """A new agent for run `number`."""
     agent_class = registry.get(trial.agent)
     config = agent_class.Config.from_settings(trial.settings)
-    seed = derive(trial.seed, number, "agent")
-    return agent_class(problem, config, network, seed=seed, device=device), weights
+    return agent_class(problem, config, network, seed=derive(trial.seed, number, "agent"), device=device)
 
 
 def _check_environment(

@@ -26,6 +26,8 @@ class Trial:
     settings: Mapping[str, object]
     """Every hyperparameter of the agent, defaults included."""
     network: str
+    cut: str | None
+    """The first stage of the network that learns; None: all of it learns."""
     pretrained: bool
     seed: int
 
@@ -39,6 +41,7 @@ class Trial:
         *,
         variant: str | None = None,
         network: str | None = None,
+        cut: str | None = None,
         pretrained: bool = True,
         seed: int = 0,
     ) -> "Trial":
@@ -58,17 +61,21 @@ class Trial:
             checked(specs.check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
             checked(networks.check, network, spec.image_size)
+        if agent_class and network in networks.NETWORKS:
+            cut = cut or agent_class.cut
+            cut = checked(networks.find_cut, network, cut) if cut else None
         if problems:
             raise InputError(*problems)
         return cls(
-            dataset,
-            paradigm,
-            variant or spec.default_variant,
-            agent,
-            asdict(config),
-            network,
-            pretrained,
-            seed,
+            dataset=dataset,
+            paradigm=paradigm,
+            variant=variant or spec.default_variant,
+            agent=agent,
+            settings=asdict(config),
+            network=network,
+            cut=cut,
+            pretrained=pretrained,
+            seed=seed,
         )
 
     def config(self) -> dict[str, object]:

@@ -80,6 +80,7 @@ def test_weights_that_cannot_be_fetched_say_where_to_put_the_file(tmp_path, monk
         networks.build("squeezenet", 10, pretrained=True, seed=0, device=CPU)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_damaged_or_hostile_weights_file_is_refused(tmp_path, monkeypatch):
     import pickle
 
@@ -105,3 +106,46 @@ def test_the_small_network_refuses_large_images_and_unknown_names_are_told():
         networks.check("small", (224, 224))
     with pytest.raises(InputError, match="did you mean 'resnet18'"):
         networks.check("resnet50", (224, 224))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("small", (96, 4, 4)),
+        ("squeezenet", (512, 3, 3)),  # AugMem's cut, after features[:12]; 512 x 13 x 13 from 224 px
+        ("resnet18", (512, 2, 2)),  # REMIND's, after layer4.0; 512 x 7 x 7 from 224 px
+        ("mobilenet", (64, 4, 4)),  # AugMem's, after features[:8]
+    ],
+)
+def test_a_cut_network_is_the_whole_network_in_two_parts(name, shape):
+    whole = make(name)
+    cut = networks.build(name, 10, cut="last_block", pretrained=False, seed=0, device=CPU)[0]
+    x = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    features = cut.frozen(x)
+    assert features.shape == (2, *shape)
+    assert torch.equal(cut.eval().plastic(features), whole.eval().plastic(x))
+    assert not any(p.requires_grad for p in cut.frozen.parameters())
+    cut.train()
+    assert not any(layer.training for layer in cut.frozen.modules())
+
+
+def test_pretrained_weights_land_in_both_parts_of_a_cut_network():
+    whole = make("small", pretrained=True)
+    cut = networks.build("small", 10, cut="conv3", pretrained=True, seed=1, device=CPU)[0]
+    kinds = (nn.Conv2d,)
+    ours = [
+        layer.weight
+        for part in (cut.frozen, cut.plastic)
+        for layer in part.modules()
+        if isinstance(layer, kinds)
+    ]
+    theirs = [layer.weight for layer in whole.plastic.modules() if isinstance(layer, kinds)]
+    assert len(ours) == 4 and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert networks.fingerprint(cut.frozen) != networks.fingerprint(whole.plastic)
+
+
+def test_a_stage_that_does_not_exist_is_told_with_the_nearest():
+    with pytest.raises(InputError, match=r"did you mean 'layer4\.1'"):
+        networks.find_cut("resnet18", "layer4.11")
+    with pytest.raises(InputError, match="unknown stage to cut small at"):
+        networks.build("small", 10, cut="conv9", pretrained=False, seed=0, device=CPU)

@@ -83,6 +83,19 @@ def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
     assert runs["run0"] != runs["run1"], "runs are different orders"
 
 
+def test_a_frozen_trunk_is_computed_once_and_its_store_shared(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", "er", "--cut", "conv4") == 0
+    stores = Path(places[1]) / "stores"
+    (store,) = stores.glob("features-*")
+    built = (store / "array.npy").stat().st_mtime_ns
+    assert run(places, tmp_path, "--agent", "finetune", "--cut", "conv4", "--runs", "2") == 0
+    assert len(list(stores.glob("features-*"))) == 2, "random weights: each run has a trunk of its own"
+    assert (store / "array.npy").stat().st_mtime_ns == built
+    assert {json.loads(p.read_text())["cut"] for p in tmp_path.rglob("config.json")} == {"conv4"}
+    assert run(places, tmp_path, "--agent", "er", "--cut", "conv5") == 2
+    assert "unknown stage to cut small at 'conv5': did you mean 'conv" in capsys.readouterr().err
+
+
 def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "fragile.py").write_text(
