@@ -21,7 +21,6 @@ Differences from the authors' code (agents/regularization.py of AugMem):
 3. The factor 1/2 of the paper; a λ of theirs is half of one here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +29,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.penalty import PenaltyAgent, quadratic, zeros
 from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
+from agents.sgd import seen_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def squared_gradients(module: nn.Module, x: Tensor, y: Tensor, seen: Tensor) -> 
     return {name: g.square().sum(0) for name, g in gradients.items()}
 
 
-class EWC(SGDAgent):
+class EWC(PenaltyAgent):
     """SGD on the stream with a quadratic penalty around the solutions of earlier tasks."""
 
     Config = EWCConfig
@@ -66,25 +66,11 @@ class EWC(SGDAgent):
         self, problem: Problem, config: EWCConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        named = dict(network.plastic.named_parameters())
-        self.importance = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
-        self.anchor = {name: p.detach().clone() for name, p in named.items()}
-
-    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """One step on the batch's loss and the penalty."""
-        self.seen[y] = True
-        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        penalty = self.penalty()
-        self.step(loss + penalty)
-        return {"loss": loss.detach(), "penalty": penalty.detach()}
+        self.importance = zeros(network.plastic)
 
     def penalty(self) -> Tensor:
         """λ/2 Σ_i S_i (θ_i - m_i)², a scalar."""
-        terms = [
-            (self.importance[name] * (p - self.anchor[name]).square()).sum()
-            for name, p in self.network.plastic.named_parameters()
-        ]
-        return self.config.penalty / 2 * torch.stack(terms).sum()
+        return self.config.penalty / 2 * quadratic(self.network.plastic, self.importance, self.anchor)
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the Fisher information of this task to S, and this solution to m."""
@@ -98,7 +84,7 @@ class EWC(SGDAgent):
     def fisher(self, data: TaskData) -> dict[str, Tensor]:
         """The diagonal of the Fisher information over the task's images, by parameter name."""
         plastic = self.network.plastic.eval()
-        total = {name: torch.zeros_like(p, requires_grad=False) for name, p in plastic.named_parameters()}
+        total = zeros(plastic)
         for x, _ in data.batches(self.config.batch_size):
             with torch.no_grad():
                 p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()

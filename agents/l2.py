@@ -1,0 +1,55 @@
+"""The L2 baseline: every parameter is held near its value at the end of the last task, all alike.
+
+Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks" (PNAS 114:3521,
+arXiv 1612.00796), the control of figure 2: EWC with the same importance for each parameter,
+
+    L(θ) = L_t(θ) + λ Σ_i (θ_i - θ*_i)²
+
+with θ* the parameters at the end of task t - 1; no penalty during the first task.
+
+Differences from the paper:
+
+1. The paper gives no formula. Here one anchor is kept, that of the last task, and there is no factor 1/2:
+   this is the scale in which λ = 100 was published. A λ here is worth twice that of `ewc`.
+
+Differences from the authors' code (agents/regularization.py of AugMem): none in the penalty.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.penalty import PenaltyAgent, quadratic, values
+from agents.settings import SGDConfig, setting
+
+
+@dataclass(frozen=True)
+class L2Config(SGDConfig):
+    """λ without the factor 1/2."""
+
+    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0)
+
+
+class L2(PenaltyAgent):
+    """SGD on the stream with a penalty for leaving the solution of the last task."""
+
+    Config = L2Config
+    needs = Needs(task_boundaries=True)
+
+    def __init__(
+        self, problem: Problem, config: L2Config, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        # One number a tensor is enough: all its parameters matter alike, not at all in the first task.
+        self.importance = {name: torch.zeros((), device=device) for name in self.anchor}
+
+    def penalty(self) -> Tensor:
+        """λ Σ_i (θ_i - θ*_i)², a scalar."""
+        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+
+    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
+        """Hold on to this solution from now on."""
+        self.anchor = values(self.network.plastic)
+        self.importance = {name: torch.ones_like(one) for name, one in self.importance.items()}

@@ -1,0 +1,80 @@
+"""Memory aware synapses: a parameter is important if the network's output is sensitive to it.
+
+Aljundi et al. 2018, "Memory Aware Synapses: Learning what (not) to forget" (ECCV, arXiv 1711.09601),
+section 4.1:
+
+    Ω_i = 1/N Σ_n | ∂ ‖f(x_n)‖² / ∂θ_i |                                    equation 2, for a squared norm
+    L(θ) = L_t(θ) + λ Σ_i Ω_i (θ_i - θ*_i)²                                                     equation 3
+
+f(x) are the scores before the softmax; no label is used. The Ω of all tasks are added up, and θ* are the
+parameters at the end of the last task.
+
+Differences from the paper:
+
+1. f(x) are the scores of the labels that have come by: the others are not yet a function worth keeping.
+
+Differences from the authors' code (MAS in agents/regularization.py of AugMem):
+
+1. The absolute gradient of each image, not that of the mean over a batch, in which images cancel.
+2. The sum of the squared scores, as in the paper, not their mean over the |A| labels: a λ there is worth
+   1/|A| of one here.
+3. Ω is added once a task, not after each pass over it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.penalty import PenaltyAgent, quadratic, values, zeros
+from agents.settings import SGDConfig, setting
+
+
+@dataclass(frozen=True)
+class MASConfig(SGDConfig):
+    """λ without a factor 1/2, as in the paper."""
+
+    penalty: float = setting(1.0, "λ, the weight of the penalty.", low=0)
+
+
+def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """Σ over images of |∂ ‖f(x)‖² / ∂θ|, by parameter name, in the shape of the parameter.
+
+    x: [B, ...]; seen: [K] bool, the labels whose scores are f(x).
+    """
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+
+    def squared_norm(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
+        scores = functional_call(module, parameters, (image.unsqueeze(0),))
+        return scores.masked_fill(~seen, 0).square().sum()
+
+    gradients = vmap(grad(squared_norm), in_dims=(None, 0))(parameters, x)
+    return {name: g.abs().sum(0) for name, g in gradients.items()}
+
+
+class MAS(PenaltyAgent):
+    """SGD on the stream with a quadratic penalty weighted by the sensitivity of the output."""
+
+    Config = MASConfig
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def __init__(
+        self, problem: Problem, config: MASConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        self.importance = zeros(network.plastic)
+
+    def penalty(self) -> Tensor:
+        """λ Σ_i Ω_i (θ_i - θ*_i)², a scalar."""
+        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
+        """Add the sensitivity on this task's images, and hold on to this solution from now on."""
+        plastic = self.network.plastic.eval()
+        for x, _ in data.batches(self.config.batch_size):
+            for name, total in absolute_gradients(plastic, x, self.seen).items():
+                self.importance[name] += total / len(data)
+        self.anchor = values(plastic)
+        plastic.train()

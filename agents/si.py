@@ -1,0 +1,87 @@
+"""Synaptic intelligence: a parameter is important if its moves brought the loss down while a task was learned.
+
+Zenke, Poole & Ganguli 2017, "Continual Learning Through Synaptic Intelligence" (ICML, arXiv 1703.04200):
+
+    w_i = - Σ_steps g_i Δθ_i                            equation 3: what θ_i contributed to the fall of L_t
+    Ω_i = Σ_tasks w_i / ((θ_i at its end - θ_i at its start)² + ξ)                              equation 5
+    L(θ) = L_t(θ) + c Σ_i Ω_i (θ_i - θ*_i)²                                                     equation 4
+
+g is the gradient of L_t alone, Δθ the whole change that the step made (momentum, weight decay and penalty
+included), θ* the parameters at the end of the last task.
+
+Differences from the paper:
+
+1. A task's w_i below 0 counts as 0: a parameter whose moves raised the loss is not important, and with a
+   negative Ω_i the penalty would push it away without bound. The code of the paper's authors clips the sum
+   over tasks instead, so that one task can take back what another gave.
+
+Differences from the authors' code (SI in agents/regularization.py of AugMem):
+
+1. A task's w_i runs over all passes over the task. There it is set to 0 after each, while the distance in the
+   denominator is that of all passes.
+2. There w_i below 0 is kept.
+3. g is taken from the one backward pass on L_t, not from a second forward and backward pass.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.penalty import PenaltyAgent, quadratic, values, zeros
+from agents.settings import SGDConfig, setting
+from agents.sgd import seen_cross_entropy
+
+
+@dataclass(frozen=True)
+class SIConfig(SGDConfig):
+    """c without a factor 1/2, as in the paper."""
+
+    penalty: float = setting(0.01, "c, the weight of the penalty.", low=0)
+    damping: float = setting(0.1, "ξ, added to squared distances so that small ones do not explode.", above=0)
+
+
+class SI(PenaltyAgent):
+    """SGD on the stream with a quadratic penalty weighted by each parameter's part in learning."""
+
+    Config = SIConfig
+    needs = Needs(task_boundaries=True)
+
+    def __init__(
+        self, problem: Problem, config: SIConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        self.importance = zeros(network.plastic)
+        self.path = zeros(network.plastic)
+        """w of the task that is being learned."""
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """One step on the batch's loss and the penalty, which adds to w."""
+        plastic = self.network.plastic
+        self.seen[y] = True
+        self.optimizer.zero_grad()
+        loss = seen_cross_entropy(plastic(x), y, self.seen)
+        loss.backward()
+        gradient = {name: p.grad.clone() for name, p in plastic.named_parameters()}
+        penalty = self.penalty()
+        penalty.backward()
+        before = values(plastic)
+        self.optimizer.step()
+        for name, p in plastic.named_parameters():
+            self.path[name].addcmul_(gradient[name], before[name] - p.detach())
+        return {"loss": loss.detach(), "penalty": penalty.detach()}
+
+    def penalty(self) -> Tensor:
+        """The scalar c Σ_i Ω_i (θ_i - θ*_i)²."""
+        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+
+    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
+        """Turn w into importance, and hold on to this solution from now on."""
+        for name, p in self.network.plastic.named_parameters():
+            # The anchor is where the task began: parameters stand still between tasks.
+            distance = p.detach() - self.anchor[name]
+            self.importance[name] += self.path[name].clamp(min=0) / (distance.square() + self.config.damping)
+        self.anchor = values(self.network.plastic)
+        self.path = zeros(self.network.plastic)
