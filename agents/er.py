@@ -1,18 +1,20 @@
-"""Experience replay: each batch is learned together with as many images from a reservoir.
+"""Experience replay: each batch is learned together with as many images from a memory.
 
 Chaudhry et al. 2019, "On Tiny Episodic Memories in Continual Learning" (arXiv 1902.10486), algorithm 1 with
-reservoir sampling.
+reservoir sampling, or with a memory that gives all classes equal shares.
 
 Differences from the paper:
 
 1. Replayed images are drawn before the batch enters the memory, so that none appears twice in a step.
+2. The balanced memory keeps a uniform sample of each class, where the paper's ring buffer keeps the last
+   images; and what a class does not fill is left to the others.
 
 Differences from the authors' code (NaiveRehearsal in agents/exp_replay.py of AugMem):
 
 1. It replays. There, the method that replays is defined inside the constructor and never becomes a method,
    so the published baseline is plain fine-tuning.
-2. One step on the union of batch and replay, rather than one step on each; a reservoir, rather than an equal
-   share a task, so that no task boundary is needed.
+2. One step on the union of batch and replay, rather than one step on each; a reservoir or equal shares a
+   class, rather than equal shares a task, so that no task boundary is needed.
 """
 
 from collections.abc import Mapping
@@ -22,9 +24,11 @@ import torch
 from torch import Tensor
 
 from agents.base import Network, Problem
-from agents.buffers import ReservoirBuffer
+from agents.buffers import BalancedBuffer, ReservoirBuffer
 from agents.settings import SGDConfig, setting
 from agents.sgd import SGDAgent, seen_cross_entropy
+
+BUFFERS = {"reservoir": ReservoirBuffer, "balanced": BalancedBuffer}
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,15 @@ class ERConfig(SGDConfig):
 
     memory_images: int = setting(1200, "Images kept in memory.", low=1)
     replay_images: int = setting(10, "Images replayed with each mini-batch.", low=1)
+    buffer: str = setting(
+        "reservoir",
+        "What is kept: a uniform sample, or one of each class in equal shares.",
+        choices=tuple(BUFFERS),
+    )
 
 
 class ER(SGDAgent):
-    """SGD on the batch and a sample of a reservoir of raw images."""
+    """SGD on the batch and a sample of a memory of raw images."""
 
     Config = ERConfig
 
@@ -44,7 +53,7 @@ class ER(SGDAgent):
         self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.buffer = ReservoirBuffer(config.memory_images, self.generator, device)
+        self.buffer = BUFFERS[config.buffer](config.memory_images, self.generator, device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on the batch and its replay; then the batch is offered to the memory."""

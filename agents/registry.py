@@ -9,10 +9,21 @@ from errors import InputError, unknown
 
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
+        "agem": "agents.agem:AGEM",
+        "derpp": "agents.derpp:DERpp",
         "er": "agents.er:ER",
         "ewc": "agents.ewc:EWC",
+        "ewc_online": "agents.ewc_online:EWCOnline",
         "finetune": "agents.finetune:Finetune",
+        "gem": "agents.gem:GEM",
+        "icarl": "agents.icarl:ICaRL",
+        "l2": "agents.l2:L2",
+        "lwf": "agents.lwf:LwF",
+        "mas": "agents.mas:MAS",
         "offline": "agents.offline:Offline",
+        "remind": "agents.remind:REMIND",
+        "si": "agents.si:SI",
+        "slda": "agents.slda:SLDA",
     }
 )
 

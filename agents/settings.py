@@ -29,6 +29,7 @@ class Config:
     """What every agent can be told: how the loop feeds it."""
 
     batch_size: int = setting(10, "Images of one mini-batch of the stream.", low=1)
+    batch_size_first_task: int | None = setting(None, "The same in the first task, where it differs.", low=1)
     epochs: int = setting(1, "Passes over each task; 1 is stream learning.", low=1)
     epochs_first_task: int | None = setting(None, "Passes over the first task, where it differs.", low=1)
 
@@ -55,6 +56,10 @@ class Config:
     def epochs_of(self, task: int) -> int:
         """Passes over task number `task`."""
         return self.epochs if task or self.epochs_first_task is None else self.epochs_first_task
+
+    def batch_size_of(self, task: int) -> int:
+        """Images of a mini-batch in task number `task`."""
+        return self.batch_size if task or self.batch_size_first_task is None else self.batch_size_first_task
 
 
 @dataclass(frozen=True)

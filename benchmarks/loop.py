@@ -44,7 +44,7 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
             agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):
             order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
-            batches = task.batches(agent.config.batch_size, order, start.batch)
+            batches = task.batches(agent.config.batch_size_of(index), order, start.batch)
             for number, batch in enumerate(batches, start.batch + 1):
                 logged = agent.observe(images[batch.rows], batch.labels.to(agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)

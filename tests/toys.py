@@ -1,5 +1,7 @@
 """The smallest things an agent can learn with: a tiny network and a tiny stream, made in place."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -9,35 +11,63 @@ PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")
 
 
-class TinyNet(nn.Module):
+class Scale(nn.Module):
+    """uint8 pixels to -1 .. 1."""
+
+    def forward(self, x):
+        return x.float() / 128 - 1
+
+
+class TinyNet(nn.Sequential):
     """Two convolutions and a linear layer on uint8 images."""
 
     def __init__(self, seed: int = 0, num_classes: int = PROBLEM.num_classes):
-        super().__init__()
         with torch.device("meta"):  # so that the constructors draw nothing from the global generator
-            self.body = nn.Sequential(
+            body = nn.Sequential(
                 nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(), nn.Flatten()
             )
-            self.head = nn.Linear(32, num_classes)
+            head = nn.Linear(32, num_classes)
+        super().__init__(OrderedDict(scale=Scale(), body=body, head=head))
         self.to_empty(device=CPU)
         generator = torch.Generator().manual_seed(seed)
         for p in self.parameters():
             nn.init.uniform_(p, -0.3, 0.3, generator=generator)
 
-    def forward(self, x):
-        return self.head(self.body(x.float() / 128 - 1))
+
+def network(seed: int = 0, cut: str | None = None) -> Network:
+    """The tiny network: whole, cut after the first convolution (8 x 4 x 4), or before the head (32 x 1 x 1)."""
+    whole = TinyNet(seed)
+    if cut is None:
+        return Network(nn.Identity(), whole)
+    scale, body, head = whole
+    if cut == "head":
+        return Network(
+            nn.Sequential(scale, body, nn.Unflatten(1, (32, 1, 1))), nn.Sequential(nn.Flatten(), head)
+        )
+    return Network(nn.Sequential(scale, body[:2]), nn.Sequential(body[2:], head))
 
 
-def network(seed: int = 0) -> Network:
-    return Network(nn.Identity(), TinyNet(seed))
+# What an agent must be told to learn from so little.
+SETTINGS = {
+    "lr": 0.02,
+    "codebooks": 2,
+}
 
 
 def build(agent_class, seed: int = 0, **settings):
-    """An agent on the tiny network; the learning rate is one at which it learns."""
-    if "lr" in agent_class.Config.__dataclass_fields__:
-        settings = {"lr": 0.02, **settings}
-    config = agent_class.Config.from_settings(settings)
-    return agent_class(PROBLEM, config, network(seed), seed=seed, device=CPU)
+    """An agent on the tiny network, cut where it wants it, with settings at which it learns."""
+    known = agent_class.Config.__dataclass_fields__
+    settings = {key: value for key, value in SETTINGS.items() if key in known} | settings
+    net = network(seed, agent_class.cut)
+    blank = torch.zeros(1, *PROBLEM.input_shape, dtype=torch.uint8)
+    problem = Problem(PROBLEM.num_classes, tuple(net.frozen(blank).shape[1:]))
+    return agent_class(problem, agent_class.Config.from_settings(settings), net, seed=seed, device=CPU)
+
+
+def inputs(agent, x):
+    """What `agent` gets of the images: they themselves, or its trunk's features."""
+    with torch.no_grad():
+        return agent.network.frozen(x)
 
 
 def batch(labels, seed: int = 0):

@@ -1,0 +1,53 @@
+"""Product quantisation (Jégou et al. 2011) as tensor operations; faiss fits the codebooks."""
+
+import faiss
+import torch
+from torch import Tensor
+
+from errors import InputError
+
+CENTROIDS = 256
+"""Of each codebook: a code is one byte."""
+
+
+def fit(vectors: Tensor, codebooks: int) -> Tensor:
+    """Codebooks [M, 256, D / M] float32 for `vectors` [N, D], by k-means on each of M parts of the dimensions.
+
+    The same vectors give the same codebooks: faiss draws from a fixed seed, and here on one thread. `InputError`
+    where M does not divide D or there are fewer vectors than centroids.
+    """
+    count, size = vectors.shape
+    if size % codebooks:
+        raise InputError(f"codebooks: expected a number that divides the {size} channels, got {codebooks}")
+    if count < CENTROIDS:
+        raise InputError(
+            f"a quantiser needs at least {CENTROIDS} vectors to fit {CENTROIDS} centroids, got {count}"
+        )
+    quantiser = faiss.ProductQuantizer(size, codebooks, 8)
+    quantiser.cp.min_points_per_centroid = 1  # fewer than faiss would like is no reason for a warning
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        quantiser.train(vectors.float().cpu().contiguous().numpy())
+    finally:
+        faiss.omp_set_num_threads(threads)
+    centroids = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
+    return centroids.view(codebooks, CENTROIDS, size // codebooks).to(vectors.device)
+
+
+def encode(maps: Tensor, centroids: Tensor) -> Tensor:
+    """Codes uint8 [B, H, W, M] of feature maps [B, C, H, W]: in each codebook the nearest centroid."""
+    batch, _, height, width = maps.shape
+    codebooks, _, size = centroids.shape
+    parts = maps.permute(0, 2, 3, 1).reshape(-1, codebooks, size).transpose(0, 1)  # [M, B·H·W, D/M]
+    # |x - c|² less |x|², which does not change the nearest.
+    distances = torch.baddbmm(
+        centroids.square().sum(2).unsqueeze(1), parts, centroids.transpose(1, 2), alpha=-2
+    )
+    return distances.argmin(2).to(torch.uint8).T.reshape(batch, height, width, codebooks)
+
+
+def decode(codes: Tensor, centroids: Tensor) -> Tensor:
+    """Feature maps [B, C, H, W] float32, in channels-last memory, of codes [B, H, W, M]: one gather."""
+    codebooks = torch.arange(len(centroids), device=codes.device)
+    return centroids[codebooks, codes.long()].flatten(3).permute(0, 3, 1, 2)

@@ -1,0 +1,177 @@
+"""REMIND: replay of compressed feature maps, one new image at a time.
+
+Hayes et al. 2020, "REMIND Your Neural Network to Prevent Catastrophic Forgetting" (ECCV, arXiv 1910.02509). A frozen
+trunk gives a feature map; product quantisation stores it as H·W·M bytes; with every new image the plastic
+layers take one step on it and on a sample of reconstructed old maps, cropped at random and mixed up.
+
+Two stages. *Base initialisation*: during the first task the plastic layers train on its maps as any network does
+(`epochs_first_task`, `batch_size_first_task` and `lr`); at its end the codebooks are fitted and all its images are
+stored. *Streaming*: everything after that.
+
+Differences from the paper:
+
+1. Base initialisation trains the plastic layers only; the trunk has ImageNet's weights, where the paper trains both on
+   the base classes.
+
+Differences from the authors' code:
+
+1. The learning rate of a class is start · γ^⌊n / step⌋, in closed form from the number n of its images so far. The code
+   gives each class a scheduler of one shared optimiser; since PyTorch 1.4 these multiply each other's rates and
+   learning stops after the first classes (Ω 0.855 becomes 0.297).
+2. The rate is that of the image's own class at once; the code sets it one image late.
+3. The plastic layers are built from named stages. There, deleting the first item of a sequence renumbers the
+   rest in newer PyTorch, and the wrong block's weights are loaded.
+4. With fewer stored maps than asked for, fewer are replayed; the code leaves the rest of the batch uninitialised.
+5. The memory's budget holds from the start, and counters and random state are saved with the agent.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agents import quantiser
+from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.codes import CodeMemory
+from agents.settings import SGDConfig, setting
+from agents.sgd import SGDAgent, seen_cross_entropy
+
+
+@dataclass(frozen=True)
+class REMINDConfig(SGDConfig):
+    """As published for ImageNet; `lr` and the first task's fields are of base initialisation."""
+
+    batch_size: int = setting(1, "Images that come together; each is still learned by itself.", low=1)
+    batch_size_first_task: int | None = setting(32, "Images of one mini-batch in base initialisation.", low=1)
+    epochs_first_task: int | None = setting(5, "Passes of base initialisation.", low=1)
+    lr: float = setting(0.01, "Learning rate of base initialisation.", above=0)
+    weight_decay: float = setting(1e-5, "L2 penalty of SGD, applied to all trained parameters.", low=0)
+    replay: int = setting(50, "Maps replayed with each new one; twice as many are drawn for mixing.", low=1)
+    memory_maps: int = setting(959_665, "Maps kept; 1.5 GB at 7 x 7 x 32 bytes.", low=1)
+    codebooks: int = setting(32, "M, codebooks of 256 centroids; must divide the channels.", low=1)
+    start_lr: float = setting(0.1, "Learning rate of a class's first images in streaming.", above=0)
+    end_lr: float = setting(0.001, "Learning rate of a class after `class_images` images.", above=0)
+    class_images: int = setting(1300, "Images of a class over which the rate falls from start to end.", low=1)
+    lr_step: int = setting(100, "Images of a class between two falls of its rate.", low=1)
+    mixup: float = setting(
+        0.1, "α of the Beta distribution that old maps are mixed with; 0: no mixing.", low=0
+    )
+    smallest_crop: float = setting(
+        2 / 7, "Least share of a map that a random crop keeps; 1: no crops.", above=0, high=1
+    )
+
+
+def class_lr(images: Tensor, config: REMINDConfig) -> Tensor:
+    """The rate start · γ^⌊n / step⌋ for n `images` of a class so far, γ = (end / start)^(step / class_images)."""
+    gamma = (config.end_lr / config.start_lr) ** (config.lr_step / config.class_images)
+    return config.start_lr * gamma ** (images // config.lr_step)
+
+
+def beta_draw(alpha: float, generator: torch.Generator) -> float:
+    """One draw from Beta(α, α), α <= 1 (Jöhnk 1964)."""
+    while True:
+        u, v = (torch.rand(2, dtype=torch.float64, generator=generator) ** (1 / alpha)).tolist()
+        if 0 < u + v <= 1:
+            return u / (u + v)
+
+
+def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
+    """Each of `maps` [B, C, H, W] cropped at random and resized to H x W (bilinear).
+
+    A crop has a share of the area uniform in [smallest, 1] and an aspect log-uniform in [3/4, 4/3]; the first of ten
+    tries that fits counts, else the whole map.
+    """
+    count, _, height, width = maps.shape
+    draws = torch.rand(4, count, 10, generator=generator)
+    area = height * width * (smallest + (1 - smallest) * draws[0])
+    ratio = torch.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[1])
+    w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    whole = ~fits.any(1)
+    w, h, left, top = (t.gather(1, first).squeeze(1) for t in (w, h, draws[2], draws[3]))
+    w, h = w.masked_fill(whole, width), h.masked_fill(whole, height)
+    left, top = (left * (width - w + 1)).floor(), (top * (height - h + 1)).floor()
+
+    def places(low: Tensor, size: Tensor, full: int) -> Tensor:
+        """Where the `full` new pixels lie on the old axis [B, full], kept inside the crop, in -1 .. 1."""
+        at = low[:, None] + (torch.arange(full) + 0.5) * (size / full)[:, None] - 0.5
+        at = torch.minimum(torch.maximum(at, low[:, None]), (low + size - 1)[:, None])
+        return (2 * at + 1) / full - 1
+
+    x, y = places(left, w, width), places(top, h, height)
+    grid = torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
+    return F.grid_sample(maps, grid.to(maps.device), mode="bilinear", align_corners=False)
+
+
+class REMIND(SGDAgent):
+    """One step an image, on its own quantised map and on reconstructed old ones."""
+
+    Config = REMINDConfig
+    needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
+    cut = "last_block"
+
+    def __init__(
+        self, problem: Problem, config: REMINDConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        super().__init__(problem, config, network, seed=seed, device=device)
+        self.centroids: Tensor | None = None
+        self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
+        self.memory = CodeMemory(config.memory_maps, problem.num_classes, self.generator, device)
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """Plain SGD on the batch in base initialisation; after it, one step for each image."""
+        self.seen[y] = True
+        if self.centroids is None:
+            loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+            self.step(loss)
+            self.images += torch.bincount(y, minlength=len(self.images))
+            return {"loss": loss.detach()}
+        codes = quantiser.encode(x, self.centroids)
+        losses = [self._learn(code, label) for code, label in zip(codes.split(1), y.split(1), strict=True)]
+        return {"loss": torch.stack(losses).mean()}
+
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
+        """After the first task: fit the codebooks to its maps, and store them."""
+        if self.centroids is not None:
+            return
+        batches = list(data.batches(64))
+        maps = torch.cat([x for x, _ in batches]).permute(0, 2, 3, 1)
+        self.centroids = quantiser.fit(maps.reshape(-1, maps.shape[3]), self.config.codebooks)
+        for x, y in batches:
+            self.memory.add(quantiser.encode(x, self.centroids), y)
+        self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Scores of the map as the memory would give it back, once there are codebooks."""
+        if self.centroids is not None:
+            x = quantiser.decode(quantiser.encode(x, self.centroids), self.centroids)
+        return self.network.plastic(x)
+
+    def _learn(self, code: Tensor, label: Tensor) -> Tensor:
+        """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss."""
+        config = self.config
+        mixing = config.mixup > 0
+        old, old_labels = self.memory.sample(config.replay * (2 if mixing else 1))
+        maps = quantiser.decode(torch.cat([code, old]), self.centroids)
+        if config.smallest_crop < 1:
+            maps = random_crops(maps, config.smallest_crop, self.generator)
+        labels = torch.cat([label, old_labels])
+        if mixing:
+            share, pairs = beta_draw(config.mixup, self.generator), len(old) // 2
+            first, second = slice(1, 1 + pairs), slice(1 + pairs, 1 + 2 * pairs)
+            maps = torch.cat([maps[:1], share * maps[first] + (1 - share) * maps[second]])
+            scores = self.network.plastic(maps)
+            ours, others = torch.cat([label, labels[first]]), torch.cat([label, labels[second]])
+            loss = share * seen_cross_entropy(scores, ours, self.seen)
+            loss = loss + (1 - share) * seen_cross_entropy(scores, others, self.seen)
+        else:
+            loss = seen_cross_entropy(self.network.plastic(maps), labels, self.seen)
+        self.optimizer.param_groups[0]["lr"] = class_lr(self.images[label], config).squeeze(0)
+        self.step(loss)
+        self.images[label] += 1
+        self.memory.add(code, label)
+        return loss.detach()

@@ -1,0 +1,220 @@
+"""REMIND piece by piece: codes against faiss, crops and rates against the formulas, the memory's budget."""
+
+import math
+
+import faiss
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from agents import quantiser
+from agents.base import Network, Problem, TaskInfo
+from agents.codes import CodeMemory
+from agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
+from errors import InputError
+from tests.toys import CPU, Batches
+
+C, SIDE = 12, 5
+
+
+def maps(count, seed=0):
+    return torch.randn(count, C, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def centroids():
+    return quantiser.fit(maps(40).permute(0, 2, 3, 1).reshape(-1, C), 4)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_codes_and_maps_are_those_of_faiss(centroids):
+    oracle = faiss.ProductQuantizer(C, 4, 8)
+    faiss.copy_array_to_vector(centroids.reshape(-1).numpy(), oracle.centroids)
+    x = maps(6, seed=1)
+    vectors = x.permute(0, 2, 3, 1).reshape(-1, C).contiguous().numpy()
+    codes = quantiser.encode(x, centroids)
+    assert codes.shape == (6, SIDE, SIDE, 4) and codes.dtype == torch.uint8
+    assert np.array_equal(codes.reshape(-1, 4).numpy(), oracle.compute_codes(vectors))
+    decoded = quantiser.decode(codes, centroids)
+    theirs = oracle.decode(oracle.compute_codes(vectors)).reshape(6, SIDE, SIDE, C)
+    assert np.array_equal(decoded.permute(0, 2, 3, 1).numpy(), theirs)
+    assert decoded.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_codebooks_are_a_function_of_the_vectors(centroids):
+    vectors = maps(40).permute(0, 2, 3, 1).reshape(-1, C)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    before = faiss.omp_get_max_threads()
+    assert torch.equal(quantiser.fit(vectors, 4), centroids)
+    assert faiss.omp_get_max_threads() == before
+
+
+def test_codebooks_that_cannot_be_fitted_are_refused():
+    with pytest.raises(InputError, match="divides the 12 channels, got 5"):
+        quantiser.fit(torch.zeros(300, C), 5)
+    with pytest.raises(InputError, match="at least 256 vectors"):
+        quantiser.fit(torch.zeros(200, C), 4)
+
+
+def test_the_learning_rate_of_a_class_is_the_closed_form():
+    config = REMINDConfig()
+    gamma = math.exp(100 * math.log(0.001 / 0.1) / 1300)
+    assert gamma == pytest.approx(0.7017, abs=1e-4)
+    counts = torch.tensor([0, 99, 100, 250, 1300])
+    expected = [0.1 * gamma ** (n // 100) for n in counts.tolist()]
+    torch.testing.assert_close(class_lr(counts, config), torch.tensor(expected))
+    assert class_lr(counts, config)[-1].item() == pytest.approx(0.001, rel=1e-4)
+
+
+def test_a_new_class_starts_at_the_start_again():
+    """The negative control of the published code on newer PyTorch: chained schedulers never do."""
+    agent = started()
+    rates = []
+    for label, count in ((2, 4), (3, 2)):
+        for _ in range(count):
+            agent.observe(maps(1, seed=label), torch.tensor([label]))
+            rates.append(float(agent.optimizer.param_groups[0]["lr"]))
+    expected = [class_lr(torch.tensor(n), agent.config).item() for n in (0, 1, 2, 3, 0, 1)]
+    assert rates == pytest.approx(expected)
+    assert rates[4] == rates[0] > rates[3]
+
+
+def test_crops_are_crops_resized_by_interpolation():
+    x = maps(1)
+    found = random_crops(x.expand(300, -1, -1, -1), 2 / 7, generator())
+    boxes = {}
+    for h in range(1, SIDE + 1):
+        for w in range(1, SIDE + 1):
+            for top in range(SIDE - h + 1):
+                for left in range(SIDE - w + 1):
+                    crop = x[:, :, top : top + h, left : left + w]
+                    boxes[h, w, top, left] = F.interpolate(
+                        crop, (SIDE, SIDE), mode="bilinear", align_corners=False
+                    )
+    keys, candidates = list(boxes), torch.cat(list(boxes.values()))
+    errors = (found[:, None] - candidates[None]).abs().amax((2, 3, 4))
+    nearest = errors.argmin(1)
+    assert errors.gather(1, nearest[:, None]).max() < 1e-5, "each is one of the possible crops"
+    chosen = [keys[i] for i in nearest.tolist()]
+    assert len(set(chosen)) > 30
+    shares = [h * w / SIDE**2 for h, w, *_ in chosen]
+    assert min(shares) >= 0.2 and max(shares) == 1
+    assert all(0.5 <= w / h <= 2 for h, w, *_ in chosen), "aspects near 3/4 .. 4/3, up to rounding"
+
+
+def test_beta_draws_have_the_moments_of_the_distribution():
+    """Beta(α, α) has mean 1/2 and variance 1 / (4 (2α + 1))."""
+    rng = generator()
+    draws = np.array([beta_draw(0.1, rng) for _ in range(4000)])
+    assert abs(draws.mean() - 0.5) < 0.03
+    assert abs(draws.var() - 1 / (4 * 1.2)) < 0.01
+    assert ((draws >= 0) & (draws <= 1)).all()
+
+
+def filled(capacity, labels, seed=0):
+    memory = CodeMemory(capacity, 4, generator(seed), CPU)
+    codes = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 2, 2, 3)
+    memory.add(codes, torch.tensor(labels))
+    return memory
+
+
+def test_the_memory_keeps_its_budget_and_takes_from_the_largest_class():
+    memory = filled(12, [0] * 10 + [1] * 10 + [2] * 3)
+    codes, labels = memory.sample(100)
+    assert len(codes) == 12
+    counts = torch.bincount(labels, minlength=4).tolist()
+    assert counts == [5, 4, 3, 0] or counts == [4, 5, 3, 0]
+    origin = codes[:, 0, 0, 0].tolist()
+    assert len(set(origin)) == 12
+    assert all(
+        (label == 0) == (code < 10) and (label == 2) == (code >= 20)
+        for code, label in zip(origin, labels, strict=True)
+    )
+    assert memory.memory_bytes() == 12 * (2 * 2 * 3 + 8)
+
+
+def test_samples_are_different_rows_also_of_a_large_memory():
+    memory = filled(200, [0] * 150)
+    for count in (5, 30, 100):
+        assert len(set(memory.sample(count)[0][:, 0, 0, 0].tolist())) == count
+
+
+def test_a_restored_memory_goes_on_to_the_bit():
+    memory = filled(20, [0, 1] * 30, seed=1)
+    twin = CodeMemory(20, 4, generator(9), CPU)
+    twin.load_state_dict(memory.state_dict())
+    twin.generator.set_state(memory.generator.get_state())
+    new = torch.full((30, 2, 2, 3), 77, dtype=torch.uint8), torch.tensor([2, 3, 0] * 10)
+    for each in (memory, twin):
+        each.add(*new)
+    for a, b in zip(memory.sample(20), twin.sample(20), strict=True):
+        assert torch.equal(a, b)
+
+
+def build(**settings):
+    config = REMIND.Config.from_settings(
+        {
+            "codebooks": 4,
+            "start_lr": 0.02,
+            "end_lr": 0.002,
+            "lr_step": 2,
+            "class_images": 20,
+            "replay": 10,
+            **settings,
+        }
+    )
+    head = nn.Sequential(nn.Flatten(), nn.Linear(C * SIDE * SIDE, 4))
+    nn.init.zeros_(head[1].weight)
+    nn.init.zeros_(head[1].bias)
+    return REMIND(Problem(4, (C, SIDE, SIDE)), config, Network(nn.Identity(), head), seed=0, device=CPU)
+
+
+def batch(labels, seed=0):
+    """Maps whose class is the channel that is high."""
+    x = 0.3 * maps(len(labels), seed)
+    x[torch.arange(len(labels)), labels] += 2
+    return x, torch.tensor(labels)
+
+
+def started(**settings):
+    """An agent after base initialisation on classes 0 and 1."""
+    agent = build(**settings)
+    x, y = batch([0, 1] * 20)
+    for part in range(4):
+        agent.observe(x[10 * part : 10 * part + 10], y[10 * part : 10 * part + 10])
+    agent.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    return agent
+
+
+@pytest.mark.parametrize("settings", [{}, {"mixup": 0, "smallest_crop": 1}, {"memory_maps": 25}])
+def test_it_learns_new_classes_and_keeps_the_old(settings):
+    agent = started(**settings)
+    assert len(agent.memory) == min(40, agent.config.memory_maps)
+    agent.observe(*batch([2, 3] * 20, seed=1))
+    x, y = batch([0, 1, 2, 3] * 10, seed=2)
+    assert (agent.predict(x).argmax(1) == y).float().mean() > 0.9
+    assert agent.images.tolist() == [20, 20, 20, 20]
+
+
+def test_without_replay_of_the_old_they_are_forgotten():
+    """The negative control: the same steps with an empty memory of the old classes."""
+    agent = started(mixup=0)
+    agent.memory = CodeMemory(1000, 4, agent.generator, CPU)
+    agent.memory.add(quantiser.encode(batch([2])[0], agent.centroids), torch.tensor([2]))
+    agent.observe(*batch([2, 3] * 20, seed=1))
+    x, y = batch([0, 1] * 20, seed=2)
+    assert (agent.predict(x).argmax(1) == y).float().mean() < 0.6
+
+
+def test_predictions_are_made_from_quantised_maps():
+    agent = started()
+    x, _ = batch([0, 1, 0], seed=5)
+    coded = quantiser.decode(quantiser.encode(x, agent.centroids), agent.centroids)
+    assert torch.equal(agent.predict(x), agent.network.plastic(coded))
+    assert not torch.equal(agent.predict(x), agent.network.plastic(x))
