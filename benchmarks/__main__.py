@@ -42,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     pretrain = commands.add_parser("pretrain", help="make the small network's shipped weights anew")
     pretrain.add_argument("--out", type=Path, default=None, help="file to write (default: the shipped one)")
     pretrain.set_defaults(command=_pretrain)
+    speed = commands.add_parser("speed", help="measure how fast this project is, beside plain ways")
+    speed.add_argument("--data", action="store_true", required=True, help="of the preparation of data")
+    speed.add_argument("--out", type=Path, metavar="JSON", help="write the figures to this file as well")
+    speed.set_defaults(command=_speed)
     return parser
 
 
@@ -104,6 +108,19 @@ def _pretrain(options: argparse.Namespace) -> int:
     path = options.out or SMALL_WEIGHTS
     accuracy = pretrain(path)
     print(f"{path}: names {100 * accuracy:.1f} % of unseen solids of the pretraining classes")
+    return 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    import json
+
+    from benchmarks import speed
+    from dataloaders.files import write_text
+
+    speeds = speed.measure_data()
+    print(speed.table(speeds))
+    if options.out:
+        write_text(options.out, json.dumps(speed.as_json(speeds), indent=1) + "\n")
     return 0
 
 

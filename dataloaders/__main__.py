@@ -1,4 +1,4 @@
-"""The command line of the data: draw, index, and write task lists."""
+"""The command line of the data: prepare, draw, index, write task lists, check and show."""
 
 import argparse
 import sys
@@ -12,20 +12,34 @@ from errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 2 after a mistake of the user's."""
+    """Run one command; returns the exit status: 0 if all that was asked for was done, 2 after a mistake in it."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dataloaders", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    known = f"one of {', '.join(specs.DATASETS)}"
+    known = f"one of {', '.join(specs.DATASETS)}, or your own in data/NAME/dataset.toml"
+
+    prepare = commands.add_parser(
+        "prepare", help="from the files of a download to images and a dirmap; what is done is kept"
+    )
+    prepare.set_defaults(command=_prepare)
+    prepare.add_argument("dataset", help=known)
+    prepare.add_argument("--root", type=Path, help="folder of what was downloaded (default: data/DATASET)")
+    prepare.add_argument("--out", type=Path, help="folder for the images (default: data/DATASET)")
+    prepare.add_argument(
+        "--lists", type=Path, default=Path("dataloaders"), help="folder for the dirmap (default: %(default)s)"
+    )
+    prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
 
     draw = commands.add_parser("draw", help="draw a generated dataset; what is there is kept")
     draw.set_defaults(command=_draw)
@@ -53,13 +67,59 @@ def _parser() -> argparse.ArgumentParser:
         "--variant", help=f"{' or '.join(specs.VARIANTS)} (default: the one that suits the dataset)"
     )
     _add_out(tasks)
+
+    check = commands.add_parser("check", help="is a dataset all there? status 1 if not; changes nothing")
+    check.set_defaults(command=_check)
+    check.add_argument("dataset", help=known)
+    _add_places(check)
+    check.add_argument("--all", action="store_true", help="decode every image, not a sample of them")
+
+    show = commands.add_parser("show", help="draw a contact sheet of what each task's stream looks like")
+    show.set_defaults(command=_show)
+    show.add_argument("dataset", help=known)
+    show.add_argument("paradigm", help=f"one of {', '.join(specs.PARADIGMS)}")
+    show.add_argument("--run", type=int, default=0, help="the random order (default: %(default)s)")
+    show.add_argument("--mode", default="stream", help="stream or offline (default: %(default)s)")
+    show.add_argument("--variant", help=f"{' or '.join(specs.VARIANTS)} (default: that of the dataset)")
+    show.add_argument("--out", type=Path, metavar="PNG", help="default: DATASET_PARADIGM.png")
+    _add_places(show)
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
+    parser.add_argument(
+        "--lists", type=Path, default=Path("dataloaders"), help="folder of the dirmap (default: %(default)s)"
+    )
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("dataloaders"), help="folder to write in (default: %(default)s)"
     )
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from dataloaders import dirmap, prepare
+    from dataloaders.problems import first
+
+    name = options.dataset
+    specs.get(name, options.root)
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers {options.workers}: expected at least 1")
+    if options.out is not None and name not in prepare.PREPARERS and name not in prepare.DRAWERS:
+        raise InputError(f"--out {options.out}: images of {name} are used where they are; give --root alone")
+    if options.root is not None and name in prepare.DRAWERS:
+        raise InputError(f"--root {options.root}: {name} is drawn, from nothing; give --out")
+    root, out = (folder or prepare.default_root(name) for folder in (options.root, options.out))
+    prepared = prepare.prepare(name, root, out, options.lists, options.workers)
+    print(dirmap.format_statistics(dirmap.statistics(prepared.dirmap)))
+    for note in prepared.notes:
+        print(note)
+    print(f"written to {prepare.dirmap_path(name, options.lists)}")
+    for problem in first(prepared.problems):
+        print(f"problem: {problem}", file=sys.stderr)
+    return 1 if prepared.problems else 0
 
 
 def _draw(options: argparse.Namespace) -> None:
@@ -73,11 +133,12 @@ def _draw(options: argparse.Namespace) -> None:
 def _index(options: argparse.Namespace) -> None:
     from dataloaders import dirmap, prepare
 
-    specs.get(options.dataset)
     root = options.root or prepare.default_root(options.dataset)
-    path, frame = prepare.index(options.dataset, root, options.out)
-    print(dirmap.format_statistics(dirmap.statistics(frame)))
-    print(f"written to {path}")
+    indexed = prepare.index(options.dataset, root, options.out)
+    print(dirmap.format_statistics(dirmap.statistics(indexed.dirmap)))
+    for note in indexed.notes:
+        print(note)
+    print(f"written to {prepare.dirmap_path(options.dataset, options.out)}")
 
 
 def _tasks(options: argparse.Namespace) -> None:
@@ -109,6 +170,39 @@ def _tasks(options: argparse.Namespace) -> None:
             f"{seconds:.1f} s",
             flush=True,
         )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from dataloaders import check, dirmap, prepare
+
+    root = options.root or prepare.default_root(options.dataset)
+    dataset = specs.get(options.dataset, root)
+    path = prepare.find_dirmap(dataset.name, options.lists)
+    frame = dirmap.read(path)
+    print(f"{dataset.title}, {path}:")
+    print(dirmap.format_statistics(dirmap.statistics(frame)))
+    status = 0
+    for verdict in check.check(dataset, frame, root, options.lists, everything=options.all):
+        print(verdict, flush=True)
+        status = 1 if verdict.problems else status
+    return status
+
+
+def _show(options: argparse.Namespace) -> None:
+    from dataloaders import contact_sheet, dirmap, prepare
+
+    root = options.root or prepare.default_root(options.dataset)
+    dataset = specs.get(options.dataset, root)
+    if options.run < 0:
+        raise InputError(f"--run {options.run}: expected 0 or more")
+    variant = options.variant or dataset.default_variant
+    which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
+    specs.check_paradigm(dataset, options.paradigm)
+    frame = dirmap.read(prepare.find_dirmap(dataset.name, options.lists))
+    sheet = contact_sheet.draw(dataset, frame, prepare.image_folder(dataset.name, root), which)
+    path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")
+    contact_sheet.save(sheet, path)
+    print(f"written to {path}")
 
 
 def _span(sizes: list[int]) -> str:

@@ -19,6 +19,9 @@ from errors import InputError
 FOLDER = "core50_128x128"
 """The folder of the published archive that holds the sessions; `im_path` starts below it."""
 
+LARGER = "core50_350x350"
+"""The same of the archive of larger images, whose paths are the same."""
+
 SESSIONS = 11
 OBJECTS = 50
 OBJECTS_PER_CLASS = 5
@@ -28,7 +31,7 @@ _LITTER = {"Thumbs.db", "desktop.ini"}  # what desktops leave in folders, beside
 
 
 def index(root: Path) -> pd.DataFrame:
-    """The dirmap of the images below `root`, or below `root/core50_128x128`.
+    """The dirmap of the images below `root/core50_128x128`, else `root/core50_350x350`, else `root` itself.
 
     Columns: unnamed index 0..N-1, class, object, session, im_num, im_path; sorted by class, object, session
     and frame. Reads folders only, no image and no file's status. Raises `InputError` where there is no
@@ -53,13 +56,14 @@ def index(root: Path) -> pd.DataFrame:
 
 
 def find_images(root: Path) -> Path:
-    """The folder that holds `s1`: `root/core50_128x128` or `root` itself."""
-    for base in (root / FOLDER, root):
+    """The folder that holds `s1`: `root/core50_128x128`, `root/core50_350x350` or `root` itself."""
+    for base in (root / FOLDER, root / LARGER, root):
         if (base / "s1").is_dir():
             return base
     raise InputError(
-        f"{root}: no CORe50 images: neither {root / FOLDER / 's1'} nor {root / 's1'} is a folder. "
-        f"Give the folder that {FOLDER}.zip (https://vlomonaco.github.io/core50/) was unpacked in, "
+        f"{root}: no CORe50 images: none of {root / FOLDER / 's1'}, {root / LARGER / 's1'} and {root / 's1'} "
+        f"is a folder. Give the folder that {FOLDER}.zip or {LARGER}.zip "
+        f"(https://vlomonaco.github.io/core50/) was unpacked in, "
         f"or draw the stand-in: python -m dataloaders draw core50_mini"
     )
 

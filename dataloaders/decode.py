@@ -15,21 +15,36 @@ from PIL import Image
 RESIZE_RULE = "rgb-bilinear-exact-1"
 """Names how `decode` makes pixels; a change of that is a change of this, so that no old store is met."""
 
-_SERIAL_BELOW = 2000  # images; below, worker processes cost more than they save
-_CHUNK = 256
+FAULTS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises on files that are missing, broken or no images."""
+
+_SERIAL_BELOW = 1000  # images; below, worker processes cost more than they save
+_CHUNK = 64  # images; so few that no worker has much to do while the others have finished
 
 
 def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The image as uint8 [H, W, 3]: RGB, resized to exactly `size` (H, W), bilinear, no crop.
 
-    This is what the published protocol's loader does. Raises `OSError` or `ValueError` where it cannot.
+    This is what the published protocol's loader does. Raises one of `FAULTS` where it cannot.
     """
     height, width = size
     with Image.open(path) as image:
-        pixels = image.convert("RGB")
-    if pixels.size != (width, height):
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(pixels)
+        image.load()
+        # `convert` would copy an image that is RGB already.
+        pixels = image if image.mode == "RGB" else image.convert("RGB")
+        if pixels.size != (width, height):
+            pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(pixels)
+
+
+def fault(path: Path) -> str | None:
+    """What keeps the image from being decoded, in words, or None; every pixel is read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except FAULTS as error:
+        return _told(path, error)
+    return None
 
 
 def decode_into(
@@ -39,9 +54,10 @@ def decode_into(
 
     Yields, a chunk at a time, how many images were dealt with and a problem for each that could not be read.
     """
-    chunks = [(start, paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
-    jobs = [(target, root, start, chunk, size) for start, chunk in chunks]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    offset = np.load(target, mmap_mode="r").offset
+    starts = range(0, len(paths), _CHUNK)
+    jobs = [(target, offset, root, start, paths[start : start + _CHUNK], size) for start in starts]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if workers <= 1 or len(paths) < _SERIAL_BELOW:
         yield from map(_decode_chunk, jobs)
         return
@@ -49,14 +65,23 @@ def decode_into(
         yield from pool.map(_decode_chunk, jobs)
 
 
-def _decode_chunk(job: tuple[Path, Path, int, Sequence[str], tuple[int, int]]) -> tuple[int, list[str]]:
-    target, root, start, paths, size = job
-    rows = np.load(target, mmap_mode="r+")
+def _told(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be decoded as an image: {error}"
+
+
+def _decode_chunk(
+    job: tuple[Path, int, Path, int, Sequence[str], tuple[int, int]],
+) -> tuple[int, list[str]]:
+    target, offset, root, start, paths, (height, width) = job
     problems = []
-    for row, path in enumerate(paths, start):
-        try:
-            rows[row] = decode(root / path, size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            problems.append(f"{root / path}: cannot be decoded as an image: {error}")
-    rows.flush()
+    # Plain writes: through a memory map, every page of the file would cost a page fault.
+    with target.open("r+b") as file:
+        for row, path in enumerate(paths, start):
+            try:
+                pixels = decode(root / path, (height, width))
+            except FAULTS as error:
+                problems.append(_told(root / path, error))
+                continue
+            file.seek(offset + row * height * width * 3)
+            file.write(pixels)
     return len(paths), problems

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import pandas as pd
-
 from dataloaders import dirmap as dirmaps
 from dataloaders import specs
+from dataloaders.prepared import Prepared
 from errors import InputError, unknown
 
 INDEXERS: Mapping[str, str] = MappingProxyType(
@@ -16,6 +15,9 @@ INDEXERS: Mapping[str, str] = MappingProxyType(
         "core50": "dataloaders.core50:index",
         "core50_mini": "dataloaders.core50:index",
         "digits": "dataloaders.digits:index",
+        "toybox": "dataloaders.toybox:index",
+        "ilab2mlight": "dataloaders.ilab2mlight:index",
+        "cifar100": "dataloaders.cifar100:index",
     }
 )
 """`module:function` per dataset; the function takes the dataset's root and returns its dirmap."""
@@ -27,6 +29,16 @@ DRAWERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """`module:function` per generated dataset; it takes (root, seed, workers) and keeps what is there."""
+
+PREPARERS: Mapping[str, str] = MappingProxyType(
+    {
+        "toybox": "dataloaders.toybox:prepare",
+        "ilab2mlight": "dataloaders.ilab2mlight:prepare",
+        "cifar100": "dataloaders.cifar100:prepare",
+    }
+)
+"""`module:function` per dataset whose images must be made from what is downloaded; the function takes
+(root, out, workers), writes images below `out` and returns a `Prepared`. What is made already is kept."""
 
 _SHIPPED = {"core50": Path(__file__).with_name("core50_dirmap_sampled.csv")}
 """Dirmaps that come with the project: enough for the task lists."""
@@ -44,8 +56,11 @@ def dirmap_path(dataset: str, out: Path) -> Path:
 
 def image_folder(dataset: str, root: Path) -> Path:
     """The folder that the dirmap's paths start from: the published one below `root`, or `root` itself."""
-    inner = root / specs.get(dataset).image_folder
-    return inner if inner.is_dir() else root
+    spec = specs.get(dataset, root)
+    for name in (spec.image_folder, spec.larger_images):
+        if (root / name).is_dir():
+            return root / name
+    return root
 
 
 def draw(dataset: str, root: Path, seed: int = 0, workers: int | None = None) -> None:
@@ -53,12 +68,39 @@ def draw(dataset: str, root: Path, seed: int = 0, workers: int | None = None) ->
     _load("generated dataset", dataset, DRAWERS)(root, seed, workers)
 
 
-def index(dataset: str, root: Path, out: Path) -> tuple[Path, pd.DataFrame]:
-    """Index the images below `root` and write the dirmap below `out`; returns its path and content."""
-    frame = _load("dataset with an indexer", dataset, INDEXERS)(root)
-    path = dirmap_path(dataset, out)
-    dirmaps.write(frame, path)
-    return path, frame
+def index(dataset: str, root: Path, out: Path) -> Prepared:
+    """Index the images below `root` and write the dirmap below `out`.
+
+    A user's own dataset is described by `root/dataset.toml`; where `root` is not `data/<dataset>`, that is made
+    a link to it, so that all commands find the dataset by its name.
+    """
+    if dataset in specs.DATASETS:
+        indexed = Prepared(_load("dataset with an indexer", dataset, INDEXERS)(root))
+    else:
+        from dataloaders import dataset_file, image_folder
+
+        indexed = image_folder.index(dataset_file.find(dataset, root))
+        _link(default_root(dataset), root)
+    dirmaps.write(indexed.dirmap, dirmap_path(dataset, out))
+    return indexed
+
+
+def prepare(dataset: str, root: Path, out: Path, lists: Path, workers: int | None = None) -> Prepared:
+    """Everything from what is downloaded below `root` to images below `out` and tables below `lists`.
+
+    A dataset without a preparer is used where it is: a generated one is drawn below `out`, others are
+    indexed below `root`.
+    """
+    if dataset not in PREPARERS:
+        if dataset in DRAWERS:
+            draw(dataset, out, workers=workers)
+            root = out
+        return index(dataset, root, lists)
+    prepared = _load("dataset with a preparer", dataset, PREPARERS)(root, out, workers)
+    for name, frame in prepared.tables.items():
+        dirmaps.write(frame, lists / f"{dataset}_dirmap_{name}.csv")
+    dirmaps.write(prepared.dirmap, dirmap_path(dataset, lists))
+    return prepared
 
 
 def find_dirmap(dataset: str, out: Path) -> Path:
@@ -68,18 +110,19 @@ def find_dirmap(dataset: str, out: Path) -> Path:
         return path
     if dataset in _SHIPPED:
         return _SHIPPED[dataset]
-    option = "" if out == Path("dataloaders") else f" --out {out}"
+    command, option = ("prepare", "--lists") if dataset in PREPARERS else ("index", "--out")
+    where = "" if out == Path("dataloaders") else f" {option} {out}"
     raise InputError(
-        f"{path}: no dirmap of {dataset}; make it: python -m dataloaders index {dataset} "
-        f"--root {default_root(dataset)}{option}"
+        f"{path}: no dirmap of {dataset}; make it: python -m dataloaders {command} {dataset} "
+        f"--root {default_root(dataset)}{where}"
     )
 
 
 def ensure_dirmap(dataset: str, root: Path, out: Path) -> Path:
     """`find_dirmap`; a generated dataset is drawn and indexed first, unless it is there whole."""
-    if specs.get(dataset).generated and not _is_whole(dataset, root, out):
+    if specs.get(dataset, root).generated and not _is_whole(dataset, root, out):
         draw(dataset, root)
-        return index(dataset, root, out)[0]
+        index(dataset, root, out)
     return find_dirmap(dataset, out)
 
 
@@ -90,6 +133,22 @@ def _is_whole(dataset: str, root: Path, out: Path) -> bool:
         return False
     folder = image_folder(dataset, root)
     return all((folder / image).is_file() for image in dirmaps.read(path)["im_path"])
+
+
+def _link(usual: Path, root: Path) -> None:
+    """Make `usual` a link to `root`, unless it is that folder; `InputError` if it is another one."""
+    if usual.resolve() == root.resolve():
+        return
+    if usual.is_symlink() or usual.exists():
+        raise InputError(
+            f"{usual}: is not {root}, but where all commands look for {usual.name}: move it away, or give "
+            f"{root} another name"
+        )
+    try:
+        usual.parent.mkdir(parents=True, exist_ok=True)
+        usual.symlink_to(root.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise InputError(f"{usual}: cannot be made a link: {error.strerror or error}") from error
 
 
 def _load(kind: str, dataset: str, table: Mapping[str, str]) -> Callable:

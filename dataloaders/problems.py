@@ -22,10 +22,14 @@ _plain_path = re.compile(PLAIN_PATH)
 
 def raise_any(problems: Sequence[str]) -> None:
     """`InputError` with the first `SHOWN` of `problems` and the number of the others, if there is any."""
-    if len(problems) > SHOWN:
-        raise InputError(*problems[:SHOWN], f"and {len(problems) - SHOWN} more")
     if problems:
-        raise InputError(*problems)
+        raise InputError(*first(problems))
+
+
+def first(problems: Sequence[str]) -> list[str]:
+    """The first `SHOWN` of `problems`, and the number of the others where there are more."""
+    more = len(problems) - SHOWN
+    return [*problems[:SHOWN], f"and {more} more"] if more > 0 else list(problems)
 
 
 def not_plain(paths: Iterable[str]) -> list[int]:

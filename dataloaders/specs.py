@@ -6,6 +6,7 @@ protocol needs to know beyond that stands here and nowhere else.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from errors import unknown
@@ -17,7 +18,7 @@ MODES = ("stream", "offline")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a complete dirmap of a dataset holds, per (smallest, largest) count; `check` compares with it."""
+    """The counts of a complete dirmap, of the frames that are kept; but for `classes`, (smallest, largest)."""
 
     classes: int
     objects_per_class: tuple[int, int]
@@ -57,6 +58,8 @@ class Dataset:
     """The task lists that are used unless the other variant is asked for."""
     image_folder: str = ""
     """The folder below the dataset's root that the dirmap's paths start from."""
+    larger_images: str = ""
+    """A folder with the same images at a larger size, used where `image_folder` is not there."""
     frames: tuple[int, int, int] | None = None
     """(first, step, stop) of the frame numbers that are kept, or None for all."""
     generated: bool = False
@@ -68,6 +71,30 @@ class Dataset:
 _CORE50_CLASSES = (
     "plug adapter", "mobile phone", "scissors", "light bulb", "can",
     "glass", "ball", "marker", "cup", "remote control",
+)  # fmt: skip
+
+_TOYBOX_CLASSES = (
+    "cup", "mug", "spoon", "ball", "duck", "cat",
+    "horse", "giraffe", "car", "truck", "airplane", "helicopter",
+)  # fmt: skip
+
+_ILAB2MLIGHT_CLASSES = (
+    "boat", "bus", "car", "equip", "f1car", "heli", "mil",
+    "monster", "pickup", "plane", "tank", "train", "ufo", "van",
+)  # fmt: skip
+
+_CIFAR100_CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
+    "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
+    "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
+    "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
+    "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
+    "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
+    "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+    "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
+    "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television",
+    "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
 )  # fmt: skip
 
 _SOLIDS = (
@@ -89,7 +116,15 @@ _DATASETS = (
         image_size=(224, 224),
         default_variant="published",
         image_folder="core50_128x128",
+        larger_images="core50_350x350",
         frames=(10, 20, 300),
+        expected=Expected(
+            classes=10,
+            objects_per_class=(5, 5),
+            sessions_per_object=(11, 11),
+            images_per_session=(15, 15),
+            images_per_class=(825, 825),
+        ),
     ),
     Dataset(
         name="core50_mini",
@@ -102,9 +137,77 @@ _DATASETS = (
         task_instances=80,
         instance_images=8,
         image_size=(64, 64),
-        default_variant="published",
+        default_variant="corrected",
         image_folder="core50_128x128",
         generated=True,
+        expected=Expected(
+            classes=10,
+            objects_per_class=(5, 5),
+            sessions_per_object=(11, 11),
+            images_per_session=(8, 8),
+            images_per_class=(440, 440),
+        ),
+    ),
+    Dataset(
+        name="toybox",
+        title="Toybox",
+        classes=_TOYBOX_CLASSES,
+        test_sessions=(3, 6, 9),
+        paradigms=PARADIGMS,
+        iid_task_images=6090,
+        task_classes=2,
+        task_instances=406,
+        instance_images=15,
+        image_size=(224, 224),
+        default_variant="corrected",
+        image_folder="images",
+        expected=Expected(
+            classes=12,
+            objects_per_class=(29, 29),
+            sessions_per_object=(10, 10),
+            images_per_session=(15, 15),
+            images_per_class=(4350, 4350),
+        ),
+    ),
+    Dataset(
+        name="ilab2mlight",
+        title="iLab-2M-Light",
+        classes=_ILAB2MLIGHT_CLASSES,
+        test_sessions=(4, 8),
+        paradigms=PARADIGMS,
+        iid_task_images=5040,
+        task_classes=2,
+        task_instances=336,
+        instance_images=15,
+        image_size=(224, 224),
+        default_variant="corrected",
+        expected=Expected(
+            classes=14,
+            objects_per_class=(28, 28),
+            sessions_per_object=(8, 8),
+            images_per_session=(15, 15),
+            images_per_class=(3360, 3360),
+        ),
+    ),
+    Dataset(
+        name="cifar100",
+        title="CIFAR-100",
+        classes=_CIFAR100_CLASSES,
+        test_sessions=(1,),
+        paradigms=("iid", "class_iid"),
+        iid_task_images=2500,
+        task_classes=5,
+        task_instances=0,
+        instance_images=0,
+        image_size=(224, 224),
+        default_variant="published",
+        expected=Expected(
+            classes=100,
+            objects_per_class=(1, 1),
+            sessions_per_object=(2, 2),
+            images_per_session=(100, 500),
+            images_per_class=(600, 600),
+        ),
     ),
     Dataset(
         name="digits",
@@ -119,18 +222,30 @@ _DATASETS = (
         image_size=(32, 32),
         default_variant="corrected",
         generated=True,
+        expected=Expected(
+            classes=10,
+            objects_per_class=(1, 1),
+            sessions_per_object=(2, 2),
+            images_per_session=(34, 147),
+            images_per_class=(174, 183),
+        ),
     ),
 )
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType({dataset.name: dataset for dataset in _DATASETS})
 
 
-def get(name: str) -> Dataset:
-    """The dataset of that name; `InputError` with the nearest name where there is none."""
-    try:
+def get(name: str, root: Path | None = None) -> Dataset:
+    """The dataset of that name; `InputError` with the nearest name where there is none.
+
+    A user's own is described by `root/dataset.toml` (see `dataset_file.py`), `root` being `data/<name>` unless
+    another folder is given.
+    """
+    if name in DATASETS:
         return DATASETS[name]
-    except KeyError:
-        raise unknown("dataset", name, DATASETS) from None
+    from dataloaders import dataset_file  # which needs Dataset
+
+    return dataset_file.find(name, root or Path("data") / name).dataset
 
 
 def check_paradigm(dataset: Dataset, paradigm: str) -> None:

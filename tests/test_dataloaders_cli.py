@@ -12,6 +12,7 @@ from PIL import Image
 
 from dataloaders import core50, dirmap, prepare, tasklists
 from dataloaders.__main__ import main
+from dataloaders.prepared import Prepared
 from errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +115,11 @@ def test_tasks_of_a_dataset_without_a_dirmap_name_the_command(here, capsys):
         (["tasks", "core50", "--dirmap", "absent.csv"], "absent.csv"),
         (["index", "core_50"], "did you mean 'core50'"),
         (["index", "core50", "--root", "absent"], "absent"),
+        (["prepare", "toyboxes"], "did you mean 'toybox'"),
+        (["prepare", "toybox", "--workers", "0"], "--workers 0"),
+        (["prepare", "core50", "--out", "mine"], "used where they are"),
+        (["prepare", "digits", "--root", "mine"], "give --out"),
+        (["tasks", "toybox"], "python -m dataloaders prepare toybox --root data/toybox"),
         (["draw", "digit"], "did you mean 'digits'"),
         (["draw", "core50"], "core50_mini"),
     ],
@@ -185,6 +191,31 @@ def test_a_real_dataset_is_never_drawn(here):
         prepare.draw("core50", here)
 
 
-def test_every_indexer_and_drawer_can_be_loaded():
-    for table in (prepare.INDEXERS, prepare.DRAWERS):
+def test_prepare_indexes_a_dataset_that_needs_no_more(images, here):
+    assert main(["prepare", "core50", "--lists", "prepared"]) == 0
+    assert main(["index", "core50", "--out", "indexed"]) == 0
+    name = "core50_dirmap.csv"
+    assert (here / "prepared" / name).read_bytes() == (here / "indexed" / name).read_bytes()
+
+
+def test_prepare_draws_a_generated_dataset(here, monkeypatch):
+    calls = fake_drawer(monkeypatch)
+    assert main(["prepare", "digits", "--out", "mine", "--lists", "lists"]) == 0
+    assert calls == [Path("mine")]
+    assert dirmap.read(here / "lists" / "digits_dirmap.csv")["im_path"].tolist() == ["a.png", "b.png"]
+
+
+def test_what_prepare_could_not_do_is_told_and_is_status_1(images, here, monkeypatch, capsys):
+    done = Prepared(core50.index(images), {"raw": core50.index(images)}, ("a note",), ("no b",) * 25)
+    monkeypatch.setattr(prepare, "_load", lambda *_: lambda root, out, workers: done)
+    assert main(["prepare", "toybox", "--lists", "lists"]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["problem: no b"] * 20 + ["problem: and 5 more"]
+    assert "\na note\nwritten to lists/toybox_dirmap.csv\n" in told.out
+    written = {path.name for path in (here / "lists").iterdir()}
+    assert written == {"toybox_dirmap.csv", "toybox_dirmap_raw.csv"}
+
+
+def test_every_indexer_drawer_and_preparer_can_be_loaded():
+    for table in (prepare.INDEXERS, prepare.DRAWERS, prepare.PREPARERS):
         assert all(callable(prepare._load("dataset", name, table)) for name in table)

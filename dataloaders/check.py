@@ -1,0 +1,157 @@
+"""Whether a dataset is all there: its counts, its image files, its task lists. Nothing is changed."""
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from dataloaders import dirmap as dirmaps
+from dataloaders import prepare, specs, tasklists
+from dataloaders.decode import fault
+from dataloaders.problems import first
+from dataloaders.specs import Dataset
+from errors import InputError
+
+SAMPLE = 500
+"""Images that are decoded unless all are asked for; always the same ones of the same dirmap."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was looked at."""
+
+    found: str
+    """What is there, in words."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with it; nothing where it is all right."""
+    judged: bool = True
+    """False where there is nothing that it could be held against."""
+
+    def __str__(self) -> str:
+        word = "wrong" if self.problems else "ok" if self.judged else "-"
+        return "\n".join((f"{word:<7}{self.found}", *(f"       {line}" for line in first(self.problems))))
+
+
+def check(
+    dataset: Dataset, frame: pd.DataFrame, root: Path, lists: Path, *, everything: bool = False
+) -> Iterator[Verdict]:
+    """Look at the dirmap `frame` of `dataset`, its images below `root`, and its task lists below `lists`.
+
+    Every file of the dirmap must be there; `everything` decodes them all and not a sample of `SAMPLE`.
+    """
+    yield from counts(dataset, frame)
+    folder = prepare.image_folder(dataset.name, root)
+    paths = sorted(set(frame["im_path"]))
+    missing = [path for path in paths if not (folder / path).is_file()]
+    yield Verdict(
+        f"{len(paths) - len(missing)} of {len(paths)} image files are in {folder}",
+        tuple(f"{folder / path}: no such image" for path in missing),
+    )
+    there = sorted(set(paths).difference(missing))
+    if there:
+        yield _decoded(folder, there, everything)
+    yield from _lists(dataset, dirmaps.fingerprint(frame), lists)
+
+
+def counts(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Verdict]:
+    """The counts of a dirmap beside those of the complete one; of CORe50, only frames that are kept count."""
+    if dataset.frames:
+        first_frame, step, stop = dataset.frames
+        frame = frame[frame["im_num"].isin(range(first_frame, stop, step))]
+        yield Verdict(
+            f"frames {first_frame}, {first_frame + step}, ... count: {len(frame)} images", judged=False
+        )
+    if frame.empty:
+        yield Verdict("no image", ("expected some frames that count",))
+        return
+    by_session = frame.groupby(dirmaps.SESSION).size()
+    by_object = by_session.groupby(level=["class", "object"]).size()
+    by_class = frame.groupby("class").size()
+    expected = dataset.expected
+    if expected is None:
+        yield Verdict(f"{len(by_class)} classes; no counts to compare with are known", judged=False)
+        return
+    yield _span("classes", (len(by_class),) * 2, (expected.classes,) * 2)
+    spans = (
+        ("images a class", by_class, expected.images_per_class),
+        ("images a session", by_session, expected.images_per_session),
+        ("sessions an object", by_object, expected.sessions_per_object),
+        ("objects a class", by_object.groupby(level="class").size(), expected.objects_per_class),
+    )
+    for what, sizes, span in spans:
+        yield _span(what, (int(sizes.min()), int(sizes.max())), span, sizes)
+
+
+def _span(
+    what: str, found: tuple[int, int], expected: tuple[int, int], sizes: pd.Series | None = None
+) -> Verdict:
+    """The verdict on (smallest, largest); names the groups whose size lies outside."""
+    low, high = expected
+    if found == expected:
+        return Verdict(f"{what}: {_range(found)}")
+    outside = () if sizes is None else sizes[(sizes < low) | (sizes > high)].items()
+    named = (f"{_group(what, key)}: {size}" for key, size in outside)
+    return Verdict(f"{what}: {_range(found)}", (f"expected {_range(expected)}", *named))
+
+
+def _group(what: str, key: object) -> str:
+    """A class, an object or a session by name."""
+    if not isinstance(key, tuple):
+        return f"class {key}"
+    return ", ".join(f"{name} {part}" for name, part in zip(dirmaps.SESSION, key, strict=False))
+
+
+def _range(span: tuple[int, int]) -> str:
+    low, high = span
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _decoded(folder: Path, paths: Sequence[str], everything: bool) -> Verdict:
+    chosen = paths
+    if not everything and len(paths) > SAMPLE:
+        chosen = sorted(random.Random(0).sample(paths, SAMPLE))
+    # Threads: Pillow reads and decodes without the interpreter's lock.
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=len(chosen), desc="decoding", unit="image", leave=False, disable=None) as bar,
+    ):
+        faults = []
+        for told in pool.map(fault, (folder / path for path in chosen)):
+            bar.update()
+            if told:
+                faults.append(told)
+    which = f"all {len(paths)}" if len(chosen) == len(paths) else f"{len(chosen)} drawn of the {len(paths)}"
+    return Verdict(f"{len(chosen) - len(faults)} of {which} images can be decoded", tuple(faults))
+
+
+def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
+    """A verdict per paradigm on the lists that there are."""
+    top = out / f"{dataset.name}_task_filelists"
+    looked_at = False
+    for paradigm in specs.PARADIGMS:
+        folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in specs.MODES)
+        if not folders:
+            continue
+        looked_at = True
+        problems = [problem for folder in folders for problem in _list_problems(folder, fingerprint)]
+        yield Verdict(
+            f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
+        )
+    if not looked_at:
+        yield Verdict(f"no task lists in {top}; they are written when they are needed", judged=False)
+
+
+def _list_problems(folder: Path, fingerprint: str) -> tuple[str, ...]:
+    try:
+        lists = tasklists.read(folder)
+    except InputError as error:
+        return error.problems
+    if lists.dirmap_fingerprint in (None, fingerprint):
+        return ()
+    again = f"python -m dataloaders tasks {folder.parents[2].name.removesuffix('_task_filelists')}"
+    return (f"{folder}: made from another dirmap; write the lists again: {again}",)

@@ -1,0 +1,198 @@
+"""CIFAR-100: from the official archive to a tree of PNG files, and the dirmap of that tree.
+
+CIFAR-100 (Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html) comes as Python pickles. The protocol
+reads it as the program cifar2png lays it out: `<train|test>/<class>/<number>.png`, the number counting a
+class's images from 1 in the archive's order. `object` is 0, `session` 0 for training and 1 for test images.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dataloaders import place, specs
+from dataloaders.prepared import Prepared
+from dataloaders.problems import raise_any
+from errors import InputError
+
+FOLDER = "cifar-100-python"
+"""The folder in the archive, and the archive's name before `.tar.gz`."""
+
+MD5 = MappingProxyType(
+    {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
+)
+"""Of the pickles in the archive, as torchvision checks them."""
+
+IMAGES = MappingProxyType({"train": 500, "test": 100})
+"""Of a class in each split; a split's session is its place here."""
+
+_GLOBALS = {
+    (module, name): thing
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
+    for name, thing in (
+        ("_reconstruct", np._core.multiarray._reconstruct),
+        ("ndarray", np.ndarray),
+        ("dtype", np.dtype),
+    )
+}
+"""All that a pickle of CIFAR-100 may name: what an array is made of."""
+
+
+def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
+    """The tree of PNG files below `out`, from the archive or from such a tree below `root`; and its dirmap.
+
+    The archive may be packed (`cifar-100-python.tar.gz`) or unpacked. PNG files that are there are kept.
+    Raises `InputError` where `root` has neither, where a file is not the published one, and where `out`
+    cannot be written.
+    """
+    unpacked, packed = root / FOLDER, root / f"{FOLDER}.tar.gz"
+    if unpacked.is_dir() or packed.is_file():
+        made = _write_images(_unpacked(unpacked) if unpacked.is_dir() else _packed(packed), out, workers)
+        frame = index(out)
+        note = f"{made} PNG files were written to {out}, {len(frame) - made} were there"
+        return Prepared(frame, notes=(note,))
+    if not (root / "train").is_dir():
+        raise InputError(
+            f"{root}: no CIFAR-100: expected {FOLDER}.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) "
+            f"or the folder {FOLDER} that is in it, or the folders train and test that cifar2png makes"
+        )
+    frame = index(root)
+    if out.resolve() == root.resolve():
+        return Prepared(frame)
+    paths = frame["im_path"].tolist()
+    return Prepared(frame, notes=(place.place(root, paths, out, paths, workers),))
+
+
+def index(root: Path) -> pd.DataFrame:
+    """The dirmap of the PNG tree below `root`; `InputError` with every image that is missing or too many."""
+    problems: list[str] = []
+    for split, count in IMAGES.items():
+        for class_ in specs.get("cifar100").classes:
+            folder = root / split / class_
+            try:
+                found = {name for name in os.listdir(folder) if not name.startswith(".")}  # noqa: PTH208
+            except OSError as error:
+                problems.append(f"{folder}: cannot be read as a folder: {error.strerror or error}")
+                continue
+            expected = set(_names(count))
+            problems += [f"{folder / name}: is missing" for name in sorted(expected - found)]
+            problems += [f"{folder / name}: is none of CIFAR-100" for name in sorted(found - expected)]
+    raise_any(problems)
+    return dirmap()
+
+
+def dirmap() -> pd.DataFrame:
+    """The dirmap of a complete tree, which follows from the classes alone.
+
+    Sorted by class, session and path; `im_num` counts the images of a session from 1. Columns as published:
+    unnamed index, class, object, session, im_path, im_num.
+    """
+    rows = [
+        (class_, 0, session, f"{split}/{class_}/{name}", number)
+        for class_ in sorted(specs.get("cifar100").classes)
+        for session, (split, count) in enumerate(IMAGES.items())
+        for number, name in enumerate(_names(count), 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["class", "object", "session", "im_path", "im_num"])
+    frame.insert(0, "Unnamed: 0", np.arange(len(frame)))
+    return frame
+
+
+def _names(count: int) -> list[str]:
+    """The file names of a class's images in one split, in order."""
+    return [f"{number:04d}.png" for number in range(1, count + 1)]
+
+
+def _unpacked(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Each split and its checked pickle."""
+    for split in IMAGES:
+        path = folder / split
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        yield split, _checked(path, split, data)
+
+
+def _packed(path: Path) -> Iterator[tuple[str, bytes]]:
+    """As `_unpacked`, from the archive; nothing is unpacked to disk."""
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for split in IMAGES:
+                member = archive.extractfile(f"{FOLDER}/{split}")
+                if member is None:
+                    raise KeyError(f"{FOLDER}/{split} is no file")
+                yield split, _checked(path / FOLDER / split, split, member.read())
+    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; download it again") from error
+
+
+def _checked(path: Path, split: str, data: bytes) -> bytes:
+    """`data`, if it is the published file; `InputError` otherwise."""
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if digest != MD5[split]:
+        raise InputError(f"{path}: MD5 is {digest}, expected {MD5[split]}: download CIFAR-100 again")
+    return data
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays and plain containers, and refuses all else, for MD5 is no proof of who wrote a file."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The thing of that name, if arrays are made of it."""
+        if (module, name) not in _GLOBALS:
+            raise pickle.UnpicklingError(f"names {module}.{name}, which no array is made of")
+        return _GLOBALS[module, name]
+
+
+def _load(split: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, 32, 32, 3] and labels int64 [N] of a pickle; label k is the k-th class."""
+    try:
+        content = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{FOLDER}/{split}: {error}") from error
+    pixels = content["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels), np.array(content["fine_labels"])
+
+
+def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int | None) -> int:
+    """Write the PNG files that are not there; returns their number."""
+    made = 0
+    with place.only_writer(out):
+        for split, data in pickles:
+            pixels, labels = _load(split, data)
+            classes = specs.get("cifar100").classes
+            jobs = [
+                (out / split / class_, dict(zip(_names(IMAGES[split]), pixels[labels == label], strict=True)))
+                for label, class_ in enumerate(classes)
+            ]
+            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+                made += sum(place.shown(pool.map(_write_class, jobs), len(jobs), f"writing {split}"))
+    return made
+
+
+def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
+    """Write the images of one class that are not there; returns their number."""
+    folder, images = job
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = images.keys() - set(os.listdir(folder))  # noqa: PTH208
+        for name in sorted(missing):
+            with place.temporary_name(f"{folder}/{name}") as temporary:
+                Image.fromarray(images[name]).save(temporary, format="PNG")
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: cannot be written: {error.strerror or error}; what is done is kept, "
+            f"so mend this and repeat the command"
+        ) from error
+    return len(missing)

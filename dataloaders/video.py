@@ -1,0 +1,260 @@
+"""Videos to frames, in parallel: the one place that runs ffmpeg.
+
+The program is the one that imageio-ffmpeg ships, because `requirements.txt` pins its version and so the bytes of
+every frame; where it ships none for a platform, the `ffmpeg` on the PATH. `IMAGEIO_FFMPEG_EXE` names another.
+Each runs with one thread and as many run as there are cores: one thread wastes nothing on waiting for others.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import ffmpeg
+import imageio_ffmpeg
+from tqdm import tqdm
+
+from errors import InputError
+
+SIZE = (224, 224)
+"""(height, width) of every frame; the video's own proportions are not kept."""
+
+FRAMES_PER_SECOND = 1
+
+JOURNAL = "extracted.tsv"
+"""Beside the frames: target, bytes of the video and number of frames of every video that is done."""
+
+_WORK = ".extracting"  # folder of what is not whole yet
+_PNG_END = b"IEND\xaeB`\x82"
+_OUTPUT_FAULTS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video and where its frames go."""
+
+    video: Path
+    target: str
+    """Below the folder of frames, without number and suffix: frame 1 of `a/b` is `a/b_1.png`."""
+
+    def frame(self, folder: Path, number: int) -> Path:
+        """The file of frame `number`, from 1."""
+        return folder / f"{self.target}_{number}.png"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What came of some videos."""
+
+    frames: int
+    """Frames made now; those that were there already are not counted."""
+    kept: int
+    """Videos that were done already."""
+    broken: tuple[str, ...]
+    """A line for each video that could not be extracted; it has left nothing behind."""
+    damaged: tuple[str, ...]
+    """A line for each video that was extracted whole although ffmpeg complained."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    clip: Clip
+    frames: int = 0
+    complaint: str = ""
+
+
+def program() -> tuple[str, str]:
+    """Path of the ffmpeg program, and the line that tells its version; see this module's head for which."""
+    try:
+        path = imageio_ffmpeg.get_ffmpeg_exe()
+        told = subprocess.run([path, "-version"], capture_output=True, check=True, text=True)  # noqa: S603
+    except RuntimeError:
+        raise InputError(
+            "no ffmpeg: imageio-ffmpeg ships none for this platform and there is none on the PATH; install one"
+        ) from None
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(f"ffmpeg cannot be run: {error}; check IMAGEIO_FFMPEG_EXE if it is set") from None
+    return path, told.stdout.partition("\n")[0]
+
+
+def arguments(video: Path, pattern: str) -> list[str]:
+    """Arguments of ffmpeg for the frames of `video`; `pattern` has a %d for the frame's number, from 1.
+
+    `-s` comes without a scaler's name, so that ffmpeg appends its default one (bicubic) after the fps filter:
+    the pixels are those of `ffmpeg -i VIDEO -s 224x224 -vf fps=1 PATTERN`, the published call.
+    """
+    height, width = SIZE
+    stream = ffmpeg.input(str(video.resolve()), threads=1, filter_threads=1)
+    stream = stream.output(pattern, vf=f"fps={FRAMES_PER_SECOND}", s=f"{width}x{height}", threads=1)
+    return stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
+
+
+def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> Extraction:
+    """Extract the frames of `clips` below `folder`, `workers` videos at a time (default: one per core).
+
+    A clip whose video has the size that the journal tells and whose frames are all there is passed over. Frames are
+    made in a folder of their own and renamed when the whole video is decoded. Raises `InputError` where `folder`
+    cannot be written or another process extracts into it.
+    """
+    todo = _undone(clips, folder)
+    broken, damaged, frames = [], [], 0
+    if todo:
+        with (
+            _alone(folder) as (journal, work),
+            closing(_outcomes(todo, folder, work, workers or os.cpu_count() or 1)) as outcomes,
+            tqdm(total=len(clips), initial=len(clips) - len(todo), desc="extracting", unit="video", disable=None)
+            as bar,
+        ):  # fmt: skip
+            for outcome in outcomes:
+                bar.update()
+                frames += outcome.frames
+                if outcome.frames:
+                    journal.write(f"{outcome.clip.target}\t{_size(outcome.clip.video)}\t{outcome.frames}\n")
+                    journal.flush()
+                if outcome.complaint:
+                    told = damaged if outcome.frames else broken
+                    told.append(f"{outcome.clip.video}: {outcome.complaint}")
+    return Extraction(frames, len(clips) - len(todo), tuple(sorted(broken)), tuple(sorted(damaged)))
+
+
+def _outcomes(clips: Sequence[Clip], folder: Path, work: Path, workers: int) -> Iterator[_Outcome]:
+    """Extract `clips`; yields them as they get done. What waits is given up when the caller stops."""
+    ffmpeg_program, _ = program()
+    pool = ThreadPoolExecutor(workers)  # threads: each only waits for its ffmpeg
+    try:
+        running = [pool.submit(_extract, ffmpeg_program, clip, folder, work) for clip in clips]
+        for future in as_completed(running):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _extract(ffmpeg_program: str, clip: Clip, folder: Path, work: Path) -> _Outcome:
+    """Extract one video: all its frames or none."""
+    own = Path(tempfile.mkdtemp(dir=work))
+    try:
+        # A pattern without folders needs no escapes, whatever signs are in the folders' names.
+        command = [ffmpeg_program, *arguments(clip.video, "%d.png")]
+        done = subprocess.run(command, cwd=own, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
+        said = done.stderr.decode(errors="replace")
+        if any(fault in said for fault in _OUTPUT_FAULTS) and _readable(clip.video):
+            raise InputError(f"{folder}: cannot be written: {_first_complaint(said)}")
+        frames = len(list(own.iterdir()))
+        if done.returncode or not frames:
+            silent = f"ffmpeg ended with status {done.returncode}, {frames} frames and no word"
+            return _Outcome(clip, complaint=f"broken: {_first_complaint(said) or silent}")
+        if "partial file" in said:
+            return _Outcome(clip, complaint=f"truncated: only {frames} frames can be decoded; get it anew")
+        if not all(image.read_bytes().endswith(_PNG_END) for image in own.iterdir()):
+            raise InputError(f"{folder}: cannot be written: a frame of {clip.video} came out cut")
+        _move(clip, own, folder, frames)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    complaint = f"damaged, but decoded to its end: {_first_complaint(said)}" if said.strip() else ""
+    return _Outcome(clip, frames, complaint)
+
+
+def _move(clip: Clip, own: Path, folder: Path, frames: int) -> None:
+    """Rename the frames in `own` to their places; frame 1 is the last, so that it stands for a whole video."""
+    clip.frame(folder, 1).unlink(missing_ok=True)
+    clip.frame(folder, 1).parent.mkdir(parents=True, exist_ok=True)
+    for number in range(frames, 0, -1):
+        (own / f"{number}.png").replace(clip.frame(folder, number))
+    surplus = frames + 1  # of a longer video that was there before
+    while clip.frame(folder, surplus).exists():
+        clip.frame(folder, surplus).unlink()
+        surplus += 1
+
+
+def _readable(video: Path) -> bool:
+    """Whether the video can be opened: if not, "permission denied" is not about the output."""
+    return os.access(video, os.R_OK)
+
+
+def _first_complaint(said: str) -> str:
+    """The first line of ffmpeg's, without the part of the program that said it."""
+    lines = [re.sub(r"^(\[[^\]]*\] )+", "", line).strip() for line in said.splitlines()]
+    return next(filter(None, lines), "")
+
+
+def _undone(clips: Sequence[Clip], folder: Path) -> list[Clip]:
+    """The clips that the journal does not tell, or whose video or frames changed since."""
+    told = _read_journal(folder / JOURNAL)
+    names = {parent: _names(parent) for parent in {clip.frame(folder, 1).parent for clip in clips}}
+    return [clip for clip in clips if not _is_done(clip, folder, told, names)]
+
+
+def _is_done(clip: Clip, folder: Path, told: dict[str, tuple[int, int]], names: dict[Path, set[str]]) -> bool:
+    size, frames = told.get(clip.target, (0, 0))
+    images = [clip.frame(folder, number) for number in range(1, frames + 1)]
+    return (
+        frames > 0
+        and _size(clip.video) == size
+        and all(image.name in names[image.parent] for image in images)
+    )
+
+
+def _size(video: Path) -> int:
+    """Bytes of a video; -1 where that cannot be told, which ffmpeg will explain."""
+    try:
+        return video.stat().st_size
+    except OSError:
+        return -1
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except OSError:
+        return set()  # no frame there yet, or a folder whose fault writing will tell
+
+
+def _read_journal(path: Path) -> dict[str, tuple[int, int]]:
+    """(bytes, frames) of each target; a line that a kill or a full disk cut is passed over."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return {}  # none yet, or a fault that opening it to write will tell
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}): delete it; the videos will be extracted anew") from None
+    lines = re.findall(r"^(.+)\t([0-9]+)\t([0-9]+)\n", text, re.MULTILINE)
+    return {target: (int(size), int(frames)) for target, size, frames in lines}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[tuple[TextIO, Path]]:
+    """Yield the journal, open to append, and an empty working folder; holds off other processes.
+
+    The system frees the lock when its owner is killed.
+    """
+    work = folder / _WORK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / JOURNAL).open("a+", encoding="utf-8", newline="\n") as journal:
+            try:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another process extracts videos into it; wait for its end"
+                ) from None
+            shutil.rmtree(work, ignore_errors=True)  # what a kill left
+            work.mkdir(exist_ok=True)
+            if (folder / JOURNAL).read_bytes()[-1:] not in (b"", b"\n"):
+                journal.write("\n")  # a line that was cut must not spoil the next one
+            try:
+                yield journal, work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error

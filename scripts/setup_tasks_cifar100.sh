@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The task lists of CIFAR-100, all runs; first: python -m dataloaders prepare cifar100 --root DIR
+set -euo pipefail
+. "$(dirname "$0")/setup.sh" requirements.txt
+
+"$PYTHON" -m dataloaders tasks cifar100 "$@"

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The task lists of Toybox, all paradigms and runs; first: python -m dataloaders prepare toybox --root DIR
+set -euo pipefail
+. "$(dirname "$0")/setup.sh" requirements.txt
+
+"$PYTHON" -m dataloaders tasks toybox "$@"

@@ -1,0 +1,336 @@
+"""A user's own images: a small file and a tree of folders become a dataset, and every mistake is named."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.__main__ import main as benchmarks
+from dataloaders import dataset_file, dirmap, image_folder, prepare, specs, tasklists
+from dataloaders.__main__ import main
+from errors import InputError
+
+CLASSES = """
+layout = "class"
+test_fraction = 0.25
+image_size = 16
+task_classes = 2
+"""
+SESSIONS = """
+layout = "class/object/session"
+test_sessions = [2]
+image_size = [16, 24]
+task_classes = 2
+"""
+
+
+def draw(path: Path, colour: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), colour, np.uint8)).save(path)
+
+
+def by_class(root: Path, count: int = 8) -> Path:
+    """Four classes of `count` images, some of them deeper, beside things that are no images."""
+    for number, class_ in enumerate(("cat", "dog", "emu", "fox")):
+        for image in range(count):
+            below = "more" if image % 2 else ""
+            draw(root / class_ / below / f"{image}.png", 60 * number + image)
+    (root / "cat" / "notes.txt").touch()
+    (root / "cat" / ".hidden.png").touch()
+    return root
+
+
+def by_sessions(root: Path) -> Path:
+    """Three classes of two objects, filmed in three sessions of four frames."""
+    for number, class_ in enumerate(("cup", "jug", "pan")):
+        for object_ in ("toy10", "toy2"):
+            for session in (1, 2, 10):
+                for frame in (1, 2, 9, 10):
+                    draw(root / class_ / object_ / f"day{session}" / f"f{frame}.png", 80 * number + frame)
+    return root
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def described(root: Path, text: str) -> dataset_file.DatasetFile:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / dataset_file.NAME).write_text(text)
+    return dataset_file.find("pets", root)
+
+
+def index_problems(root: Path, text: str) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        image_folder.index(described(root, text))
+    return caught.value.problems
+
+
+def file_problems(root: Path, text: str) -> list[str]:
+    """The problems of a dataset.toml, without the name of the file."""
+    with pytest.raises(InputError) as caught:
+        described(root, text)
+    return [problem.removeprefix(str(root / dataset_file.NAME)) for problem in caught.value.problems]
+
+
+# From files to a trained agent
+
+
+@pytest.mark.parametrize(
+    ("make", "text", "stream"),
+    [(by_class, CLASSES, "pets/class_iid"), (by_sessions, SESSIONS, "films/class_instance")],
+)
+def test_two_commands_from_a_folder_to_a_trained_agent(make, text, stream, here, capsys):
+    root = make(here / "elsewhere")
+    (root / dataset_file.NAME).write_text(text)
+    assert main(["index", stream.split("/")[0], "--root", "elsewhere"]) == 0
+    command = ["run", stream, "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]
+    assert benchmarks(command) == 0, capsys.readouterr().err
+    assert f"{stream} finetune" in capsys.readouterr().out
+    assert len(list((here / "results").rglob("summary.json"))) == 1
+
+
+def test_prepare_indexes_as_well_and_prints_what_it_passed_over(here, capsys):
+    (by_class(here / "data" / "pets") / dataset_file.NAME).write_text(CLASSES)
+    assert main(["prepare", "pets"]) == 0
+    told = capsys.readouterr().out
+    assert "1 files are no images and were passed over: 1 .txt" in told
+    assert "for iid in 2 tasks, write in data/pets/dataset.toml: iid_task_images = 12" in told
+    assert "written to dataloaders/pets_dirmap.csv" in told
+    assert len(dirmap.read(Path("dataloaders/pets_dirmap.csv"))) == 32
+
+
+def test_a_name_that_is_another_folder_is_refused(here, capsys):
+    (by_class(here / "one") / dataset_file.NAME).write_text(CLASSES)
+    (here / "data" / "pets").mkdir(parents=True)
+    assert main(["index", "pets", "--root", "one"]) == 2
+    assert "data/pets: is not one" in capsys.readouterr().err
+    assert not (here / "dataloaders").exists()
+
+
+def test_images_may_lie_elsewhere(here):
+    by_class(here / "far" / "away")
+    described(Path("data/pets"), CLASSES + 'images = "../../far/away"\n')
+    prepare.index("pets", Path("data/pets"), Path("dataloaders"))
+    folder = prepare.image_folder("pets", Path("data/pets"))
+    paths = dirmap.read(Path("dataloaders/pets_dirmap.csv"))["im_path"]
+    assert all((folder / path).is_file() for path in paths)
+
+
+# What the index holds
+
+
+def test_a_share_of_each_class_is_held_out_and_stays_when_the_set_grows(tmp_path):
+    file = described(by_class(tmp_path, count=40), CLASSES)
+    frame = image_folder.index(file).dirmap
+    tested = set(frame["im_path"][frame["session"] == 1])
+    assert frame[frame["session"] == 1].groupby("class").size().tolist() == [10] * 4
+    by_class(tmp_path, count=44)
+    grown = image_folder.index(file).dirmap
+    still = set(grown["im_path"][grown["session"] == 1])
+    assert len(still) == 44
+    assert len(tested & still) >= 30
+
+
+def test_sessions_objects_and_frames_are_in_the_order_in_which_people_count(tmp_path):
+    frame = image_folder.index(described(by_sessions(tmp_path), SESSIONS)).dirmap
+    first = frame[(frame["class"] == "cup") & (frame["object"] == 1)]
+    assert first["session"].tolist() == [1] * 4 + [2] * 4 + [10] * 4
+    assert first["im_num"].tolist() == [1, 2, 3, 4] * 3
+    assert first["im_path"].tolist()[:4] == [f"cup/toy2/day1/f{n}.png" for n in (1, 2, 9, 10)]
+    assert sorted(frame["object"].unique()) == [1, 2]
+
+
+def test_an_index_read_back_is_the_index(tmp_path):
+    for folder, make, text in (("a", by_class, CLASSES), ("b", by_sessions, SESSIONS)):
+        frame = image_folder.index(described(make(tmp_path / folder), text)).dirmap
+        dirmap.write(frame, tmp_path / "x.csv")
+        read = dirmap.read(tmp_path / "x.csv")
+        assert dirmap.fingerprint(read) == dirmap.fingerprint(frame)
+        assert read["session"].tolist() == frame["session"].tolist()
+
+
+def test_classes_that_are_numbers_become_the_places_of_their_names(tmp_path):
+    for class_ in ("10", "9", "0"):
+        for image in range(4):
+            draw(tmp_path / class_ / f"{image}.png", image)
+    file = described(tmp_path, CLASSES)
+    frame = image_folder.index(file).dirmap
+    assert file.dataset.classes == ("0", "9", "10")
+    assert sorted(frame["class"].unique()) == [1, 2, 3]
+    assert all(
+        file.dataset.classes[row["class"] - 1] == row["im_path"].split("/")[0] for _, row in frame.iterrows()
+    )
+
+
+def test_only_paradigms_that_make_sense_are_offered(tmp_path):
+    offered = {
+        text: described(tmp_path, text).dataset.paradigms
+        for text in (CLASSES, CLASSES + "iid_task_images = 9", SESSIONS, SESSIONS + "task_instances = 2")
+        if (by_class(tmp_path), by_sessions(tmp_path))
+    }
+    assert list(offered.values()) == [
+        ("class_iid",),
+        ("iid", "class_iid"),
+        ("class_iid", "class_instance"),
+        ("class_iid", "instance", "class_instance"),
+    ]
+
+
+def test_the_suggested_sizes_give_as_many_tasks_as_there_are_class_tasks(tmp_path):
+    file = described(by_sessions(tmp_path), SESSIONS)
+    notes = "\n".join(image_folder.index(file).notes)
+    sizes = dict(re.findall(r"(\w+) = (\d+)", notes))
+    text = SESSIONS + "".join(f"{key} = {value}\n" for key, value in sizes.items())
+    file = described(tmp_path, text)
+    source = tasklists.Source(image_folder.index(file).dirmap, file.dataset)
+    for paradigm in specs.PARADIGMS:
+        folder = tasklists.ensure(source, paradigm, 0, "stream", "corrected", tmp_path / "lists")
+        assert len(tasklists.read(folder).tasks) == 2
+
+
+# Mistakes in the tree
+
+
+def test_links_that_leave_the_tree_are_refused_and_links_inside_count_once(tmp_path):
+    root = by_class(tmp_path / "in")
+    draw(tmp_path / "out" / "0.png", 1)
+    (root / "cat" / "away.png").symlink_to(tmp_path / "out" / "0.png")
+    (root / "cat" / "all").symlink_to(tmp_path / "out")
+    (root / "dog" / "twice").symlink_to(root / "cat")
+    (root / "emu" / "again.png").symlink_to(root / "emu" / "0.png")
+    problems = index_problems(root, CLASSES)
+    assert len(problems) == 3
+    assert sum("is a link that leaves" in problem for problem in problems) == 2
+    assert sum("its images would count twice" in problem for problem in problems) == 1
+
+
+def test_a_class_folder_that_leaves_the_tree_is_refused(tmp_path):
+    root = by_class(tmp_path / "in")
+    by_class(tmp_path / "out")
+    (root / "gnu").symlink_to(tmp_path / "out" / "cat")
+    assert any("gnu: is a link that leaves" in problem for problem in index_problems(root, CLASSES))
+
+
+@pytest.mark.parametrize("classes", ["../out", "/etc", "a/b", ".."])
+def test_classes_are_names_of_folders(tmp_path, classes):
+    text = CLASSES + f'classes = ["{classes}", "cat", "dog"]\n'
+    (problem,) = file_problems(by_class(tmp_path), text)
+    assert problem.startswith(":6: classes = ") and "names of folders" in problem
+
+
+def test_names_with_blanks_are_named_once_a_folder(tmp_path):
+    root = by_class(tmp_path)
+    (root / "cat" / "more").rename(root / "cat" / "even more")
+    draw(root / "dog" / "a b.png", 1)
+    problems = index_problems(root, CLASSES)
+    assert len(problems) == 2
+    assert all("has a blank" in problem for problem in problems)
+
+
+def test_a_class_without_images_or_with_one_is_named(tmp_path):
+    root = by_class(tmp_path)
+    (root / "gnu").mkdir()
+    draw(root / "hen" / "only.png", 1)
+    gnu, hen = index_problems(root, CLASSES)
+    assert gnu.startswith(f"{root}/gnu: no image of class gnu")
+    assert hen == f"{root}/hen: class hen has no training image: all of its 1 images test"
+
+
+def test_sessions_that_are_none_are_named(tmp_path):
+    root = by_sessions(tmp_path)
+    draw(root / "cup" / "toy2" / "night" / "1.png", 1)
+    draw(root / "cup" / "toy2" / "eve02" / "1.png", 1)
+    draw(root / "cup" / "loose.png", 1)
+    for object_ in ("toy10", "toy2"):
+        (root / "jug" / object_ / "day2").rename(root / "jug" / object_ / "day3")
+    loose, eve, night, jug = sorted(index_problems(root, SESSIONS), key=lambda text: "jug" in text)
+    assert loose == f"{root}/cup/loose.png: expected class/object/session/frame below {root}"
+    assert eve == f"{root}/cup/toy2/eve02: has the number of {root}/cup/toy2/day2"
+    assert night == f"{root}/cup/toy2/night: expected a session, a folder whose name ends in its number"
+    assert jug == f"{root}/jug: class jug has no test image: none of its sessions is in test_sessions"
+
+
+def test_a_class_that_is_listed_but_not_there_is_named(tmp_path):
+    text = CLASSES + 'classes = ["cat", "dgo"]\n'
+    (problem, *_) = index_problems(by_class(tmp_path), text)
+    assert problem == f"{tmp_path}/dgo: cannot be read as a folder: No such file or directory"
+
+
+# Mistakes in the file
+
+
+def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path):
+    text = 'layuot = "class"\ntest_fraction = 2.0\nimage_size = [16]\ntask_classes = 0\ntitle = ""\n'
+    text += 'classes = ["a", "a"]\n'
+    problems = file_problems(by_class(tmp_path), text)
+    assert problems == [
+        ":6: classes = ['a', 'a']: expected a list of different names of folders",
+        ":3: image_size = [16]: expected pixels from 1 to 4096, such as 64, or [height, width]",
+        ': layout is missing: expected "class" or "class/object/session"',
+        f":1: unknown key 'layuot': did you mean 'layout'? known: {', '.join(sorted(dataset_file._CHECKS))}",
+        ":4: task_classes = 0: expected a whole number from 1",
+        ":2: test_fraction = 2.0: expected a number between 0 and 1, such as 0.2",
+        ":5: title = '': expected a text",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (CLASSES + "task_classes", "is no TOML: "),
+        (CLASSES.replace("task_classes = 2", "task_classes = 5"), ":5: task_classes = 5: there are only 4"),
+        (CLASSES.replace("test_fraction = 0.25", ""), ": test_fraction is missing: expected a number"),
+        (CLASSES + "test_sessions = [1]", ':6: test_sessions means nothing with layout = "class"'),
+        (CLASSES.replace("image_size = 16", "image_size = true"), ":4: image_size = True: expected pixels"),
+        (CLASSES + 'images = "absent"', "absent: cannot be read as a folder"),
+        (SESSIONS.replace("[2]", "[2, 2]"), ":3: test_sessions = [2, 2]: expected a list of different"),
+        (SESSIONS.replace("[2]", "[false]"), ":3: test_sessions = [False]: expected a list"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_what_was_expected(tmp_path, text, problem):
+    (told,) = file_problems(by_class(tmp_path), text)
+    assert problem in told
+
+
+def test_a_folder_without_classes_is_told(tmp_path):
+    (problem,) = file_problems(tmp_path, CLASSES)
+    assert problem == f": {tmp_path}: holds no folder; expected one for each class"
+
+
+@pytest.mark.parametrize("name", ["pest", "../pets", "pets/", ""])
+def test_an_unknown_name_is_told_with_the_nearest_and_what_would_describe_it(here, name):
+    described(here / "data" / "pets", CLASSES) if by_class(here / "data" / "pets") else None
+    with pytest.raises(InputError) as caught:
+        specs.get(name)
+    assert f"unknown dataset '{name}'" in str(caught.value)
+    if name == "pest":
+        assert "did you mean 'pets'?" in str(caught.value)
+        assert "data/pest/dataset.toml would describe one of your own" in str(caught.value)
+
+
+def test_an_unreadable_file_is_told(tmp_path):
+    with pytest.raises(InputError, match="is no UTF-8 text"):
+        (tmp_path / dataset_file.NAME).write_bytes(b"title = '\xff'")
+        dataset_file.find("pets", tmp_path)
+
+
+def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path, monkeypatch):
+    file = described(by_class(tmp_path), CLASSES)
+    frame = image_folder.index(file).dirmap
+    scandir = os.scandir
+
+    class Reversed(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setattr(image_folder.os, "scandir", lambda path: Reversed(reversed(list(scandir(path)))))
+    assert image_folder.index(file).dirmap.equals(frame)
