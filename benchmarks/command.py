@@ -81,6 +81,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         cut=options.cut,
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
+                        data=options.data,
                     )
                 )
             except InputError as error:

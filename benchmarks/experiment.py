@@ -66,7 +66,7 @@ def run(
     torch.set_num_threads(machine.threads)
     device = torch.device(machine.device)
     lists = task_lists(trial, number, places)
-    pixels = open_store(trial.dataset, lists, places)
+    pixels = open_store(trial, lists, places)
     stream = Stream.bind(lists, pixels.rows)
     network, weights = networks.build(
         trial.network,
@@ -78,7 +78,12 @@ def run(
     )
     images = Images(_inputs(pixels, network, places, device), device)
     agent = _agent(trial, number, Problem(stream.num_classes, images.shape), network, device)
-    facts = {"needs": asdict(agent.needs), "dirmap": lists.dirmap_fingerprint, "weights": weights}
+    facts = {
+        "needs": asdict(agent.needs),
+        "dirmap": lists.dirmap_fingerprint,
+        "pixels": pixels.fingerprint,
+        "weights": weights,
+    }
     _check_environment(folder, machine, device, facts)
     evaluator = Evaluator(stream, images, device)
     if progress is not None:
@@ -106,18 +111,18 @@ def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists
 @functools.lru_cache(maxsize=4)
 def _source(dataset: str, places: Places) -> tasklists.Source:
     """The dirmap that lists are made from, read once in a process."""
-    spec = specs.get(dataset)
-    path = prepare.ensure_dirmap(spec.name, places.data / spec.name, places.lists)
-    return tasklists.Source(dirmap.read(path), spec)
+    root = places.data / dataset
+    path = prepare.ensure_dirmap(dataset, root, places.lists)
+    return tasklists.Source(dirmap.read(path), specs.get(dataset, root))
 
 
-def open_store(dataset: str, lists: tasklists.TaskLists, places: Places) -> PixelStore:
+def open_store(trial: Trial, lists: tasklists.TaskLists, places: Places) -> PixelStore:
     """The decoded images of `lists`, built with a progress bar on the first call."""
-    spec = specs.get(dataset)
-    paths = {path for part, _ in lists.tasks for path in part} | set(lists.test_paths)
-    with Bar(f"decoding {dataset}", "image") as bar:
-        root = prepare.image_folder(dataset, places.data / dataset)
-        return PixelStore.open(root, sorted(paths), spec.image_size, places.data / "stores", progress=bar.set)
+    root = prepare.image_folder(trial.dataset, places.data / trial.dataset)
+    with Bar(f"decoding {trial.dataset}", "image") as bar:
+        return PixelStore.open(
+            root, sorted(lists.paths()), trial.image_size, places.data / "stores", progress=bar.set
+        )
 
 
 def _inputs(pixels: PixelStore, network: Network, places: Places, device: torch.device) -> np.ndarray:

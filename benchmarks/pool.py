@@ -54,7 +54,7 @@ def run_all(
     for job in jobs:
         lists = task_lists(job.trial, job.number, places)
         if job.trial.dataset not in stores:
-            open_store(job.trial.dataset, lists, places)
+            open_store(job.trial, lists, places)
             stores.add(job.trial.dataset)
     outcomes = _here(jobs, places, machine) if workers == 1 else _in_workers(jobs, places, machine, workers)
     for outcome in outcomes:

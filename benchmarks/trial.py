@@ -22,6 +22,8 @@ class Trial:
     dataset: str
     paradigm: str
     variant: str
+    image_size: tuple[int, int]
+    """(height, width) that images are resized to."""
     agent: str
     settings: Mapping[str, object]
     """Every hyperparameter of the agent, defaults included."""
@@ -44,8 +46,12 @@ class Trial:
         cut: str | None = None,
         pretrained: bool = True,
         seed: int = 0,
+        data: Path = Path("data"),
     ) -> "Trial":
-        """Fill in the defaults and check every name and value; all problems are one `InputError`."""
+        """Fill in the defaults and check every name and value; all problems are one `InputError`.
+
+        `data` holds a folder per dataset; a user's own is described in its folder.
+        """
         problems: list[str] = []
 
         def checked(function: Callable, *arguments: Any) -> Any:
@@ -54,7 +60,7 @@ class Trial:
             except InputError as error:
                 problems.extend(error.problems)
 
-        spec = checked(specs.get, dataset)
+        spec = checked(specs.get, dataset, data / dataset)
         agent_class = checked(registry.get, agent)
         config = checked(agent_class.Config.from_settings, settings or {}) if agent_class else None
         if spec:
@@ -70,6 +76,7 @@ class Trial:
             dataset=dataset,
             paradigm=paradigm,
             variant=variant or spec.default_variant,
+            image_size=spec.image_size,
             agent=agent,
             settings=asdict(config),
             network=network,
@@ -80,7 +87,7 @@ class Trial:
 
     def config(self) -> dict[str, object]:
         """The canonical content of config.json."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **asdict(self), "image_size": list(self.image_size)}
 
     @property
     def id(self) -> str:

@@ -104,6 +104,11 @@ def check(dataset: Dataset, paradigm: str, mode: str, variant: str) -> None:
         raise unknown("mode", mode, MODES)
     if variant not in VARIANTS:
         raise unknown("variant", variant, VARIANTS)
+    if (paradigm, variant) == ("instance", "published") and not dataset.instance_images:
+        raise InputError(
+            f"{dataset.name} has no published instance lists, because its sessions differ in length: "
+            "use the corrected ones (--variant corrected)"
+        )
 
 
 def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str, variant: str) -> Schedule:
