@@ -10,6 +10,8 @@ from errors import InputError, unknown
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
         "agem": "agents.agem:AGEM",
+        "augmem": "agents.augmem:AugMem",
+        "augmem_published": "agents.augmem_published:AugMemPublished",
         "derpp": "agents.derpp:DERpp",
         "er": "agents.er:ER",
         "ewc": "agents.ewc:EWC",

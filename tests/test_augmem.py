@@ -1,0 +1,312 @@
+"""AugMem against a slow transcription of its equations, in float64 and with every tensor spelled out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from agents import networks, registry
+from agents.augmem import AugMem
+from agents.augmem_published import AugMemPublished
+from agents.base import Network, Problem, TaskInfo
+from agents.hypotheses import HypothesisMemory, HypothesisStore, herd
+from agents.networks import Dropout
+from errors import InputError
+from tests.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
+from tests.toys import CPU, Batches
+
+SLOTS, K = 7, 7
+TASKS = [(0, 1), (2, 3), (4, 5)]  # label 6 never comes
+SMALL = {
+    "slots": SLOTS,
+    "slot_width": WIDTH,
+    "sharpness": 2.0,
+    "memory_samples": 12,
+    "batch_size": 12,
+    "lr": 0.002,
+    "regulariser": 50.0,
+}
+BOTH = pytest.mark.parametrize("agent_class", [AugMem, AugMemPublished])
+
+
+class Plastic(nn.Sequential):
+    """A convolution and a linear layer, without dropout."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(D, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, K)
+        )
+        generator = torch.Generator().manual_seed(1)
+        for p in self.parameters():
+            nn.init.uniform_(p, -1, 1, generator=generator)
+
+
+def build(agent_class, **settings):
+    config = agent_class.Config.from_settings({**SMALL, **settings})
+    return agent_class(
+        Problem(K, (D, SIDE, SIDE)), config, Network(nn.Identity(), Plastic()), seed=3, device=CPU
+    )
+
+
+def task_data(index, count=60):
+    """Maps whose class shows in the mean of some channels; labels in disorder, after a batch of one class."""
+    generator = torch.Generator().manual_seed(index)
+    y = torch.tensor(TASKS[index])[torch.randint(2, (count,), generator=generator)]
+    y[:12] = TASKS[index][0]
+    x = torch.randn(count, D, SIDE, SIDE, generator=generator)
+    return x + 0.3 * y.view(-1, 1, 1, 1) * torch.linspace(-1, 1, D).view(1, -1, 1, 1), y
+
+
+def info(index):
+    return TaskInfo(index, tuple(range(2 * index + 2)))
+
+
+def learn(agent, tasks=(0, 1, 2)):
+    logged = []
+    for index in tasks:
+        x, y = task_data(index)
+        agent.begin_task(info(index))
+        size = agent.config.batch_size
+        logged += [agent.observe(*part) for part in zip(x.split(size), y.split(size), strict=True)]
+        agent.end_task(info(index), Batches(x, y))
+    return logged
+
+
+def both_learn(agent_class, **settings):
+    agent = build(agent_class, **settings)
+    witness = Witness(agent, agent_class is AugMemPublished)
+    for index in range(len(TASKS)):
+        x, y = task_data(index)
+        for part in zip(
+            x.double().split(agent.config.batch_size), y.split(agent.config.batch_size), strict=True
+        ):
+            witness.observe(*part, index)
+        witness.end_task(x.double(), y, index)
+    return agent, witness, learn(agent)
+
+
+def assert_equal(agent, witness, logged):
+    losses = [v.item() for entry in logged for name, v in entry.items() if name in ("loss", "replay_loss")]
+    assert len(losses) == len(witness.log)
+    np.testing.assert_allclose(losses, witness.log, rtol=1e-5, atol=1e-5)
+    ours = [*agent.network.plastic.parameters(), agent.memory.slots]
+    for p, q in zip(ours, witness.p, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(agent.anchor.numpy(), witness.anchor.numpy(), atol=1e-5)
+    assert set(agent.used.nonzero().flatten().tolist()) == witness.used
+    assert agent.store.labels == sorted(witness.store)
+    for label, rows in witness.store.items():
+        winners, scores = agent.store.of(label)
+        assert winners.tolist() == [indices for indices, _ in rows]
+        np.testing.assert_allclose(scores.numpy(), torch.stack([s for _, s in rows]).numpy(), atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"replay_weight": 0.0, "replay_times": 0},
+        {"regulariser": 0.0},
+        {"distillation": 0.0},
+        {"sharpness": 1.0},
+        {"memory_samples": 7},
+        {"slots": 4},
+        {"replay_times": 2},
+        {"replay_weight": 60.0},
+        {"herding": True},
+        {"batch_size": 13, "lr_after_first": 0.01},
+    ],
+    ids=str,
+)
+def test_three_tasks_are_those_of_the_equations(agent_class, settings):
+    agent, witness, logged = both_learn(agent_class, **settings)
+    assert_equal(agent, witness, logged)
+    assert (witness.largest > 10) == (agent.config.replay_weight == 60), "one of the settings cuts gradients"
+
+
+def test_reads_and_winners_are_those_of_numpy():
+    generator = torch.Generator().manual_seed(0)
+    memory = HypothesisMemory(300, 4, 5.0, generator, CPU)
+    x = torch.randn(2, 8, 3, 5, generator=generator)
+    x[0, 4:, 1, 2] = 0  # all slots tie
+    slots, pixels = memory.slots.detach().double().numpy(), x.double().numpy()
+    reads, winners = np.zeros_like(pixels), []
+    for b, i, j, g in np.ndindex(2, 3, 5, 2):
+        score = slots @ pixels[b, 4 * g : 4 * g + 4, i, j]
+        weight = np.exp(5 * (score - score.max()))
+        reads[b, 4 * g : 4 * g + 4, i, j] = weight / weight.sum() @ slots
+        winners.append(int(score.argmax()))
+    np.testing.assert_allclose(memory.read(x).detach().numpy(), reads, atol=1e-5)
+    found = memory.winners(x)
+    assert found.dtype == torch.int16 and found.flatten().tolist() == winners
+    assert found[0, (1 * 5 + 2) * 2 + 1] == 0
+    decoded = memory.decode(found, x.shape[1:])
+    assert not decoded.requires_grad
+    best = slots[winners].reshape(2, 3, 5, 8).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(decoded.numpy(), best, atol=1e-6)
+
+
+def test_attention_is_fused_forward_and_backward():
+    """Weights of all slots would be a tensor of 4 x 32 x 2000 x 50; what autograd keeps is far smaller."""
+    memory = HypothesisMemory(50, 2, 5.0, torch.Generator().manual_seed(0), CPU)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        memory.read(torch.randn(4, 64, 20, 100, generator=torch.Generator().manual_seed(1)))
+    assert max(kept) <= 4 * 64 * 2000
+
+
+def test_the_regulariser_works_but_in_the_published_code():
+    drifts = {c: [entry["drift"].item() for entry in learn(build(c))] for c in (AugMem, AugMemPublished)}
+    assert set(drifts[AugMemPublished]) == {0.0}
+    assert set(drifts[AugMem][:6]) == {0.0}, "up to the first step of the second task"
+    assert min(drifts[AugMem][6:10]) > 0
+
+
+def test_it_holds_the_slots():
+    free, held = (build(AugMem, regulariser=c) for c in (0.0, 50.0))
+    for agent in (free, held):
+        learn(agent, tasks=(0,))
+        agent.start = agent.memory.slots.detach().clone()
+        learn(agent, tasks=(1,))
+    moved = [((a.memory.slots - a.start).norm(dim=1) * a.used).sum().item() for a in (free, held)]
+    assert moved[1] < 0.5 * moved[0]
+
+
+@pytest.mark.parametrize(("agent_class", "taught"), [(AugMem, "mem"), (AugMemPublished, "direct")])
+def test_distillation_teaches_one_output(agent_class, taught):
+    agent = build(agent_class)
+    agent.begin_task(info(0))
+    mem, direct = (torch.ones(2, K, requires_grad=True) for _ in range(2))
+    agent.distil(mem, direct).backward()
+    assert (mem.grad is not None, direct.grad is not None) == (taught == "mem", taught == "direct")
+
+
+def test_replay_distillation_changes_what_is_learned_but_in_the_published_code():
+    def after(agent_class, weight):
+        agent = build(agent_class)
+        learn(agent, tasks=(0,))
+        agent.config = replace(agent.config, distillation=weight)
+        agent.replay([0, 1], 6, torch.Size((D, SIDE, SIDE)))
+        return agent.network.plastic[4].weight
+
+    assert torch.equal(after(AugMemPublished, 0.0), after(AugMemPublished, 1.0))
+    assert not torch.equal(after(AugMem, 0.0), after(AugMem, 1.0))
+
+
+@pytest.mark.parametrize("herding", [False, True])
+def test_the_store_keeps_its_budget_but_in_the_published_code(herding):
+    sizes = {}
+    for agent_class in (AugMem, AugMemPublished):
+        agent = build(agent_class, herding=herding)
+        sizes[agent_class] = [learn(agent, (index,)) and list(agent.store.sizes) for index in range(3)]
+    budget = [[6, 6, 0, 0, 0, 0, 0], [3, 3, 3, 3, 0, 0, 0], [2, 2, 2, 2, 2, 2, 0]]
+    untrimmed = [[6, 6, 0, 0, 0, 0, 0], [6, 6, 3, 3, 0, 0, 0], [6, 6, 3, 3, 2, 2, 0]]
+    assert sizes[AugMem] == budget
+    assert sizes[AugMemPublished] == (budget if herding else untrimmed)
+
+
+def test_core50_of_the_published_code_keeps_456_images():
+    store = HypothesisStore(10, torch.Generator(), CPU)
+    for task in range(5):
+        share = 200 // (2 * task + 2)
+        rows = torch.zeros(share, 4, dtype=torch.uint8), torch.zeros(share, 10)
+        store.update({2 * task: rows, 2 * task + 1: rows}, slice(None))
+    assert len(store) == 456
+
+
+def test_a_herd_follows_the_mean():
+    """Directions in the plane, their mean at 0: the nearest to it, then the one that balances that, and so on."""
+    angles = torch.tensor([0.9, 0.1, -0.7, -0.2, -0.1])
+    rows = herd(torch.stack([angles.cos(), angles.sin()], 1), 9, whole_norm=False).tolist()
+    assert rows[:2] in ([1, 4], [4, 1])
+    assert sorted(rows) == [0, 1, 2, 3, 4]
+
+
+def test_the_second_task_of_the_published_code_sets_the_learning_rate():
+    published, corrected = build(AugMemPublished, lr=0.0002), build(AugMem, lr=0.0002)
+    rates = {}
+    for agent in (published, corrected):
+        rates[agent] = [
+            learn(agent, (i,)) and {g["lr"] for g in agent.optimizer.param_groups} for i in range(3)
+        ]
+    assert rates[published] == [{0.0002}, {0.001}, {0.001}]
+    assert rates[corrected] == [{0.0002}] * 3
+
+
+@BOTH
+def test_classes_of_the_batch_are_not_replayed(agent_class):
+    agent = build(agent_class)
+    learn(agent, tasks=(0, 1))
+    asked = []
+    agent.replay = lambda labels, count, shape: asked.append((labels, count)) or torch.tensor(0.0)
+    x, _ = task_data(1)
+    agent.begin_task(info(1))
+    agent.observe(x[:5], torch.tensor([3, 3, 0, 3, 3]))
+    agent.observe(x[:4], torch.tensor([0, 1, 2, 3]))
+    assert asked == [([1, 2], 5)]
+
+
+def test_memory_is_slots_anchor_flags_and_rows():
+    agent = build(AugMem)
+    empty = 2 * SLOTS * WIDTH * 4 + SLOTS + K
+    assert agent.memory_bytes() == empty
+    learn(agent)
+    assert agent.memory_bytes() == empty + 12 * (SIDE * SIDE * GROUPS + 4 * K)
+
+
+def test_scores_are_those_of_reads_and_direct_ones_those_of_features():
+    agent = learn_one()
+    x, _ = task_data(0, 4)
+    assert torch.equal(agent.predict(x), agent.network.plastic(agent.memory.read(x)))
+    assert torch.equal(agent.direct_scores(x), agent.network.plastic(x))
+
+
+def learn_one():
+    agent = build(AugMem)
+    learn(agent, tasks=(0,))
+    return agent
+
+
+@BOTH
+def test_what_cannot_work_is_refused_at_birth(agent_class):
+    with pytest.raises(InputError) as caught:
+        build(agent_class, slot_width=4, memory_samples=6)
+    assert caught.value.problems == (
+        "slot_width: expected a number that divides the 6 channels, got 4",
+        "memory_samples: expected at least 1 for each of 7 classes, got 6",
+    )
+
+
+def test_defaults_are_those_of_the_core50_script():
+    for name, rate in (("augmem", None), ("augmem_published", 0.001)):
+        c = registry.get(name).Config()
+        assert (c.slots, c.slot_width, c.sharpness, c.memory_samples) == (100, 8, 5, 200)
+        assert (c.replay_weight, c.replay_times, c.regulariser, c.distillation) == (5, 1, 1000, 1)
+        assert (c.lr, c.momentum, c.weight_decay, c.lr_after_first) == (1e-3, 0.9, 1e-4, rate)
+        assert (c.batch_size, c.epochs, c.epochs_of(0), c.epochs_of(1), c.herding) == (21, 1, 10, 1, False)
+
+
+def test_stored_scores_are_those_without_dropout():
+    head = nn.Sequential(Dropout(0.5, 0, CPU), nn.Flatten(), nn.Linear(D * SIDE * SIDE, K))
+    config = AugMem.Config.from_settings(SMALL)
+    agent = AugMem(Problem(K, (D, SIDE, SIDE)), config, Network(nn.Identity(), head), seed=0, device=CPU)
+    x, _ = task_data(0, 1)
+    agent.end_task(info(0), Batches(x, torch.tensor([0])))
+    assert agent.network.plastic.training
+    agent.network.eval()
+    assert torch.equal(agent.store.of(0)[1], agent.direct_scores(x))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("squeezenet", (512, 13, 13)), ("mobilenet", (64, 14, 14))])
+def test_both_published_trunks_learn_by_default_settings(name, shape):
+    network, _ = networks.build(name, 4, cut=AugMem.cut, pretrained=False, seed=0, device=CPU)
+    agent = AugMem(Problem(4, shape), AugMem.Config(), network, seed=0, device=CPU)
+    x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    agent.observe(x[:2], torch.tensor([0, 1]))
+    agent.end_task(info(0), Batches(x[:2], torch.tensor([0, 1])))
+    logged = agent.observe(x[2:], torch.tensor([2, 3]))
+    assert set(logged) == {"loss", "drift", "replay_loss"}
+    assert all(torch.isfinite(value) for value in logged.values())
