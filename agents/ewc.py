@@ -34,6 +34,9 @@ from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
 
+_BATCH = 64  # images whose gradients are in memory at a time
+
+
 @dataclass(frozen=True)
 class EWCConfig(SGDConfig):
     """λ in the paper's scale."""
@@ -85,7 +88,7 @@ class EWC(PenaltyAgent):
         """The diagonal of the Fisher information over the task's images, by parameter name."""
         plastic = self.network.plastic.eval()
         total = zeros(plastic)
-        for x, _ in data.batches(self.config.batch_size):
+        for x, _ in data.batches(_BATCH):
             with torch.no_grad():
                 p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()
             y = torch.multinomial(p, 1, generator=self.generator).squeeze(1).to(self.device)

@@ -32,6 +32,9 @@ from agents.penalty import PenaltyAgent, quadratic, values, zeros
 from agents.settings import SGDConfig, setting
 
 
+_BATCH = 64  # images whose gradients are in memory at a time
+
+
 @dataclass(frozen=True)
 class MASConfig(SGDConfig):
     """λ without a factor 1/2, as in the paper."""
@@ -73,7 +76,7 @@ class MAS(PenaltyAgent):
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the sensitivity on this task's images, and hold on to this solution from now on."""
         plastic = self.network.plastic.eval()
-        for x, _ in data.batches(self.config.batch_size):
+        for x, _ in data.batches(_BATCH):
             for name, total in absolute_gradients(plastic, x, self.seen).items():
                 self.importance[name] += total / len(data)
         self.anchor = values(plastic)

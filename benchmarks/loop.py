@@ -50,6 +50,7 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
         view = TaskView(task, images, agent.device) if agent.needs.task_data else None
+        recorder.flush()
         agent.end_task(info, view)
         recorder.pause()
         start = Position(index + 1)

@@ -131,6 +131,12 @@ class Recorder:
             self._save(position, agent)
             self._mark = time.perf_counter()
 
+    def flush(self) -> None:
+        """Write the log so far; `Diverged` if a loss in it is not finite."""
+        with (self.folder / "metrics.jsonl").open("ab") as log:
+            log.write(_log_lines(self._pending).encode())
+        self._pending.clear()
+
     def pause(self) -> None:
         """Stop the clock of learning: what follows is evaluation or writing."""
         if torch.cuda.is_available():
@@ -179,11 +185,8 @@ class Recorder:
             self._progress.update(images, task, self._rows[-1][0] if self._rows else None)
 
     def _save(self, position: Position, agent: Agent) -> None:
-        """Write the log so far, then the checkpoint that counts on it."""
-        with (self.folder / "metrics.jsonl").open("ab") as log:
-            log.write(_log_lines(self._pending).encode())
-            log_bytes = log.tell()
-        self._pending.clear()
+        """Write a checkpoint, after the log that it counts on."""
+        self.flush()
         state = {
             "identity": self._identity,
             "position": list(astuple(position)),
@@ -192,7 +195,7 @@ class Recorder:
             "steps": self._steps,
             "images": self._images,
             "seconds": self._seconds,
-            "log_bytes": log_bytes,
+            "log_bytes": (self.folder / "metrics.jsonl").stat().st_size,
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)

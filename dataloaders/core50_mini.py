@@ -25,8 +25,8 @@ from errors import InputError
 
 SESSIONS = 11
 OBJECTS_PER_CLASS = 5
-FRAMES = tuple(range(10, 300, 37))
-"""The frame numbers of each (object, session): 8 of CORe50's 300, evenly spaced."""
+FRAMES = tuple(range(10, 300, 58))
+"""The frame numbers of each (object, session): 5 of CORe50's 300, evenly spaced."""
 SIZE = 64
 """Pixels a side."""
 
@@ -112,7 +112,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
 
 
 def frames_of(seed: int, instance: int, session: int) -> np.ndarray:
-    """The images of an object (1-50) in a session (1-11), uint8 [8, 64, 64, 3]."""
+    """The images of an object (1-50) in a session (1-11), uint8 [5, 64, 64, 3]."""
     kind = (instance - 1) // OBJECTS_PER_CLASS
     solid = shapes()[specs.get("core50_mini").classes[kind]]
     scale, material = _object(seed, kind, (instance - 1) % OBJECTS_PER_CLASS)

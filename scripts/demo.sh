@@ -8,5 +8,6 @@ set -euo pipefail
 "$PYTHON" -m dataloaders index core50_mini
 "$PYTHON" -m dataloaders tasks core50_mini --runs 3
 "$PYTHON" -m benchmarks run core50_mini/{iid,class_iid,instance,class_instance} \
-    --agent finetune ewc er offline --runs 3 --set lr=0.01 --workers 2 --out results/demo
+    --agent finetune ewc er offline --runs 3 --workers 2 \
+    --set lr=0.003 offline.lr=0.01 er.memory_images=200 --out results/demo
 "$PYTHON" -m benchmarks report results/demo --out results/demo/report
