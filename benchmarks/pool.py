@@ -1,6 +1,7 @@
 """Many runs, one after the other or several at a time in worker processes."""
 
 import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -10,6 +11,7 @@ from multiprocessing import get_context
 
 from benchmarks.experiment import Machine, Places, open_store, run, task_lists
 from benchmarks.progress import RunLine, live_line
+from benchmarks.recorder import Diverged
 from benchmarks.trial import Trial, begin
 from errors import InputError
 
@@ -39,6 +41,10 @@ class Outcome:
 _KEEP_PAGES = ":".join(
     f"glibc.malloc.{name}" for name in ("mmap_threshold=4294967296", "trim_threshold=4294967296", "hugetlb=1")
 )
+
+
+# Ctrl-C ends a worker at once and without a traceback; its run goes on from the last checkpoint.
+_DIE_ON_INTERRUPT = (signal.SIGINT, signal.SIG_DFL)
 
 
 def run_all(
@@ -74,7 +80,7 @@ def _here(jobs: Sequence[Job], places: Places, machine: Machine) -> Iterator[Out
 def _in_workers(jobs: Sequence[Job], places: Places, machine: Machine, workers: int) -> Iterator[Outcome]:
     os.environ.setdefault("GLIBC_TUNABLES", _KEEP_PAGES)  # read when a process starts: by the workers alone
     with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, _DIE_ON_INTERRUPT) as pool,
         live_line(len(jobs), "runs", "run") as bar,
     ):
         futures = {pool.submit(_attempt, job, places, machine): job for job in jobs}
@@ -90,7 +96,7 @@ def _attempt(job: Job, places: Places, machine: Machine, line: RunLine | None = 
     """The run's outcome; whatever an agent raises is told, not hidden."""
     try:
         return Outcome(job, run(job.trial, job.number, places, machine, line))
-    except InputError as error:
+    except (InputError, Diverged) as error:
         return Outcome(job, None, str(error))
     except Exception:
         return Outcome(job, None, traceback.format_exc())
