@@ -5,8 +5,11 @@ so that many kills cost little.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +72,39 @@ def test_killed_and_started_again_it_ends_in_the_same_numbers(tmp_path):
     assert whole["accuracy.csv"].count(b"\n") == 6
     for number in range(told["runs"]):
         assert content(tmp_path / f"killed{number}" / told["folder"] / "run0") == whole
+
+
+def test_ctrl_c_stops_workers_at_once_and_says_how_to_go_on(tmp_path):
+    settings = ["lr=0.01", "epochs=1000"]
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "run",
+            "digits/class_iid",
+            "--agent",
+            "finetune",
+            "--no-pretrained",
+        ),
+        *("--runs", "2", "--workers", "2", "--set", *settings, "--checkpoint-batches", "1"),
+        *("--out", tmp_path / "out", "--data", tmp_path / "data", "--lists", tmp_path / "lists"),
+    ]
+    run = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(tmp_path.rglob("state.safetensors")):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGINT)
+    told, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "the same command goes on from here" in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.rglob("summary.json"))

@@ -1,0 +1,33 @@
+"""The requirements files agree with each other: one fact in one place is not possible in their format."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def pins(name):
+    """Package -> version of a requirements file; every line pins one and says why."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] not in "#-"]
+    found = [re.fullmatch(r"([A-Za-z0-9-]+)==([0-9.a-z]+)\s+# \S.*", line) for line in lines]
+    assert all(found), lines
+    return {match[1]: match[2] for match in found}
+
+
+def test_the_gpu_file_swaps_faiss_and_nothing_else():
+    cpu, gpu = pins("requirements.txt"), pins("requirements-gpu.txt")
+    assert cpu.pop("faiss-cpu") and gpu.pop("faiss-gpu-cu12")
+    assert cpu == gpu
+
+
+def test_what_is_installed_is_what_is_pinned():
+    from importlib.metadata import version
+
+    installed = {name: version(name).partition("+")[0] for name in pins("requirements.txt")}
+    assert installed == pins("requirements.txt")
+
+
+def test_the_other_files_build_on_the_first():
+    for name in ("requirements-dev.txt", "requirements-ray.txt"):
+        assert "-r requirements.txt" in (ROOT / name).read_text().splitlines()
+        assert pins(name)
