@@ -93,6 +93,8 @@ class Agent(ABC):
     needs: ClassVar[Needs] = Needs()
     cut: ClassVar[str | None] = None
     """The network's stage before which all is frozen, unless the user names another; None: all of it learns."""
+    resumable: ClassVar[bool] = True
+    """Whether `state_dict` works; a run of an agent that is not resumable begins anew when it is interrupted."""
 
     def __init__(
         self, problem: Problem, config: Config, network: Network, *, seed: int, device: torch.device

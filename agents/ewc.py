@@ -33,7 +33,6 @@ from agents.penalty import PenaltyAgent, quadratic, zeros
 from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
-
 _BATCH = 64  # images whose gradients are in memory at a time
 
 

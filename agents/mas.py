@@ -31,7 +31,6 @@ from agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from agents.penalty import PenaltyAgent, quadratic, values, zeros
 from agents.settings import SGDConfig, setting
 
-
 _BATCH = 64  # images whose gradients are in memory at a time
 
 

@@ -1,6 +1,7 @@
 """Every agent by name. A new agent is one file and one line here."""
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -31,7 +32,9 @@ AGENTS: Mapping[str, str] = MappingProxyType(
 
 
 def get(name: str) -> type[Agent]:
-    """The agent class of a registered name, or of `module:Class` for one that is not registered."""
+    """The agent class of a registered name, of `avalanche:Strategy`, or of `module:Class` for any other."""
+    if name.startswith("avalanche:"):
+        return _from_avalanche(name)
     if name not in AGENTS and ":" not in name:
         raise unknown("agent", name, AGENTS)
     module_name, _, class_name = AGENTS.get(name, name).partition(":")
@@ -46,3 +49,16 @@ def get(name: str) -> type[Agent]:
             f"agent '{name}': '{class_name}' is no subclass of agents.base.Agent in {module_name}"
         )
     return found
+
+
+def _from_avalanche(name: str) -> type[Agent]:
+    """A strategy of avalanche-lib, which takes seconds to import and is not needed otherwise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells of solvers and loggers that nothing here asks for
+            from agents.avalanche import agent_class
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"agent '{name}': module '{error.name}' is not found: pip install -r requirements.txt"
+        ) from error
+    return agent_class(name.removeprefix("avalanche:"))

@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--out", type=Path, default=None, help="file to write (default: the shipped one)")
     pretrain.set_defaults(command=_pretrain)
     speed = commands.add_parser("speed", help="measure how fast this project is, beside plain ways")
-    speed.add_argument("--data", action="store_true", required=True, help="of the preparation of data")
+    part = speed.add_mutually_exclusive_group(required=True)
+    part.add_argument("--data", action="store_true", help="of the preparation of data")
+    part.add_argument("--agents", action="store_true", help="of the agents' training steps")
     speed.add_argument("--out", type=Path, metavar="JSON", help="write the figures to this file as well")
     speed.set_defaults(command=_speed)
     return parser
@@ -117,10 +119,15 @@ def _speed(options: argparse.Namespace) -> int:
     from benchmarks import speed
     from dataloaders.files import write_text
 
-    speeds = speed.measure_data()
-    print(speed.table(speeds))
+    if options.data:
+        from benchmarks import speed_data as part
+    else:
+        from benchmarks import speed_agents as part
+
+    figures = part.measure()
+    print(speed.table(figures, part.UNIT))
     if options.out:
-        write_text(options.out, json.dumps(speed.as_json(speeds), indent=1) + "\n")
+        write_text(options.out, json.dumps(speed.as_json(figures, part.UNIT), indent=1) + "\n")
     return 0
 
 

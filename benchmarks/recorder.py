@@ -5,7 +5,8 @@
     run<r>/checkpoint/      where to go on from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
 
-A run that is killed anywhere goes on from its last checkpoint and ends in the same bytes.
+A run that is killed anywhere goes on from its last checkpoint, or begins anew where its agent cannot be saved
+(`Agent.resumable`), and ends in the same bytes.
 """
 
 import fcntl
@@ -185,8 +186,10 @@ class Recorder:
             self._progress.update(images, task, self._rows[-1][0] if self._rows else None)
 
     def _save(self, position: Position, agent: Agent) -> None:
-        """Write a checkpoint, after the log that it counts on."""
+        """Write a checkpoint, if the agent has a state, after the log that it counts on."""
         self.flush()
+        if not agent.resumable:
+            return
         state = {
             "identity": self._identity,
             "position": list(astuple(position)),

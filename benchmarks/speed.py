@@ -1,97 +1,58 @@
-"""How fast the data is prepared, each time beside the plain way to do the same, in one run on one machine.
+"""What measurements of speed share: ways that take turns, figures beside plain ones, a table and JSON.
 
 Absolute figures depend on the machine and on what else it does; the ratios hardly do, because both ways
-take turns.
+take turns in one run.
 """
 
 import os
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
-
-from benchmarks.progress import live_line
-from dataloaders import dirmap, prepare, specs, tasklists, video
-from dataloaders.pixels import PixelStore
-
-PARALLEL_TARGET = 0.9
-"""Of the plain way's speed times the cores that may be used: 1.8 on two."""
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much there is to do."""
-
-    pngs: int = 4000
-    """128 x 128 pixels, as CORe50's."""
-    jpegs: int = 1500
-    """640 x 480 pixels."""
-    store_size: tuple[int, int] = (224, 224)
-    """(height, width) in the store."""
-    runs: int = 10
-    """Task lists of all paradigms and both modes."""
-    videos: int = 8
-    video_seconds: int = 8
-    repeats: int = 3
-    """Of each measurement; the median counts."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """One figure, per second."""
+class Figure:
+    """One measurement, beside the same done the plain way."""
 
     what: str
     ours: float
     plain: float | None = None
-    """The same done the plain way; None where there is none."""
+    """None where there is no plain way."""
     plain_way: str = ""
     target: float | None = None
-    """The least that `ratio` should be."""
+    """What `ratio` should be: at least this for a rate, at most this for a time."""
 
     @property
     def ratio(self) -> float | None:
-        """Times as fast as the plain way."""
+        """Ours by plain: times as fast for a rate, times as long for a time."""
         return None if self.plain is None else self.ours / self.plain
 
 
-def measure_data(sizes: Sizes = Sizes()) -> list[Speed]:
-    """Measure decoding, task lists and frame extraction, on data made in a temporary folder."""
-    target = PARALLEL_TARGET * len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as name, live_line(4, "measuring", "part") as bar:
-        folder = Path(name)
-        speeds = []
-        for what, suffix, shape, count in (
-            ("128x128 PNG", "png", (128, 128), sizes.pngs),
-            ("640x480 JPEG", "jpg", (480, 640), sizes.jpegs),
-        ):
-            speeds.append(_decoding(folder / suffix, what, shape, count, sizes, target))
-            bar.update()
-        speeds.append(_lists(folder, sizes))
-        bar.update()
-        speeds += _extraction(folder / "video", sizes, target)
-        bar.update()
-    return speeds
+def seconds(repeats: int, *ways: Callable[[int], object]) -> list[float]:
+    """Median seconds of each of the ways, which take turns; each is told the number of its turn."""
+    taken: list[list[float]] = [[] for _ in ways]
+    for turn in range(repeats):
+        for way, times in zip(ways, taken, strict=True):
+            start = time.perf_counter()
+            way(turn)
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in taken]
 
 
-def table(speeds: Sequence[Speed]) -> str:
-    """The figures as a table for people."""
-    head = ("per second", "ours", "plain", "ratio", "target", "plain way")
+def table(figures: Sequence[Figure], unit: str) -> str:
+    """The figures, in `unit`, as a table for people."""
+    head = (unit, "ours", "plain", "ratio", "target", "plain way")
     rows = [
         (
-            speed.what,
-            f"{speed.ours:.1f}",
-            "" if speed.plain is None else f"{speed.plain:.1f}",
-            "" if speed.ratio is None else f"{speed.ratio:.2f}",
-            "" if speed.target is None else f"{speed.target:.2f}",
-            speed.plain_way,
+            figure.what,
+            f"{figure.ours:.1f}",
+            "" if figure.plain is None else f"{figure.plain:.1f}",
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            "" if figure.target is None else f"{figure.target:.2f}",
+            figure.plain_way,
         )
-        for speed in speeds
+        for figure in figures
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
@@ -102,107 +63,10 @@ def table(speeds: Sequence[Speed]) -> str:
     return "\n".join(map(line, (head, *rows)))
 
 
-def as_json(speeds: Sequence[Speed]) -> dict[str, object]:
-    """The figures for programs, with the number of cores."""
+def as_json(figures: Sequence[Figure], unit: str) -> dict[str, object]:
+    """The figures for programs, with their unit and the number of cores."""
     return {
         "cores": len(os.sched_getaffinity(0)),
-        "speeds": [asdict(speed) | {"ratio": speed.ratio} for speed in speeds],
+        "unit": unit,
+        "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in figures],
     }
-
-
-def _seconds(repeats: int, *ways: Callable[[int], object]) -> list[float]:
-    """Median seconds of each of the ways, which take turns; each is told the number of its turn."""
-    taken: list[list[float]] = [[] for _ in ways]
-    for turn in range(repeats):
-        for way, seconds in zip(ways, taken, strict=True):
-            start = time.perf_counter()
-            way(turn)
-            seconds.append(time.perf_counter() - start)
-    return [statistics.median(seconds) for seconds in taken]
-
-
-def _decoding(
-    folder: Path, what: str, shape: tuple[int, int], count: int, sizes: Sizes, target: float
-) -> Speed:
-    """Building a pixel store against a loop over the images."""
-    paths = _write_images(folder, shape, count, folder.name)
-
-    def ours(turn: int) -> None:
-        PixelStore.open(folder, paths, sizes.store_size, folder / f"stores{turn}")
-
-    def plain(turn: int) -> None:
-        rows = np.empty((count, *sizes.store_size, 3), np.uint8)
-        for row, path in enumerate(paths):
-            image = Image.open(folder / path).convert("RGB")
-            rows[row] = np.asarray(image.resize(sizes.store_size[::-1], Image.Resampling.BILINEAR))
-
-    mine, theirs = _seconds(sizes.repeats, ours, plain)
-    return Speed(f"{what} to pixels", count / mine, count / theirs, "loop over Pillow", target)
-
-
-def _write_images(folder: Path, shape: tuple[int, int], count: int, suffix: str) -> list[str]:
-    """Waves with noise, which compress about as well as photographs; 50 of them again and again."""
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    paths = [f"{number:05d}.{suffix}" for number in range(count)]
-    for number, path in enumerate(paths):
-        if number >= 50:
-            (folder / path).write_bytes((folder / paths[number % 50]).read_bytes())
-            continue
-        waves = [np.sin(x / random.uniform(5, 25)) + np.sin(y / random.uniform(5, 25)) for _ in range(3)]
-        pixels = 127 + 50 * np.stack(waves, axis=-1) + random.normal(0, 6, (*shape, 3))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / path)
-    return paths
-
-
-def _lists(folder: Path, sizes: Sizes) -> Speed:
-    """Writing the task lists of CORe50 from its dirmap; a list is a folder of one run and mode."""
-    dataset = specs.get("core50")
-    frame = dirmap.read(prepare.find_dirmap("core50", folder))
-    wanted = [(p, run, mode) for p in dataset.paradigms for run in range(sizes.runs) for mode in specs.MODES]
-
-    def ours(turn: int) -> None:
-        source = tasklists.Source(frame, dataset)
-        for paradigm, run, mode in wanted:
-            tasklists.ensure(source, paradigm, run, mode, "published", folder / f"lists{turn}")
-
-    (seconds,) = _seconds(sizes.repeats, ours)
-    return Speed(f"CORe50 task lists ({len(wanted)})", len(wanted) / seconds)
-
-
-def _extraction(folder: Path, sizes: Sizes, target: float) -> list[Speed]:
-    """Extracting frames against the ffmpeg program alone, a video after the other."""
-    folder.mkdir()
-    program, _ = video.program()
-    clips = [video.Clip(folder / f"{number}.mp4", f"clip{number}") for number in range(sizes.videos)]
-    _ffmpeg(program, "-f", "lavfi", "-i", f"testsrc2=size=960x540:rate=30:duration={sizes.video_seconds}",
-            "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", str(clips[0].video))  # fmt: skip
-    for clip in clips[1:]:
-        clip.video.write_bytes(clips[0].video.read_bytes())
-    frames = []
-
-    def ours(turn: int) -> None:
-        frames.append(video.extract(clips, folder / f"ours{turn}").frames)
-
-    def alone(name: str, *options: str) -> Callable[[int], None]:
-        def extract(turn: int) -> None:
-            out = folder / f"{name}{turn}"
-            out.mkdir()
-            for number, clip in enumerate(clips):
-                _ffmpeg(program, *options, "-i", str(clip.video), "-s", "224x224", "-vf", "fps=1", *options,
-                        str(out / f"{number}_%d.png"))  # fmt: skip
-
-        return extract
-
-    mine, one, free = _seconds(sizes.repeats, ours, alone("one", "-threads", "1"), alone("free"))
-    count = frames[0]
-    what = f"frames of 960x540 videos ({sizes.videos})"
-    return [
-        Speed(what, count / mine, count / one, "ffmpeg with one thread, video by video", target),
-        Speed(what, count / mine, count / free, "the published ffmpeg call, video by video"),
-    ]
-
-
-def _ffmpeg(program: str, *arguments: str) -> None:
-    subprocess.run([program, "-nostdin", "-loglevel", "error", *arguments], check=True)  # noqa: S603

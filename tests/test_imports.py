@@ -49,7 +49,7 @@ def test_the_check_sees_an_import_that_runs_the_wrong_way():
     assert wrong_way("benchmarks", "import agents.base, numpy\n") == []
 
 
-@pytest.mark.parametrize("package", ["benchmarks", "dataloaders"])
+@pytest.mark.parametrize("package", ["agents", "benchmarks", "dataloaders"])
 def test_help_answers_without_loading_what_it_does_not_need(package):
     code = (
         "import sys, runpy\n"

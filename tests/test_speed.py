@@ -1,49 +1,104 @@
-"""`python -m benchmarks speed --data`: every figure is there, and its table and JSON say the same."""
+"""`python -m benchmarks speed`: every figure is there, and its table and JSON say the same."""
 
 import json
 
 import pytest
+import torch
 
-from benchmarks import speed
+from agents import registry
+from benchmarks import speed, speed_agents, speed_data
 from benchmarks.__main__ import main
-from benchmarks.speed import Sizes, Speed
+from benchmarks.speed import Figure
 
-TINY = Sizes(pngs=6, jpegs=3, store_size=(16, 16), runs=1, videos=2, video_seconds=2, repeats=1)
+TINY_DATA = speed_data.Sizes(
+    pngs=6, jpegs=3, store_size=(16, 16), runs=1, videos=2, video_seconds=2, repeats=1
+)
+TINY_AGENTS = speed_agents.Sizes(
+    remind_map=(512, 2, 2),
+    remind_maps=70,
+    replay=4,
+    augmem_map=(512, 3, 3),
+    augmem_batch=11,
+    task_batches=2,
+    image_side=16,
+    batch=4,
+    memory_batches=5,
+    heavy_repeats=1,
+    light_repeats=1,
+)
 
 
-@pytest.fixture(scope="module")
-def speeds() -> list[Speed]:
-    return speed.measure_data(TINY)
-
-
-def test_every_way_is_measured_beside_its_plain_one(speeds):
-    assert [figure.what for figure in speeds] == [
+def test_every_way_to_prepare_data_is_measured_beside_its_plain_one():
+    figures = speed_data.measure(TINY_DATA)
+    assert [figure.what for figure in figures] == [
         "128x128 PNG to pixels",
         "640x480 JPEG to pixels",
         "CORe50 task lists (8)",
         "frames of 960x540 videos (2)",
         "frames of 960x540 videos (2)",
     ]
-    assert all(figure.ours > 0 for figure in speeds)
-    assert [figure.plain is None for figure in speeds] == [False, False, True, False, False]
+    assert all(figure.ours > 0 for figure in figures)
+    assert [figure.plain is None for figure in figures] == [False, False, True, False, False]
 
 
-def test_a_ratio_is_times_as_fast():
-    assert Speed("x", ours=30.0, plain=10.0).ratio == 3
-    assert Speed("x", ours=30.0).ratio is None
+@pytest.fixture(scope="module")
+def steps() -> dict[str, Figure]:
+    return {figure.what: figure for figure in speed_agents.measure(TINY_AGENTS)}
+
+
+def test_every_agent_is_measured_beside_its_bare_work(steps):
+    others = {f"{name}, small network" for name in registry.AGENTS} - {
+        f"{name}, small network" for name in ("remind", "augmem", "finetune")
+    }
+    assert set(steps) == others | {
+        "remind, an image with 4 replayed",
+        "augmem, a step",
+        "augmem, a step with replay",
+        "augmem, filling the store",
+    }
+    assert all(figure.ours > 0 and figure.plain > 0 for figure in steps.values())
+    assert {what: figure.target for what, figure in steps.items() if figure.target} == {
+        "remind, an image with 4 replayed": 1.1,
+        "augmem, a step": 1.15,
+        "augmem, filling the store": 0.05,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [("ewc", 4), ("er", 4 + 10), ("derpp", 4 + 20), ("agem", 4 + 10), ("gem", 4 + 20), ("slda", 4)],
+)
+def test_finetune_gets_as_many_images_as_the_agent_trains_on(steps, name, images):
+    assert steps[f"{name}, small network"].plain_way == f"finetune on {images} images"
+
+
+def test_the_bare_attention_is_the_one_of_the_agent():
+    """The same reads and the same gradient to the slots, or the ratio would compare with other work."""
+    agent = speed_agents._agent(
+        registry.get("augmem"), speed_agents._network("squeezenet", "last_block"), (512, 3, 3)
+    )
+    x = speed_agents._features(2, (512, 3, 3))
+    gradient = speed_agents._attention(x, agent.memory.slots.detach())(0)
+    agent.memory.read(x).sum().backward()
+    torch.testing.assert_close(gradient, agent.memory.slots.grad)
+
+
+def test_a_ratio_is_ours_by_plain():
+    assert Figure("x", ours=30.0, plain=10.0).ratio == 3
+    assert Figure("x", ours=30.0).ratio is None
 
 
 def test_turns_alternate_and_the_median_counts(monkeypatch):
     ticks = iter([0, 1, 0, 10, 0, 5, 0, 30, 0, 2, 0, 20])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
     calls = []
-    taken = speed._seconds(3, lambda turn: calls.append(("a", turn)), lambda turn: calls.append(("b", turn)))
+    taken = speed.seconds(3, lambda turn: calls.append(("a", turn)), lambda turn: calls.append(("b", turn)))
     assert taken == [2, 20]
     assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
 
 
 def test_the_table_lines_up():
-    table = speed.table([Speed("one", 2000.0, 1000.0, "loop", 1.8), Speed("other", 3.0)])
+    table = speed.table([Figure("one", 2000.0, 1000.0, "loop", 1.8), Figure("other", 3.0)], "per second")
     assert table.splitlines() == [
         "per second    ours   plain  ratio  target  plain way",
         "one         2000.0  1000.0   2.00    1.80  loop",
@@ -51,12 +106,24 @@ def test_the_table_lines_up():
     ]
 
 
-def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(speed, "measure_data", lambda: [Speed("one", 20.0, 10.0, "loop", 1.8)])
-    assert main(["speed", "--data", "--out", str(tmp_path / "speed.json")]) == 0
-    assert "one" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("option", "part", "unit"),
+    [("--data", speed_data, "per second"), ("--agents", speed_agents, "milliseconds")],
+)
+def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsys, option, part, unit):
+    monkeypatch.setattr(part, "measure", lambda: [Figure("one", 20.0, 10.0, "loop", 1.8)])
+    assert main(["speed", option, "--out", str(tmp_path / "speed.json")]) == 0
+    assert capsys.readouterr().out.startswith(unit)
     content = json.loads((tmp_path / "speed.json").read_text())
     assert content["cores"] >= 1
-    assert content["speeds"] == [
+    assert content["unit"] == unit
+    assert content["figures"] == [
         {"what": "one", "ours": 20.0, "plain": 10.0, "plain_way": "loop", "target": 1.8, "ratio": 2.0}
     ]
+
+
+@pytest.mark.parametrize("options", [[], ["--data", "--agents"]])
+def test_one_part_is_measured_at_a_time(options):
+    with pytest.raises(SystemExit) as end:
+        main(["speed", *options])
+    assert end.value.code == 2

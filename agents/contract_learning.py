@@ -1,0 +1,212 @@
+"""Checks of what an agent is told, what it answers and what it asks for; see `agents.contract`."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from agents import toy
+from agents.base import Agent, TaskInfo
+from agents.contract_probes import ContractFailure, overrides, told
+from agents.settings import Config
+
+K = toy.PROBLEM.num_classes
+FIRST = TaskInfo(0, (0, 1))
+
+
+def _begun(agent_class: type[Agent]) -> Agent:
+    """An agent told that the first task begins."""
+    agent = toy.build(agent_class)
+    agent.begin_task(FIRST)
+    return agent
+
+
+def config(agent_class: type[Agent]) -> None:
+    """Its Config is a frozen dataclass of explained plain values."""
+    chosen = agent_class.Config
+    made_by = vars(chosen).get("__dataclass_params__") if issubclass(chosen, Config) else None
+    if made_by is None or not made_by.frozen:
+        raise ContractFailure(
+            "Config to be a frozen dataclass derived from agents.settings.Config",
+            f"{chosen.__name__}, which is none",
+            "put @dataclass(frozen=True) above it; agents/er.py shows one",
+        )
+    unexplained = [field.name for field in dataclasses.fields(chosen) if "help" not in field.metadata]
+    if unexplained:
+        raise ContractFailure(
+            "a sentence and a range for every field of Config",
+            f"none for {', '.join(unexplained)}",
+            'write it as name: type = setting(default, "What it does.", low=...)',
+        )
+    values = dataclasses.asdict(chosen())
+    try:
+        read_back = json.loads(json.dumps(values))
+    except TypeError:
+        read_back = {}
+    changed = [name for name, value in values.items() if name not in read_back or read_back[name] != value]
+    if changed:
+        raise ContractFailure(
+            "defaults of Config that JSON gives back as they were",
+            f"others for {', '.join(changed)}",
+            "use int, float, bool, str or None",
+        )
+
+
+def runs(agent_class: type[Agent]) -> None:
+    """It is built, learns two tasks and predicts, without an exception."""
+    try:
+        agent = toy.build(agent_class)
+        toy.learn(agent)
+        toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
+    except Exception as error:  # whatever an agent's code can raise
+        raise ContractFailure(
+            "two tasks to be learned without an exception",
+            told(error),
+            "end_task gets None for its data unless Needs declares task_data; defaults of Config that do not fit "
+            f"{K} classes and images of 8x8 pixels can be changed in a subclass, and that be checked",
+        ) from error
+
+
+def logs(agent_class: type[Agent]) -> None:
+    """What observe returns can be logged."""
+    logged = toy.observe(_begun(agent_class), [0, 1] * 5)
+    if not isinstance(logged, Mapping) or not logged:
+        raise ContractFailure(
+            "observe to return what to log, scalars by name",
+            repr(logged),
+            'return {"loss": loss.detach()}; a loss that is no number is noticed there',
+        )
+    for name, value in logged.items():
+        _check_logged(name, value)
+
+
+def _check_logged(name: str, value: object) -> None:
+    if not isinstance(value, Tensor | int | float):
+        raise ContractFailure(f"a number to log as '{name}'", repr(value), "log numbers and scalar tensors")
+    tensor = torch.as_tensor(value)
+    if tensor.ndim:
+        got = f"a tensor of shape {list(tensor.shape)}"
+        raise ContractFailure(f"a scalar to log as '{name}'", got, "log its mean or its sum")
+    if tensor.requires_grad:
+        raise ContractFailure(
+            f"'{name}' to be logged without its graph",
+            "a tensor that requires gradients, and holds the memory of its step",
+            "log it with .detach()",
+        )
+    if not torch.isfinite(tensor):
+        raise ContractFailure(
+            f"a finite number to log as '{name}'",
+            f"{tensor.item()}",
+            "look for a division by zero or a log of 0",
+        )
+
+
+def scores(agent_class: type[Agent]) -> None:
+    """Finite scores [B, K] are what predict gives."""
+    agent = _begun(agent_class)
+    toy.observe(agent, [0, 1] * 5)
+    found = toy.scores(agent, toy.batch([0, 1] * 5)[0])
+    _check_shape(found, 10)
+    if not torch.isfinite(found[:, :2]).all():
+        raise ContractFailure(
+            "finite scores of the labels that came by",
+            f"{found[:, :2].tolist()[0]} for the first image",
+            "mask only labels that did not come by, and look for a division by zero or a log of 0",
+        )
+
+
+def _check_shape(found: object, count: int) -> None:
+    if not isinstance(found, Tensor) or found.shape != (count, K) or not found.is_floating_point():
+        got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ContractFailure(
+            f"predict to give floating-point scores [{count}, {K}] for {count} images of {K} classes",
+            got,
+            "return one row an image and one column a class of problem.num_classes, not labels",
+        )
+
+
+def short_batches(agent_class: type[Agent]) -> None:
+    """Batches of any size are learned and judged, one image alone included."""
+    for sizes in ((1, 10), (10, 3, 1)):  # a stream may begin with one image, and a task may end with few
+        agent = _begun(agent_class)
+        for size in sizes:
+            labels = [0, 1] * 5
+            try:
+                toy.observe(agent, labels[:size])
+                found = toy.scores(agent, toy.batch(labels[:size])[0])
+            except Exception as error:
+                raise ContractFailure(
+                    f"a batch of {size} to be learned and judged",
+                    told(error),
+                    "take the size from x, not from config.batch_size, and squeeze no dimension of unknown size; "
+                    "batch-norm in training needs more than one image",
+                ) from error
+            _check_shape(found, size)
+
+
+def judged_alone(agent_class: type[Agent]) -> None:
+    """The scores of an image do not depend on the others of its batch."""
+    agent = toy.build(agent_class)
+    toy.learn(agent)
+    x, _ = toy.batch([0, 1, 2, 3, 0])
+    together = toy.scores(agent, x.clone())  # that predict leaves its input alone is another check's matter
+    alone = torch.cat([toy.scores(agent, image[None]) for image in x])
+    if not torch.allclose(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise ContractFailure(
+            "the same scores for an image alone and among others",
+            f"scores that differ by up to {(together - alone).nan_to_num().abs().max():.3g}",
+            "judge each row by itself: no mean, maximum or batch-norm statistics over the batch",
+        )
+
+
+def learns(agent_class: type[Agent]) -> None:
+    """It learns to tell two classes apart."""
+    agent = _begun(agent_class)
+    for step in range(60):
+        toy.observe(agent, [0, 1] * 5, seed=step)
+    x, y = toy.batch([0, 1] * 20, seed=999)
+    right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
+    if right <= 0.9:
+        raise ContractFailure(
+            "more than 90 % of new images right after 60 batches of ten, two classes in turn",
+            f"{100 * right:.0f} %",
+            "see that observe takes its steps on network.plastic and that higher scores mean likelier; if only its "
+            "hyperparameters do not fit images this small, check a subclass with other defaults",
+        )
+
+
+def needs_declared(agent_class: type[Agent]) -> None:
+    """It uses no help that its needs do not declare."""
+    needs = agent_class.needs
+    overridden = [name for name in ("begin_task", "end_task") if overrides(agent_class, name)]
+    if overridden and not needs.task_boundaries:
+        raise ContractFailure(
+            "an agent that acts at task boundaries to declare it",
+            f"{' and '.join(overridden)} without it",
+            "add needs = Needs(task_boundaries=True): tables show it beside its numbers",
+        )
+    if agent_class.cut is not None and not needs.frozen_trunk:
+        raise ContractFailure(
+            "an agent that names a cut to declare its frozen trunk",
+            f"cut = '{agent_class.cut}' without it",
+            "add frozen_trunk=True to its Needs, or let cut be None",
+        )
+
+
+def needs_used(agent_class: type[Agent]) -> None:
+    """It uses all the help that its needs declare."""
+    needs = agent_class.needs
+    if needs.task_boundaries and not any(overrides(agent_class, n) for n in ("begin_task", "end_task")):
+        raise _unused("task_boundaries", "neither begin_task nor end_task is overridden")
+    if needs.frozen_trunk and agent_class.cut is None:
+        raise _unused("frozen_trunk", "cut is None")
+    if needs.task_data and not any(data.read for data in toy.learn(toy.build(agent_class))):
+        raise _unused("task_data", "end_task never calls data.batches")
+
+
+def _unused(need: str, got: str) -> ContractFailure:
+    return ContractFailure(
+        f"the declared need {need} to be used", got, f"use it, or take {need} out of Needs"
+    )

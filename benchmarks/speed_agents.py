@@ -1,0 +1,238 @@
+"""How long the agents' steps take, each beside the bare work that cannot be left out, in one run on one machine.
+
+Inputs are random; no data set and no pretrained weights are needed.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents import networks, registry
+from agents.augmem import AugMem
+from agents.base import Agent, Network, Problem, TaskInfo
+from agents.remind import REMIND
+from benchmarks.progress import live_line
+from benchmarks.speed import Figure, seconds
+
+UNIT = "milliseconds"
+REMIND_TARGET = 1.1
+AUGMEM_TARGET = 1.15
+STORE_TARGET = 0.05
+CLASSES = 10
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is to do; the shapes are those of the published protocols."""
+
+    remind_map: tuple[int, int, int] = (512, 7, 7)
+    """(C, H, W) of what ResNet-18 gives to its last block for 224 x 224 pixels."""
+    remind_maps: int = 200
+    """Of base initialisation; all are stored."""
+    replay: int = 50
+    """Maps replayed with each new one: a batch of 51."""
+    augmem_map: tuple[int, int, int] = (512, 13, 13)
+    """(C, H, W) of what SqueezeNet gives to `features.12`."""
+    augmem_batch: int = 21
+    task_batches: int = 58
+    """Mini-batches of a task: CORe50's has 1,200 images."""
+    image_side: int = 64
+    """Of the small network's images."""
+    batch: int = 10
+    memory_batches: int = 30
+    """Mini-batches of the small network's first task, with which memories are filled."""
+    heavy_repeats: int = 7
+    """Of each measurement on a large network; the median counts."""
+    light_repeats: int = 30
+    """The same on the small network."""
+
+
+def measure(sizes: Sizes = Sizes()) -> list[Figure]:
+    """Measure `remind` and `augmem` at their published sizes, and all other agents on the small network."""
+    others = sorted(set(registry.AGENTS) - {"remind", "augmem", "finetune"})
+    with live_line(2 + len(others), "measuring", "part") as bar:
+        figures = [_remind(sizes)]
+        bar.update()
+        figures += _augmem(sizes)
+        bar.update()
+        for name in others:
+            figures.append(_bookkeeping(name, sizes))
+            bar.update()
+    return figures
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """The same images again and again: task data of a long task that need little memory."""
+
+    x: Tensor
+    y: Tensor
+    times: int
+
+    def __len__(self) -> int:
+        return self.times * len(self.y)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [B, C, H, W] and labels [B]; the last of each round may be short."""
+        for _ in range(self.times):
+            yield from zip(self.x.split(batch_size), self.y.split(batch_size), strict=True)
+
+
+def _agent(
+    agent_class: type[Agent], network: Network, shape: tuple[int, int, int], **settings: object
+) -> Agent:
+    """An agent for inputs [B, *shape], with its published settings but for `settings`."""
+    config = agent_class.Config.from_settings(settings)
+    return agent_class(Problem(CLASSES, shape), config, copy.deepcopy(network), seed=0, device=_CPU)
+
+
+def _network(name: str, cut: str | None) -> Network:
+    return networks.build(name, CLASSES, cut=cut, pretrained=False, seed=0, device=_CPU)[0]
+
+
+def _features(count: int, shape: tuple[int, int, int]) -> Tensor:
+    """Random maps [count, C, H, W] as a ReLU leaves them, channels_last."""
+    drawn = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).relu()
+    return drawn.contiguous(memory_format=torch.channels_last)
+
+
+def _labels(count: int, first: int, end: int) -> Tensor:
+    """Labels `first` .. `end` - 1 in turn."""
+    return first + torch.arange(count) % (end - first)
+
+
+def _bare(plastic: nn.Module, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    """Forward, backward and step, and nothing else."""
+    optimizer = torch.optim.SGD(plastic.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=True)
+
+    def step(turn: int) -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(plastic(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def _remind(sizes: Sizes) -> Figure:
+    """One new map with its replay against the plastic part on as many maps that are there already."""
+    network = _network("resnet18", REMIND.cut)
+    maps, y = _features(sizes.remind_maps, sizes.remind_map), _labels(sizes.remind_maps, 0, CLASSES)
+    agent = _agent(REMIND, network, sizes.remind_map, replay=sizes.replay)
+    agent.seen[:] = True
+    agent.end_task(TaskInfo(0, tuple(range(CLASSES))), _Repeated(maps, y, 1))
+    batch = 1 + sizes.replay
+    ours, bare = seconds(
+        sizes.heavy_repeats,
+        lambda turn: agent.observe(maps[:1], y[:1]),
+        _bare(network.plastic, maps[:batch].contiguous(memory_format=torch.channels_last), y[:batch]),
+    )
+    what = f"remind, an image with {sizes.replay} replayed"
+    return Figure(what, 1e3 * ours, 1e3 * bare, f"forward, backward, step on {batch} maps", REMIND_TARGET)
+
+
+def _augmem(sizes: Sizes) -> list[Figure]:
+    """A step without and with replay against its parts, and filling the store against the steps of a task."""
+    network = _network("squeezenet", AugMem.cut)
+    x, y = _features(sizes.augmem_batch, sizes.augmem_map), _labels(sizes.augmem_batch, 0, CLASSES)
+    # The first task never replays; in the second, one class is missing in every batch, and replayed.
+    first, later = (_agent(AugMem, network, sizes.augmem_map) for _ in range(2))
+    tasks = [TaskInfo(index, tuple(range(CLASSES))) for index in range(2)]
+    first.begin_task(tasks[0])
+    later.begin_task(tasks[0])
+    later.end_task(tasks[0], _Repeated(x, y, sizes.task_batches))
+    y_later = _labels(sizes.augmem_batch, 1, CLASSES)
+    step, with_replay, read, plastic, replayed = seconds(
+        sizes.heavy_repeats,
+        lambda turn: first.observe(x, y),
+        lambda turn: later.observe(x, y_later),
+        _attention(x, first.memory.slots.detach()),
+        _both(network.plastic, x, y),
+        _bare(copy.deepcopy(network.plastic), x, y),
+    )
+    (filling,) = seconds(
+        sizes.heavy_repeats,
+        lambda turn: first.end_task(tasks[1], _Repeated(x, y, sizes.task_batches)),
+    )
+    parts = "attention, plastic part on direct and read maps"
+    return [
+        Figure("augmem, a step", 1e3 * step, 1e3 * (read + plastic), parts, AUGMEM_TARGET),
+        Figure(
+            "augmem, a step with replay",
+            1e3 * with_replay,
+            1e3 * (read + plastic + replayed),
+            f"{parts}, and on replayed ones",
+        ),
+        Figure(
+            "augmem, filling the store",
+            1e3 * filling,
+            1e3 * sizes.task_batches * step,
+            f"the {sizes.task_batches} steps of a task, without replay",
+            STORE_TARGET,
+        ),
+    ]
+
+
+def _attention(x: Tensor, slots: Tensor) -> Callable[[int], Tensor]:
+    """One fused attention read of maps `x` [B, C, H, W] from `slots` [N, F], forward and backward: their gradient."""
+    groups = x.permute(0, 2, 3, 1).reshape(len(x), 1, -1, slots.shape[1])
+    gradient = torch.ones_like(groups)
+    sharpness = AugMem.Config().sharpness
+
+    def read(turn: int) -> Tensor:
+        leaf = slots.clone().requires_grad_()
+        keys = leaf.expand(len(x), 1, -1, -1)
+        F.scaled_dot_product_attention(groups, keys, keys, scale=sharpness).backward(gradient)
+        return leaf.grad
+
+    return read
+
+
+def _both(plastic: nn.Module, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    """The plastic part forward and backward on two batches as large as `x`, one with a gradient to its maps."""
+    read = x.clone().requires_grad_()
+
+    def step(turn: int) -> None:
+        plastic.zero_grad()
+        read.grad = None
+        (F.cross_entropy(plastic(x), y) + F.cross_entropy(plastic(read), y)).backward()
+
+    return step
+
+
+def _bookkeeping(name: str, sizes: Sizes) -> Figure:
+    """A step in the second task, its memory filled, against finetune's on as many images as it trains on."""
+    agent_class = registry.get(name)
+    network = _network("small", agent_class.cut)
+    generator = torch.Generator().manual_seed(0)
+    count, side = sizes.memory_batches * sizes.batch, sizes.image_side
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
+    with torch.no_grad():
+        x = network.frozen(images.contiguous(memory_format=torch.channels_last))
+    agent, y = _agent(agent_class, network, tuple(x.shape[1:])), _labels(count, 0, 2)
+    agent.begin_task(TaskInfo(0, (0, 1)))
+    for inputs, labels in zip(x.split(sizes.batch), y.split(sizes.batch), strict=True):
+        agent.observe(inputs, labels)
+    agent.end_task(TaskInfo(0, (0, 1)), _Repeated(x, y, 1) if agent.needs.task_data else None)
+    agent.begin_task(TaskInfo(1, (0, 1, 2, 3)))
+    inputs, labels = x[: sizes.batch], _labels(sizes.batch, 2, 4)
+    trained = max(_trained(agent, inputs, labels), sizes.batch)
+    bare = _agent(registry.get("finetune"), network, tuple(x.shape[1:]))
+    many = x.repeat(-(-trained // count), 1, 1, 1)[:trained], _labels(trained, 0, 4)
+    ours, plain = seconds(
+        sizes.light_repeats, lambda turn: agent.observe(inputs, labels), lambda turn: bare.observe(*many)
+    )
+    return Figure(f"{name}, small network", 1e3 * ours, 1e3 * plain, f"finetune on {trained} images")
+
+
+def _trained(agent: Agent, x: Tensor, y: Tensor) -> int:
+    """Images that pass through the plastic part in one step on a mini-batch, replayed ones included."""
+    passed: list[int] = []
+    hook = agent.network.plastic.register_forward_pre_hook(lambda module, given: passed.append(len(given[0])))
+    agent.observe(x, y)
+    hook.remove()
+    return sum(passed)

@@ -1,0 +1,418 @@
+"""`python -m agents check`: a good agent passes, and each check fails the agents that break its promise, alone."""
+
+import random
+import re
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from agents.__main__ import main
+from agents.base import Needs
+from agents.contract import CHECKS, verdicts
+from agents.settings import Config, SGDConfig, setting
+from agents.sgd import SGDAgent, seen_cross_entropy
+
+
+@dataclass(frozen=True)
+class GoodConfig(SGDConfig):
+    memory_images: int = setting(8, "Images kept.", low=1)
+
+
+class Good(SGDAgent):
+    """Fine-tuning that keeps the last images, a count of them, and a network of its own."""
+
+    Config = GoodConfig
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.images = torch.zeros(0, *self.problem.input_shape)
+        self.count = 0
+
+    def observe(self, x, y):
+        self.seen[y] = True
+        self.count += len(y)
+        self.images = torch.cat([self.images, x.float()])[-self.config.memory_images :].clone()
+        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+        self.step(loss)
+        return {"loss": loss.detach()}
+
+
+BROKEN = []
+
+
+def breaks(check, message):
+    """Marks an agent that fails `check` alone, with a message that the regular expression `message` finds."""
+
+    def note(agent_class):
+        BROKEN.append(pytest.param(agent_class, check, message, id=agent_class.__name__))
+        return agent_class
+
+    return note
+
+
+@breaks("config", "frozen dataclass .* got Loose")
+class LooseConfig(Good):
+    class Config(GoodConfig):
+        memory_images: int = setting(3, "Not a field: the dataclass line is missing.")
+
+
+LooseConfig.Config.__name__ = "Loose"
+
+
+@breaks("config", "a sentence and a range .* got none for depth: write it as")
+class UnexplainedConfig(Good):
+    @dataclass(frozen=True)
+    class Config(SGDConfig):
+        depth: int = 3
+
+
+@breaks("config", "JSON gives back .* got others for shape")
+class TupleConfig(Good):
+    @dataclass(frozen=True)
+    class Config(SGDConfig):
+        shape: tuple = setting((1, 2), "JSON makes it a list.")
+
+
+@breaks("runs", r"got ZeroDivisionError: .* \(test_agents_check.py:\d+, in predict\)")
+class Crashes(Good):
+    def predict(self, x):
+        return 1 / 0
+
+
+@breaks("runs", "'NoneType' object has no attribute 'batches'.*data unless Needs declares task_data")
+class ReadsDataUndeclared(Good):
+    needs = Needs(task_boundaries=True)
+
+    def end_task(self, task, data):
+        list(data.batches(10))
+
+
+@breaks("logs", "'loss' to be logged without its graph.*detach")
+class LogsGraph(Good):
+    def observe(self, x, y):
+        super().observe(x, y)
+        return {"loss": self.network.plastic(x).mean()}
+
+
+@breaks("logs", r"a scalar to log as 'losses'; got a tensor of shape \[3\]")
+class LogsVector(Good):
+    def observe(self, x, y):
+        return super().observe(x, y) | {"losses": torch.ones(3)}
+
+
+@breaks("logs", "a finite number to log as 'ratio'; got nan")
+class LogsNaN(Good):
+    def observe(self, x, y):
+        return super().observe(x, y) | {"ratio": torch.zeros(()) / 0}
+
+
+@breaks("logs", "a number to log as 'note'; got 'hello'")
+class LogsText(Good):
+    def observe(self, x, y):
+        return super().observe(x, y) | {"note": "hello"}
+
+
+@breaks("logs", "to return what to log, scalars by name; got None")
+class LogsNothing(Good):
+    def observe(self, x, y):
+        super().observe(x, y)
+
+
+@breaks("scores", r"scores \[10, 4\] for 10 images of 4 classes; got torch.int64 \[10\]")
+class PredictsLabels(Good):
+    def predict(self, x):
+        return super().predict(x).argmax(1)
+
+
+@breaks("scores", r"finite scores .* got \[nan, nan\]")
+class PredictsNaN(Good):
+    def predict(self, x):
+        return super().predict(x) * torch.nan
+
+
+@breaks("short_batches", "a batch of 1 to be learned and judged; got RuntimeError: .*in observe.*size from x")
+class AssumesBatchSize(Good):
+    def observe(self, x, y):
+        return super().observe(x.view(self.config.batch_size, 3, 8, 8), y)
+
+
+@breaks("short_batches", r"scores \[1, 4\] .* got torch.float32 \[4\]")
+class Squeezes(Good):
+    def predict(self, x):
+        return super().predict(x).squeeze()
+
+
+@breaks("judged_alone", "the same scores .* differ by up to .* judge each row by itself")
+class CentresTheBatch(Good):
+    def predict(self, x):
+        scores = super().predict(x)
+        return scores - 0.01 * scores.mean()
+
+
+@breaks("learns", r"more than 90 % .* got \d+ %: see that observe takes its steps")
+class NeverSteps(Good):
+    def step(self, loss):
+        pass
+
+
+@breaks("needs_declared", "got end_task without it: add needs")
+class EndsTasksUndeclared(Good):
+    def end_task(self, task, data):
+        self.count = 0
+
+
+@breaks("needs_declared", "got begin_task without it: add needs")
+class BeginsTasksUndeclared(Good):
+    def begin_task(self, task):
+        self.count = 0
+
+
+@breaks("needs_declared", "got cut = 'head' without it: add frozen_trunk=True")
+class CutsUndeclared(Good):
+    cut = "head"
+
+
+@breaks("needs_used", "task_boundaries to be used; got neither")
+class IgnoresBoundaries(Good):
+    needs = Needs(task_boundaries=True)
+
+
+@breaks("needs_used", "frozen_trunk to be used; got cut is None")
+class FreezesNothing(Good):
+    needs = Needs(frozen_trunk=True)
+
+
+@breaks("needs_used", "task_data to be used; got end_task never calls data.batches")
+class IgnoresData(Good):
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def end_task(self, task, data):
+        self.count += len(data)
+
+
+@breaks("memory_counted", r"at least the \d+ bytes .* at birth; got 0: remove the override")
+class CountsNothing(Good):
+    def memory_bytes(self):
+        return 0
+
+
+@breaks("memory_counted", r"at least the \d+ bytes .* after two tasks; got \d+: remove the override")
+class CountsNoImages(Good):
+    def memory_bytes(self):
+        return super().memory_bytes() - self.images.nbytes
+
+
+@breaks("memory_budget", "at most memory_images=5 to be stored; got 80 images: give up")
+class KeepsEverything(Good):
+    def observe(self, x, y):
+        images = torch.cat([self.images, x.float()])
+        logged = super().observe(x, y)
+        self.images = images
+        return logged
+
+
+@breaks("memory_budget", r"at most memory_images=5 to be stored; got \d+ bytes more after another task")
+class KeepsEveryLabel(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.labels = torch.zeros(0, dtype=torch.int64)
+
+    def observe(self, x, y):
+        self.labels = torch.cat([self.labels, y])
+        return super().observe(x, y)
+
+
+@breaks("memory_budget", "more to be stored with memory_depth=10 than with 5")
+class IgnoresItsBudget(Good):
+    @dataclass(frozen=True)
+    class Config(GoodConfig):
+        memory_depth: int = setting(2, "Nothing follows it.", low=1)
+
+
+@breaks("state_saved", "attribute 'table' holds a ndarray, which cannot be saved: make it a tensor")
+class KeepsAnArray(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.table = np.zeros(3)
+
+
+@breaks("state_saved", "tensors and plain values in state_dict; got set, tuple as a key")
+class SavesOddThings(Good):
+    def state_dict(self):
+        return super().state_dict() | {"labels": {1, 2}, "pairs": {(0, 1): 2}}
+
+
+@breaks("predict_pure", "predict to change nothing; got a change of count: the network comes in")
+class CountsPredictions(Good):
+    def predict(self, x):
+        self.count += len(x)
+        return super().predict(x)
+
+
+@breaks("predict_pure", "a change of generator")
+class DrawsToPredict(Good):
+    def predict(self, x):
+        torch.rand(1, generator=self.generator)
+        return super().predict(x)
+
+
+@breaks("predict_pure", "a change of normal")
+class RenewsBatchNorm(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.normal = nn.BatchNorm2d(3, affine=False)
+
+    def predict(self, x):
+        self.normal.train()
+        self.normal(x.float())
+        return super().predict(x)
+
+
+@breaks("predict_pure", "a change of the mode of the network, which ran in training")
+class PredictsInTraining(Good):
+    def predict(self, x):
+        self.network.train()
+        return super().predict(x)
+
+
+@breaks("predict_pure", "a change of the input")
+class WritesToTheInput(Good):
+    def predict(self, x):
+        scores = super().predict(x)
+        x += 1
+        return scores
+
+
+@breaks("predict_pure", "its own answer when asked again")
+class RemembersBeingAsked(Good):
+    def predict(self, x):
+        self.network.asked = getattr(self.network, "asked", 0) + 1
+        return super().predict(x) + 1e-7 * self.network.asked
+
+
+@breaks("same_seed", "two agents of the same seed to end the same; got differences in clock")
+class ReadsTheClock(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.clock = time.perf_counter()
+
+
+@breaks("same_seed", "differences in count: .*class attributes")
+class SharesACounter(Good):
+    observed = 0
+
+    def observe(self, x, y):
+        logged = super().observe(x, y)
+        SharesACounter.observed += 1
+        self.count = SharesACounter.observed
+        return logged
+
+
+@breaks("global_random", "a change of that of torch: draw with generator=self.generator")
+class DrawsGlobally(Good):
+    def observe(self, x, y):
+        return super().observe(x, y) | {"draw": torch.rand(())}
+
+
+@breaks("global_random", "a change of that of torch: .*a module built inside the agent draws too")
+class BuildsALayer(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.layer = nn.Linear(2, 2)
+
+
+@breaks("global_random", "a change of that of numpy.random, random: ")
+class DrawsElsewhere(Good):
+    def observe(self, x, y):
+        return super().observe(x, y) | {"draw": random.random() + float(np.random.rand())}
+
+
+@breaks("global_random", "the same agent whatever the global seeds; got differences in own")
+class SeedsFromTheGlobalSeed(Good):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.own = torch.Generator().manual_seed(torch.initial_seed())
+
+
+@breaks("resumes", "go on as it does; got differences in count four batches and an end of task after")
+class CountsOutside(Good):
+    def observe(self, x, y):
+        logged = super().observe(x, y)
+        self.network.steps = getattr(self.network, "steps", 0) + 1
+        self.count = self.network.steps
+        return logged
+
+
+@breaks("resumes", "differences in count right after load_state_dict")
+class RestoresTooLittle(Good):
+    def load_state_dict(self, state):
+        super().load_state_dict(state | {"count": 0})
+
+
+@breaks("resumes", "differences in plastic, optimizer four batches")
+class SavesTooLittle(Good):
+    """Its learning rate falls with the images that it saw, and it does not save how many."""
+
+    def state_dict(self):
+        return {name: value for name, value in super().state_dict().items() if name != "count"}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state | {"count": self.count})
+
+    def observe(self, x, y):
+        self.optimizer.param_groups[0]["lr"] = self.config.lr / (1 + self.count)
+        return super().observe(x, y)
+
+
+def test_a_good_agent_of_ones_own_passes(capsys):
+    assert main(["check", f"{__name__}:Good"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("ok") == len(CHECKS) and "FAIL" not in printed
+    assert f"{len(CHECKS)} of {len(CHECKS)} checks hold" in printed
+
+
+@pytest.mark.parametrize("agent_class, check, message", BROKEN)
+def test_a_broken_promise_is_found_and_explained_and_nothing_else(agent_class, check, message):
+    failures = {name: failure for name, failure in verdicts(agent_class) if failure is not None}
+    assert list(failures) == [check], failures
+    assert re.search(message, failures[check]), failures[check]
+
+
+def test_every_check_has_an_agent_that_fails_it():
+    assert {case.values[1] for case in BROKEN} == set(CHECKS)
+
+
+def test_a_failure_is_printed_below_its_check_and_the_others_are_still_run(capsys):
+    assert main(["check", f"{__name__}:LogsGraph", "finetune"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(lines) if "FAIL" in line)
+    assert "logs: What observe returns can be logged." in lines[at]
+    assert "expected 'loss' to be logged without its graph; got " in lines[at + 1]
+    assert f"{__name__}:LogsGraph: {len(CHECKS) - 1} of {len(CHECKS)} checks hold" in lines
+    assert lines[-1] == f"finetune: {len(CHECKS)} of {len(CHECKS)} checks hold"
+
+
+def test_what_a_failure_makes_meaningless_waits(capsys):
+    assert main(["check", f"{__name__}:Crashes"]) == 1
+    printed = capsys.readouterr().out
+    assert f"1 of {len(CHECKS)} checks hold; {len(CHECKS) - 2} wait until runs holds" in printed
+    assert "scores" not in printed
+
+
+def test_unknown_agents_are_told_before_anything_is_checked(capsys):
+    assert main(["check", "finetune", "finetun", "no.such:Agent"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("error: ") == 2
+    assert "did you mean 'finetune'?" in printed.err and "'no' is not found" in printed.err
+
+
+def test_without_a_command_the_agents_are_listed(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert "er: Experience replay" in printed
+    assert all(f"    {field}=" in printed for field in Config.__dataclass_fields__)
