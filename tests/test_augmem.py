@@ -13,9 +13,9 @@ from agents.augmem_published import AugMemPublished
 from agents.base import Network, Problem, TaskInfo
 from agents.hypotheses import HypothesisMemory, HypothesisStore, herd
 from agents.networks import Dropout
+from agents.toy import CPU, Batches
 from errors import InputError
 from tests.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
-from tests.toys import CPU, Batches
 
 SLOTS, K = 7, 7
 TASKS = [(0, 1), (2, 3), (4, 5)]  # label 6 never comes

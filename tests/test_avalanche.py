@@ -12,9 +12,9 @@ import torch
 from agents import registry
 from agents.base import TaskInfo
 from agents.finetune import Finetune
+from agents.toy import Batches, batch, build, inputs
 from errors import InputError
 from tests.test_loop import go, make, world
-from tests.toys import Batches, batch, build, inputs
 
 STRATEGIES = [
     "AGEM", "CoPE", "Cumulative", "DER", "ER_ACE", "ER_AML", "EWC", "FromScratchTraining", "GDumb", "GEM",

@@ -16,7 +16,7 @@ from agents.ewc_online import EWCOnline
 from agents.lwf import distillation
 from agents.mas import absolute_gradients
 from agents.si import SI
-from tests.toys import Batches, TinyNet, batch, build
+from agents.toy import Batches, TinyNet, batch, build
 
 pytestmark = pytest.mark.slow
 ALL = torch.ones(4, dtype=torch.bool)  # avalanche has no notion of labels that were not seen yet

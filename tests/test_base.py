@@ -8,7 +8,7 @@ from torch import nn
 
 from agents.base import Agent
 from agents.networks import Dropout
-from tests.toys import CPU, build, network
+from agents.toy import CPU, build, network
 
 
 class Hoarder(Agent):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.buffers import ReservoirBuffer
-from tests.toys import CPU
+from agents.toy import CPU
 
 
 def numbered(low, high):

@@ -10,9 +10,9 @@ import torch
 from agents import registry
 from agents.base import TaskInfo
 from agents.settings import SGDConfig, setting
+from agents.toy import Batches, batch, build, inputs
 from benchmarks import agents_page
 from benchmarks.agents_page import PAGE, Setting
-from tests.toys import Batches, batch, build, inputs
 
 TEXT = PAGE.read_text(encoding="utf-8")
 AGENTS = sorted(registry.AGENTS)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from agents.ewc import EWC, squared_gradients
 from agents.finetune import Finetune
-from tests.toys import Batches, TinyNet, batch, build
+from agents.toy import Batches, TinyNet, batch, build
 
 SEEN = torch.tensor([True, True, False, True])
 

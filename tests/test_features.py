@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from agents.toy import CPU
 from dataloaders.features import feature_store
 from dataloaders.pixels import PixelStore
 from dataloaders.streams import Images
 from tests.test_pixels import draw
-from tests.toys import CPU
 
 
 class Trunk(nn.Module):

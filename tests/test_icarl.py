@@ -11,7 +11,7 @@ from agents import networks
 from agents.base import TaskInfo
 from agents.icarl import ICaRL, herd, icarl_loss, shares
 from agents.networks import features
-from tests.toys import CPU, Batches, TinyNet, batch, build
+from agents.toy import CPU, Batches, TinyNet, batch, build
 
 
 def unit(seed, count=12, size=5):

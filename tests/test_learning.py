@@ -12,8 +12,8 @@ IID = ((0, 1, 2, 3),)
 CLASS_IID = ((0, 1), (2, 3))
 IMAGES = 200  # of a task
 
-# All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM:
-# on so small a problem the average of its memory's gradients conflicts with hardly a step.
+# All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM,
+# which does no better than finetuning on so small a problem.
 REMEMBER = ["augmem", "augmem_published", "derpp", "er", "gem", "icarl", "remind", "slda"]
 MARGIN = 0.3
 FLOOR = 0.9

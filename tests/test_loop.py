@@ -12,12 +12,12 @@ from agents.base import Agent, Needs, Problem
 from agents.er import ER
 from agents.ewc import EWC
 from agents.offline import Offline
+from agents.toy import CPU, batch, network
 from benchmarks.evaluate import Evaluator
 from benchmarks.loop import learn
 from benchmarks.recorder import Diverged, Recorder
 from dataloaders.streams import Images, Stream, Task
 from errors import InputError
-from tests.toys import CPU, batch, network
 
 LABELS = [[0, 1, 0, 1, 0, 1, 0], [2, 3, 2, 3, 2, 3, 2]]
 

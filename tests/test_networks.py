@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from agents import networks
+from agents.toy import CPU
 from errors import InputError
-from tests.toys import CPU
 
 
 def make(name, seed=0, pretrained=False, num_classes=10):

@@ -21,7 +21,7 @@ from agents.lwf import LwF, distillation
 from agents.mas import MAS, absolute_gradients
 from agents.networks import Dropout
 from agents.si import SI
-from tests.toys import CPU, PROBLEM, Batches, TinyNet, batch, build
+from agents.toy import CPU, PROBLEM, Batches, TinyNet, batch, build
 
 FAMILY = ["ewc", "ewc_online", "l2", "lwf", "mas", "si"]
 TASKS = [[0, 1], [2, 3], [0, 3]]

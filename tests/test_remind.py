@@ -13,8 +13,8 @@ from agents import quantiser
 from agents.base import Network, Problem, TaskInfo
 from agents.codes import CodeMemory
 from agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
+from agents.toy import CPU, Batches
 from errors import InputError
-from tests.toys import CPU, Batches
 
 C, SIDE = 12, 5
 

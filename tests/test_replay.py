@@ -15,9 +15,9 @@ from agents.derpp import DERpp
 from agents.er import ERConfig
 from agents.finetune import Finetune
 from agents.gem import GEM, dual
+from agents.toy import CPU, Batches, batch, build
 from errors import InputError
 from tests.test_buffers import numbered
-from tests.toys import CPU, Batches, batch, build
 
 
 def flat(tensors):

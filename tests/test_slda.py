@@ -8,7 +8,7 @@ from torch import nn
 
 from agents.base import Network, Problem
 from agents.slda import SLDA
-from tests.toys import CPU
+from agents.toy import CPU
 
 CLASSES, SIZE, COUNT = 4, 6, 200
 
