@@ -36,8 +36,7 @@ class Outcome:
     failure: str | None = None
 
 
-# glibc gives large freed blocks back to the system and faults them in again at the next step: 1.66 times the
-# time of a whole AugMem run. Worker processes keep their pages.
+# glibc gives large freed blocks back to the system and faults them in again at the next step. Workers keep them.
 _KEEP_PAGES = ":".join(
     f"glibc.malloc.{name}" for name in ("mmap_threshold=4294967296", "trim_threshold=4294967296", "hugetlb=1")
 )

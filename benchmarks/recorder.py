@@ -93,11 +93,6 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         self._lock.close()  # which frees it, as does the death of the process
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run's summary exists."""
-        return (self.folder / "summary.json").exists()
-
     def restore(self, agent: Agent) -> None:
         """Set `agent` and `start` to the last checkpoint, and the log to what it held then; or begin anew."""
         log, offset = self.folder / "metrics.jsonl", 0
