@@ -71,6 +71,12 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
     run.add_argument("--network", help="small, squeezenet or resnet18 (default: by image size)")
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
+    run.add_argument(
+        "--features",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",
+    )
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--out", type=Path, default=Path("results"), help="results folder (default results)")

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Sequence
 
 import torch
+from tqdm import tqdm
 
 from benchmarks.comparison import compare
 from benchmarks.experiment import Machine, Places
-from benchmarks.pool import Job, Outcome, run_all
-from benchmarks.records import read_trial, write_published_tables
+from benchmarks.pool import finished, prepare_all, record, run_jobs
+from benchmarks.progress import RunLine, live_line
+from benchmarks.records import read_trial
 from benchmarks.tables import Table, accuracy_cell, plain_text
 from benchmarks.trial import Trial
+from benchmarks.worker import Job, Outcome, attempt
 from errors import InputError
 
 _SHOWN = {
@@ -31,31 +34,72 @@ def run(options: argparse.Namespace) -> int:
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: -trial.settings["epochs"])
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
-    finished = [job for job in jobs if _is_finished(job, places)]
+    left = [job for job in jobs if not finished(job, places)]
     if options.dry_run:
         for job in jobs:
-            state = "finished" if job in finished else "to do"
+            state = "to do" if job in left else "finished"
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
-        print(f"{len(jobs)} runs, {len(finished)} finished, {len(jobs) - len(finished)} to do")
+        print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
         return 0
-    failures = []
-    left = [job for job in jobs if job not in finished]
-
-    def report(outcome: Outcome) -> None:
-        if outcome.failure is not None:
-            failures.append(outcome)
-            print(f"failed: {outcome.job}: {outcome.failure}", file=sys.stderr)
-            return
-        write_published_tables(outcome.job.trial.folder(places.results))
-        metrics = outcome.summary["metrics"]
-        print(
-            f"{outcome.job}: {metrics['accuracy_mean']:.1f} % over tasks, {metrics['accuracy_last']:.1f} % at the "
-            f"end, {metrics['images_per_second']:.0f} images/s"
-        )
-
-    run_all(left, places, _machine(options, trials), options.workers, report)
+    machine = _machine(options, trials)
+    prepare_all(left, places, machine)
+    if options.workers == 1:
+        failed = _one_by_one(left, places, machine)
+    else:
+        with live_line(len(left), "runs", "run") as bar:
+            watch = _Watch(bar)
+            run_jobs(left, places, [machine] * options.workers, watch)
+        failed = watch.failed
     print(_table(trials, places))
-    return 0 if not failures else 1
+    return 1 if failed else 0
+
+
+class _Watch:
+    """Tells of every run that ends."""
+
+    def __init__(self, bar: tqdm):
+        self.failed = 0
+        self._bar = bar
+
+    def started(self, job: Job) -> None:
+        """Nothing to tell."""
+
+    def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
+        """Nothing to tell."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count it and print it."""
+        self.failed += outcome.failure is not None
+        self._bar.update()
+        _tell(outcome)
+
+
+def _one_by_one(jobs: Sequence[Job], places: Places, machine: Machine) -> int:
+    """Do the jobs in this process; returns how many failed."""
+    failed = 0
+    for job in jobs:
+        line = RunLine(str(job))
+        try:
+            outcome = attempt(job, places, machine, line)
+        finally:
+            line.close()
+        if outcome.elsewhere:
+            raise InputError(f"{job.folder(places.results)}: another process is working on this run")
+        record(outcome, places)
+        _tell(outcome)
+        failed += outcome.failure is not None
+    return failed
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.failure is not None:
+        print(f"failed: {outcome.job}: {outcome.failure}", file=sys.stderr)
+        return
+    metrics = outcome.summary["metrics"]
+    print(
+        f"{outcome.job}: {metrics['accuracy_mean']:.1f} % over tasks, {metrics['accuracy_last']:.1f} % at the "
+        f"end, {metrics['images_per_second']:.0f} images/s"
+    )
 
 
 def _trials(options: argparse.Namespace) -> list[Trial]:
@@ -81,6 +125,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         cut=options.cut,
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
+                        features=options.features,
                         data=options.data,
                     )
                 )
@@ -126,10 +171,6 @@ def _threads(trials: Sequence[Trial], workers: int) -> int:
     """Threads of a worker: its share of the cores; one for the small network, whose layers are too small to share."""
     small = all(trial.network == "small" for trial in trials)
     return 1 if small else max(1, (os.cpu_count() or 1) // workers)
-
-
-def _is_finished(job: Job, places: Places) -> bool:
-    return (job.trial.folder(places.results) / f"run{job.number}" / "summary.json").exists()
 
 
 def _table(trials: Sequence[Trial], places: Places) -> str:

@@ -66,6 +66,8 @@ class Entry:
     needs: Mapping[str, bool]
     finished: tuple[int, ...]
     unfinished: tuple[int, ...]
+    numbers: Mapping[int, Mapping[str, float | None]]
+    """For every finished run, its number for every name of `METRICS` that it has; None where it is undefined."""
     stats: Mapping[str, Stat]
     """For every name of `METRICS`."""
     curves: Mapping[str, tuple[Stat, ...]]
@@ -97,6 +99,10 @@ class Comparison:
     """All entries, ordered by dataset, paradigm and agent: lower bound first, upper bound last."""
 
     entries: tuple[Entry, ...]
+    split: str = "test"
+    """What was judged, of all entries alike: "test" images, or "validation" ones."""
+    left_out: int = 0
+    """How many trials were left out because they were judged on validation images and the entries were not."""
 
     def datasets(self) -> list[str]:
         """Names of the datasets, in order."""
@@ -117,7 +123,9 @@ class Comparison:
 
 
 def compare(trials: Sequence[TrialRecord]) -> Comparison:
-    """The comparison of `trials`, given in any order."""
+    """The comparison of `trials`, given in any order; if any was judged on test images, of these alone."""
+    everything, trials = trials, judged_alike(trials)
+    split = trials[0].config["split"] if trials else "test"
     offline = defaultdict(list)
     for trial in trials:
         if trial.needs.get("offline"):
@@ -127,7 +135,12 @@ def compare(trials: Sequence[TrialRecord]) -> Comparison:
         _entry(trial, label, references.get(_stream_of(trial)))
         for trial, label in zip(trials, _labels(trials), strict=True)
     ]
-    return Comparison(tuple(sorted(entries, key=_entry_order)))
+    return Comparison(tuple(sorted(entries, key=_entry_order)), split, len(everything) - len(trials))
+
+
+def judged_alike(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+    """The trials that were judged on test images; if there is none, all of them."""
+    return [trial for trial in trials if trial.config.get("split") == "test"] or trials
 
 
 def rows(comparison: Comparison) -> list[Row]:
@@ -178,7 +191,7 @@ def printable(name: object) -> str:
 
 
 def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entry:
-    numbers = [_numbers(run, reference) for run in trial.runs]
+    numbers = {run.run: _numbers(run, reference) for run in trial.runs}
     tasks = max((len(run.accuracy) for run in trial.runs), default=0)
     curves = {
         name: tuple(
@@ -196,7 +209,8 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         needs=dict(trial.needs),
         finished=tuple(run.run for run in trial.runs),
         unfinished=tuple(trial.unfinished),
-        stats={name: summarise(run.get(name) for run in numbers) for name in METRICS},
+        numbers=numbers,
+        stats={name: summarise(run.get(name) for run in numbers.values()) for name in METRICS},
         curves=curves,
         classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
     )

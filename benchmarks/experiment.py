@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from benchmarks.progress import Bar
 from benchmarks.recorder import Progress, Recorder
 from benchmarks.seeds import derive
 from benchmarks.trial import Trial, begin
-from dataloaders import dirmap, prepare, specs, tasklists
+from dataloaders import dirmap, specs, tasklists
 from dataloaders.features import feature_store
 from dataloaders.files import read_json, write_text
 from dataloaders.pixels import PixelStore
+from dataloaders.prepare import ensure_dirmap, image_folder
 from dataloaders.streams import Images, Stream
 from errors import InputError
 
@@ -52,6 +53,32 @@ class Machine:
     """Keep the scores of the last evaluation."""
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What a run learns, whoever learns it; shared by the runs of a process, and never changed."""
+
+    stream: Stream
+    pixels: PixelStore
+    lists: str
+    """Fingerprint of the task lists."""
+    dirmap: str | None
+    """Fingerprint of the dirmap that they were made from."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """All that a run needs beside its agent."""
+
+    data: _Data
+    network: Network
+    weights: str
+    """Fingerprint of the pretrained weights; empty without."""
+    trunk: str | None
+    """Fingerprint of the frozen part; None where nothing is frozen."""
+    store: np.ndarray
+    """What the plastic part gets, [N, H, W, C]: the pixels, or the stored output of the frozen part."""
+
+
 def run(
     trial: Trial, number: int, places: Places, machine: Machine, progress: Progress | None = None
 ) -> dict:
@@ -63,26 +90,15 @@ def run(
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
         return read_json(finished)
-    torch.set_num_threads(machine.threads)
-    device = torch.device(machine.device)
-    lists = task_lists(trial, number, places)
-    pixels = open_store(trial, lists, places)
-    stream = Stream.bind(lists, pixels.rows)
-    network, weights = networks.build(
-        trial.network,
-        stream.num_classes,
-        cut=trial.cut,
-        pretrained=trial.pretrained,
-        seed=derive(trial.seed, number, "weights"),
-        device=device,
-    )
-    images = Images(_inputs(pixels, network, places, device), device)
-    agent = _agent(trial, number, Problem(stream.num_classes, images.shape), network, device)
+    opened = _open(trial, number, places, machine)
+    device, stream = torch.device(machine.device), opened.data.stream
+    images = Images(opened.store, device)
+    agent = _agent(trial, number, Problem(stream.num_classes, images.shape), opened.network, device)
     facts = {
         "needs": asdict(agent.needs),
-        "dirmap": lists.dirmap_fingerprint,
-        "pixels": pixels.fingerprint,
-        "weights": weights,
+        "dirmap": opened.data.dirmap,
+        "pixels": opened.data.pixels.fingerprint,
+        "weights": opened.weights,
     }
     _check_environment(folder, machine, device, facts)
     evaluator = Evaluator(stream, images, device)
@@ -92,7 +108,7 @@ def run(
     with Recorder(
         folder / f"run{number}",
         derive(trial.seed, number, "order"),
-        {"run": number, "lists": lists.fingerprint},
+        {"run": number, "lists": opened.data.lists},
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     ) as recorder:
@@ -101,37 +117,85 @@ def run(
         return recorder.finish(agent, evaluator, machine.predictions)
 
 
-def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists:
-    """The task lists of a run, made if they are not there; a generated dataset is drawn if it is not."""
+def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> tuple[str, str | None, str]:
+    """Make whatever run `number` of `trial` needs and is not there: lists, decoded images, features.
+
+    Returns what names the stores: the fingerprints of the pixels and of the frozen trunk (None without one), and the
+    type of the features. Cheap where all is there.
+    """
+    opened = _open(trial, number, places, machine)
+    return opened.data.pixels.fingerprint, opened.trunk, trial.features
+
+
+def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opened:
+    """Lists, stores and a new network; with progress bars for what has to be built."""
+    torch.set_num_threads(machine.threads)
+    device = torch.device(machine.device)
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
-    source = _source(trial.dataset, places)
-    return tasklists.read(tasklists.ensure(source, trial.paradigm, number, mode, trial.variant, places.lists))
+    data = _data(
+        trial.dataset,
+        (trial.paradigm, number, mode, trial.variant),
+        trial.split,
+        trial.image_size,
+        places.data,
+        places.lists,
+    )
+    network, weights = networks.build(
+        trial.network,
+        data.stream.num_classes,
+        cut=trial.cut,
+        pretrained=trial.pretrained,
+        seed=derive(trial.seed, number, "weights"),
+        device=device,
+    )
+    if not list(network.frozen.children()):
+        return _Opened(data, network, weights, None, data.pixels.pixels)
+    trunk = networks.fingerprint(network.frozen)
+    with Bar("computing features", "image") as bar:
+        store = feature_store(
+            data.pixels,
+            network.frozen,
+            trunk,
+            places.data / "stores",
+            device,
+            bar.set,
+            dtype=trial.features,
+        )
+    return _Opened(data, network, weights, trunk, store)
+
+
+# The next three read files that do not change while a process lives: each is read once for many runs.
+
+
+@functools.lru_cache(maxsize=16)
+def _data(
+    dataset: str, which: tuple[str, int, str, str], split: str, size: tuple[int, int], data: Path, lists: Path
+) -> _Data:
+    """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
+    source = _source(dataset, data, lists)
+    read = tasklists.read(tasklists.ensure(source, *which, lists, split))
+    pixels = _pixels(dataset, size, data, lists)
+    return _Data(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
 
 
 @functools.lru_cache(maxsize=4)
-def _source(dataset: str, places: Places) -> tasklists.Source:
-    """The dirmap that lists are made from, read once in a process."""
-    root = places.data / dataset
-    path = prepare.ensure_dirmap(dataset, root, places.lists)
-    return tasklists.Source(dirmap.read(path), specs.get(dataset, root))
+def _source(dataset: str, data: Path, lists: Path) -> tasklists.Source:
+    """The dirmap that lists are made from; a generated dataset is drawn if it is not there."""
+    path = ensure_dirmap(dataset, data / dataset, lists)
+    return tasklists.Source(dirmap.read(path), specs.get(dataset, data / dataset))
 
 
-def open_store(trial: Trial, lists: tasklists.TaskLists, places: Places) -> PixelStore:
-    """The decoded images of `lists`, built with a progress bar on the first call."""
-    root = prepare.image_folder(trial.dataset, places.data / trial.dataset)
-    with Bar(f"decoding {trial.dataset}", "image") as bar:
+@functools.lru_cache(maxsize=4)
+def _pixels(dataset: str, size: tuple[int, int], data: Path, lists: Path) -> PixelStore:
+    """The decoded images of every list of the dataset, of whatever split: one store serves them all."""
+    with Bar(f"decoding {dataset}", "image") as bar:
         return PixelStore.open(
-            root, sorted(lists.paths()), trial.image_size, places.data / "stores", progress=bar.set
+            image_folder(dataset, data / dataset),
+            _source(dataset, data, lists).used_paths(),
+            size,
+            data / "stores",
+            progress=bar.set,
         )
-
-
-def _inputs(pixels: PixelStore, network: Network, places: Places, device: torch.device) -> np.ndarray:
-    """What the plastic part gets, [N, H, W, C]: the pixels, or the features of the frozen part, computed once."""
-    if not list(network.frozen.children()):
-        return pixels.pixels
-    name = networks.fingerprint(network.frozen)
-    with Bar("computing features", "image") as bar:
-        return feature_store(pixels, network.frozen, name, places.data / "stores", device, bar.set)
 
 
 def _agent(trial: Trial, number: int, problem: Problem, network: Network, device: torch.device) -> Agent:
@@ -144,15 +208,35 @@ def _agent(trial: Trial, number: int, problem: Problem, network: Network, device
 def _check_environment(
     folder: Path, machine: Machine, device: torch.device, facts: Mapping[str, object]
 ) -> None:
-    """Write env.json for the first run; for later ones, `InputError` where what `_FIXED` names has changed."""
-    path = folder / "env.json"
+    """Note what the run is made with; see `note_environment`."""
     now = provenance.environment(device, machine.threads) | facts
     now["torch"] = torch.__version__
+    note_environment(folder, now)
+
+
+def note_environment(folder: Path, now: Mapping[str, object]) -> None:
+    """Write `now` to env.json in a trial's `folder`, or compare it with what is there.
+
+    `InputError` where what `_FIXED` names has changed.
+    """
+    path = folder / "env.json"
     if not path.exists():
         write_text(path, json.dumps(now, indent=2) + "\n")
         return
+    # One model of GPU, whichever of them; of CPUs a cluster may mix models.
+    _refuse_changes(path, now, (*_FIXED, "device_name") if now["device"] == "cuda" else _FIXED)
+
+
+def check_machine(folder: Path, machine: Machine) -> None:
+    """`InputError` if earlier runs of the trial in `folder` were made on another kind of machine than this."""
+    now = {"device": torch.device(machine.device).type, "threads": machine.threads, "torch": torch.__version__}
+    if (folder / "env.json").exists():
+        _refuse_changes(folder / "env.json", now, tuple(now))
+
+
+def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
     before = read_json(path)
-    changed = [f"{key}: {before.get(key)} -> {now[key]}" for key in _FIXED if before.get(key) != now[key]]
+    changed = [f"{key}: {before.get(key)} -> {now[key]}" for key in keys if before.get(key) != now[key]]
     if changed:
         raise InputError(
             f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "

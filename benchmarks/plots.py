@@ -31,8 +31,8 @@ FIGURES = {
 
 _BLUE, _VERMILLION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _ORANGE, _SKY, _BLACK = "#E69F00", "#56B4E9", "#000000"
-_PALETTE = (_BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
-_GREY, _CHANCE_GREY = "#7F7F7F", "#8C8C8C"
+PALETTE = (_BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
+GREY, _CHANCE_GREY = "#7F7F7F", "#8C8C8C"
 _SOLID, _DASHED, _DASH_DOT = "-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5))
 _SPARE_MARKERS = ("p", "h", "8", "<", ">", "d", "*", "H")
 
@@ -49,8 +49,8 @@ class Style:
 
 STYLES: Mapping[str, Style] = MappingProxyType(
     {
-        "finetune": Style(_GREY, "v", _DASHED, filled=False),
-        "offline": Style(_GREY, "^", _DASH_DOT, filled=False),
+        "finetune": Style(GREY, "v", _DASHED, filled=False),
+        "offline": Style(GREY, "^", _DASH_DOT, filled=False),
         "er": Style(_BLUE, "o"),
         "augmem": Style(_VERMILLION, "D"),
         "remind": Style(_GREEN, "^"),
@@ -70,7 +70,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
 )
 
 # Set for the drawing alone, so that figures look the same whatever the user's own matplotlib settings are.
-_LOOK = {
+LOOK = {
     **{key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")},
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -87,8 +87,8 @@ _LOOK = {
     "legend.fontsize": 8,
     "pdf.fonttype": 42,  # TrueType; conferences refuse matplotlib's default, Type 3
 }
-_PANEL_INCHES = (1.72, 1.75)
-_LEGEND_LINE_INCHES = 0.17
+PANEL_INCHES = (1.72, 1.75)
+LEGEND_LINE_INCHES = 0.17
 _PNG_DOTS_PER_INCH = 200
 
 
@@ -99,9 +99,9 @@ def write_plots(comparison: Comparison, out: Path) -> list[Path]:
     """
     paths = []
     for name, (curve, label) in FIGURES.items():
-        with matplotlib.rc_context(_LOOK):
+        with matplotlib.rc_context(LOOK):
             figure = paradigm_figure(comparison, curve, label)
-            paths += [_save(figure, out / f"{name}.png"), _save(figure, out / f"{name}.pdf")]
+            paths += [save(figure, out / f"{name}.png"), save(figure, out / f"{name}.pdf")]
     return paths
 
 
@@ -110,9 +110,9 @@ def paradigm_figure(comparison: Comparison, curve: str, label: str) -> Figure:
     datasets = comparison.datasets()
     paradigms = comparison.paradigms(*datasets)
     styles = entry_styles([entry for entry in comparison.entries if entry.finished])
-    width = max(_PANEL_INCHES[0] * len(paradigms) + 0.5, 3.4)
-    legend_columns, legend_rows = _legend_shape([*styles, "chance"], width)
-    height = (_PANEL_INCHES[1] + 0.25) * len(datasets) + 0.2 + _LEGEND_LINE_INCHES * legend_rows
+    width = max(PANEL_INCHES[0] * len(paradigms) + 0.5, 3.4)
+    legend_columns, legend_rows = legend_shape([*styles, "chance"], width)
+    height = (PANEL_INCHES[1] + 0.25) * len(datasets) + 0.2 + LEGEND_LINE_INCHES * legend_rows
 
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(len(datasets), len(paradigms))
@@ -125,7 +125,9 @@ def paradigm_figure(comparison: Comparison, curve: str, label: str) -> Figure:
                 _name_row(axes, f"{dataset_title(dataset)}\n{label}", has_place=paradigm == paradigms[0])
             else:
                 axes.tick_params(labelleft=False)
-    _legend(figure, styles, legend_columns)
+    handles = {label: Line2D([], [], **line(style)) for label, style in styles.items()}
+    handles["chance"] = Line2D([], [], color=_CHANCE_GREY, linestyle=":", linewidth=1.2)
+    legend(figure, handles, legend_columns)
     return figure
 
 
@@ -140,7 +142,7 @@ def entry_styles(entries: Sequence[Entry]) -> dict[str, Style]:
             continue
         style = agent_style(entry.agent)
         if is_bound(entry):
-            style = replace(style, colour=_GREY)
+            style = replace(style, colour=GREY)
         spares = (
             Style(style.colour, marker, dashes, filled)
             for filled, dashes in ((True, _DASH_DOT), (False, _DASHED), (True, _SOLID), (False, _SOLID))
@@ -156,8 +158,8 @@ def agent_style(agent: str) -> Style:
     if agent in STYLES:
         return STYLES[agent]
     number = zlib.crc32(agent.encode())
-    number, colour = divmod(number, len(_PALETTE))
-    return Style(_PALETTE[colour], _SPARE_MARKERS[number % len(_SPARE_MARKERS)])
+    number, colour = divmod(number, len(PALETTE))
+    return Style(PALETTE[colour], _SPARE_MARKERS[number % len(_SPARE_MARKERS)])
 
 
 def _panel(
@@ -175,7 +177,7 @@ def _panel(
     axes.annotate(
         _runs_shown(entries, comparison.expected_runs(dataset, paradigm)),
         (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
-        ha="center", va="bottom", fontsize=6.5, color=_GREY, parse_math=False,
+        ha="center", va="bottom", fontsize=6.5, color=GREY, parse_math=False,
     )  # fmt: skip
     axes.set_xlabel("task")
     axes.set_ylim(0, 100)
@@ -204,11 +206,12 @@ def _curve(axes: Axes, entry: Entry, curve: str, style: Style) -> None:
     axes.errorbar(
         _tasks(mean), mean, yerr=sem, label=entry.label, zorder=2 if is_bound(entry) else 3,
         markevery=every, errorevery=every, elinewidth=0.8, capsize=1.8, capthick=0.8, clip_on=False,
-        **_line(style),
+        **line(style),
     )  # fmt: skip
 
 
-def _line(style: Style) -> dict[str, object]:
+def line(style: Style) -> dict[str, object]:
+    """The arguments with which matplotlib draws a curve of that style."""
     return {
         "color": style.colour,
         "linestyle": style.dashes,
@@ -244,7 +247,7 @@ def _runs_shown(entries: Sequence[Entry], expected: int) -> str:
     return f"{runs} ({names})" if fewer else runs
 
 
-def _legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
+def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
     """(columns, rows) of a legend that fits under a figure of that width."""
     entry_inches = 0.55 + 0.068 * max(len(label) for label in labels)
     columns = max(1, min(len(labels), int(width_inches / entry_inches)))
@@ -252,21 +255,19 @@ def _legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]
     return math.ceil(len(labels) / rows), rows
 
 
-def _legend(figure: Figure, styles: Mapping[str, Style], columns: int) -> None:
-    labels = [*styles, "chance"]
-    handles = [Line2D([], [], **_line(style)) for style in styles.values()]
-    handles.append(Line2D([], [], color=_CHANCE_GREY, linestyle=":", linewidth=1.2))
+def legend(figure: Figure, handles: Mapping[str, Line2D], columns: int) -> None:
+    """Draw a legend under a figure: what `handles` look like, by label."""
     # Numbers first, names after: matplotlib drops labels that start with "_" and sets "$...$" as mathematics.
-    legend = figure.legend(
-        handles, [str(number) for number in range(len(labels))], loc="outside lower center", ncols=columns,
-        frameon=False, handlelength=2.6, columnspacing=1.4, labelspacing=0.35, borderpad=0.2,
+    drawn = figure.legend(
+        list(handles.values()), [str(number) for number in range(len(handles))], loc="outside lower center",
+        ncols=columns, frameon=False, handlelength=2.6, columnspacing=1.4, labelspacing=0.35, borderpad=0.2,
     )  # fmt: skip
-    for text, label in zip(legend.get_texts(), labels, strict=True):
+    for text, label in zip(drawn.get_texts(), handles, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
     """Write without dates or versions: the same figure is the same bytes."""
     blank = {"png": ("Software",), "pdf": ("CreationDate", "Creator", "Producer")}
     kind = path.suffix.removeprefix(".")

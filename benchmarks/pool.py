@@ -1,101 +1,264 @@
-"""Many runs, one after the other or several at a time in worker processes."""
+"""Many runs, several at a time, in worker processes that serve one run after the other.
+
+A worker that dies takes one run down with it; another takes its place, and the run goes on from its last checkpoint,
+until `TRIES` deaths have brought no new one. Whatever else goes wrong with a run is recorded with it, and the others
+go on.
+"""
 
 import os
 import signal
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Protocol
 
-from benchmarks.experiment import Machine, Places, open_store, run, task_lists
-from benchmarks.progress import RunLine, live_line
-from benchmarks.recorder import Diverged
-from benchmarks.trial import Trial, begin
-from errors import InputError
+from agents import registry
+from benchmarks import failures
+from benchmarks.experiment import Machine, Places, check_machine, prepare
+from benchmarks.published_files import write_published_tables
+from benchmarks.recorder import checkpointed, is_locked
+from benchmarks.trial import begin
+from benchmarks.worker import DiskFull, Job, Learned, Outcome, serve
+from dataloaders.files import read_json
+
+TRIES = 3
+"""How often a run may lose its process without coming further."""
+
+ELSEWHERE = 1.0
+"""Seconds until a run is looked at again that another process is learning."""
+
+
+class Watch(Protocol):
+    """Somebody who looks on while jobs are done."""
+
+    def started(self, job: Job) -> None:
+        """A worker has begun the job."""
+
+    def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
+        """The run has learned `images` `of` all, passes counted; accuracy in percent at its last evaluation."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """The job has ended."""
+
+
+class Worker(Protocol):
+    """Who does one job after the other."""
+
+    job: Job | None
+
+    def give(self, job: Job) -> None:
+        """Let it begin `job`."""
+
+
+class Crew(Protocol):
+    """Workers, wherever they are."""
+
+    def free(self) -> Sequence[Worker]:
+        """Those that can be given a job now."""
+
+    def busy(self) -> bool:
+        """Whether any of them has a job."""
+
+    def news(self) -> Iterable[tuple[Worker, "Learned | Outcome | DiskFull | Died"]]:
+        """What those with a job say, after a wait of at most `ELSEWHERE`; the dead are replaced."""
+
+    def stop(self) -> None:
+        """End them all."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run of a trial."""
+class Died:
+    """What is heard of a worker that is no more."""
 
-    trial: Trial
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.trial.agent} {self.trial.dataset}/{self.trial.paradigm} run {self.number}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended: with the run's summary, or with a reason."""
-
-    job: Job
-    summary: dict | None
-    failure: str | None = None
+    how: str
 
 
 # glibc gives large freed blocks back to the system and faults them in again at the next step. Workers keep them.
-_KEEP_PAGES = ":".join(
+KEEP_PAGES = ":".join(
     f"glibc.malloc.{name}" for name in ("mmap_threshold=4294967296", "trim_threshold=4294967296", "hugetlb=1")
 )
 
+# Workers are forked from a process that has imported what they need and done nothing else: a new one costs no seconds.
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["benchmarks.warm"])
 
-# Ctrl-C ends a worker at once and without a traceback; its run goes on from the last checkpoint.
-_DIE_ON_INTERRUPT = (signal.SIGINT, signal.SIG_DFL)
 
-
-def run_all(
-    jobs: Sequence[Job], places: Places, machine: Machine, workers: int, report: Callable[[Outcome], None]
-) -> None:
-    """Do all jobs, and `report` each as it ends. One failure does not stop the others.
-
-    What several jobs share (lists, decoded images) is made first, once.
-    """
+def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
+    """Make what several jobs share (lists, decoded images, features of frozen trunks) first, once."""
     for trial in {id(job.trial): job.trial for job in jobs}.values():
-        begin(trial, places.results)
-    stores = set()
-    for job in jobs:
-        lists = task_lists(job.trial, job.number, places)
-        if job.trial.dataset not in stores:
-            open_store(job.trial, lists, places)
-            stores.add(job.trial.dataset)
-    outcomes = _here(jobs, places, machine) if workers == 1 else _in_workers(jobs, places, machine, workers)
-    for outcome in outcomes:
-        report(outcome)
+        check_machine(begin(trial, places.results), machine)
+    for job in {_shares(job): job for job in jobs}.values():
+        prepare(job.trial, job.number, places, machine)
 
 
-def _here(jobs: Sequence[Job], places: Places, machine: Machine) -> Iterator[Outcome]:
-    for job in jobs:
-        line = RunLine(str(job))
-        try:
-            outcome = _attempt(job, places, machine, line)
-        finally:
-            line.close()
-        yield outcome
+def finished(job: Job, places: Places) -> bool:
+    """Whether the run's record is complete."""
+    return (job.folder(places.results) / "summary.json").exists()
 
 
-def _in_workers(jobs: Sequence[Job], places: Places, machine: Machine, workers: int) -> Iterator[Outcome]:
-    os.environ.setdefault("GLIBC_TUNABLES", _KEEP_PAGES)  # read when a process starts: by the workers alone
-    with (
-        ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, _DIE_ON_INTERRUPT) as pool,
-        live_line(len(jobs), "runs", "run") as bar,
-    ):
-        futures = {pool.submit(_attempt, job, places, machine): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield Outcome(futures[future], None, "a worker process was killed; start again to go on")
-            bar.update()
+def record(outcome: Outcome, places: Places) -> None:
+    """Keep what must be kept of a job that has ended."""
+    if outcome.failure is not None:
+        failures.write(outcome.job.folder(places.results), outcome.failure)
+    else:
+        write_published_tables(outcome.job.trial.folder(places.results))
 
 
-def _attempt(job: Job, places: Places, machine: Machine, line: RunLine | None = None) -> Outcome:
-    """The run's outcome; whatever an agent raises is told, not hidden."""
+def run_jobs(jobs: Sequence[Job], places: Places, machines: Sequence[Machine], watch: Watch) -> None:
+    """Do all jobs in as many worker processes as there are `machines`, the first job first.
+
+    A run that another process is learning is left to it, and its end waited for. Raises `DiskFull`; what was
+    learned up to the last checkpoint is kept then, as it is when this process is interrupted or killed.
+    """
+    do_all(jobs, places, _Processes(places, machines[: len(jobs)]), watch)
+
+
+def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> None:
+    """Do all jobs with the workers of `crew`, and stop them; see `run_jobs`."""
+    waiting, deaths = deque(jobs), _Deaths(places)
     try:
-        return Outcome(job, run(job.trial, job.number, places, machine, line))
-    except (InputError, Diverged) as error:
-        return Outcome(job, None, str(error))
-    except Exception:
-        return Outcome(job, None, traceback.format_exc())
+        while waiting or crew.busy():
+            for worker in crew.free():
+                job = _next(waiting, places, watch)
+                if job is not None:
+                    watch.started(job)
+                    worker.give(job)
+            for worker, message in crew.news():
+                if isinstance(message, Learned):
+                    watch.learned(worker.job, message.images, message.of, message.accuracy)
+                    continue
+                job, worker.job = worker.job, None
+                if isinstance(message, Died):
+                    if deaths.count(job) < TRIES:
+                        waiting.appendleft(job)
+                        continue
+                    reason = f"{message.how}, {TRIES} times"
+                    message = Outcome(job, None, failures.failure(job.folder(places.results), reason))
+                if isinstance(message, DiskFull):
+                    raise message
+                if message.elsewhere:
+                    waiting.append(job)
+                else:
+                    record(message, places)
+                    watch.ended(message)
+    finally:
+        crew.stop()
+
+
+class _Processes:
+    """A crew of worker processes on this machine."""
+
+    def __init__(self, places: Places, machines: Sequence[Machine]):
+        self._places = places
+        self._workers = [_Worker.start(places, machine) for machine in machines]
+
+    def free(self) -> list["_Worker"]:
+        return [worker for worker in self._workers if worker.job is None]
+
+    def busy(self) -> bool:
+        return any(worker.job for worker in self._workers)
+
+    def news(self) -> Iterator[tuple["_Worker", object]]:
+        busy = {worker.connection: worker for worker in self._workers if worker.job}
+        if not busy:
+            time.sleep(ELSEWHERE)
+        for ready in connection.wait(list(busy), timeout=ELSEWHERE) if busy else ():
+            worker = busy[ready]
+            message = worker.receive()
+            if isinstance(message, Died):
+                self._workers[self._workers.index(worker)] = _Worker.start(self._places, worker.machine)
+            yield worker, message
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+
+@dataclass
+class _Worker:
+    """A process and the job that it does, as its owner sees them."""
+
+    process: BaseProcess
+    connection: Connection
+    machine: Machine
+    job: Job | None = field(default=None)
+
+    @classmethod
+    def start(cls, places: Places, machine: Machine) -> "_Worker":
+        os.environ.setdefault("GLIBC_TUNABLES", KEEP_PAGES)  # read when a program starts: by theirs alone
+        ours, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=serve, args=(theirs, places, machine), daemon=True)
+        process.start()
+        theirs.close()  # so that the worker's death ends the connection
+        return cls(process, ours, machine)
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        with suppress(OSError):  # it is dead already, which `receive` will find
+            self.connection.send(job)
+
+    def receive(self) -> object:
+        """What the worker says."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Died(_end(self.process.exitcode))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class _Deaths:
+    """How often a job's worker has died since the job last came further."""
+
+    def __init__(self, places: Places):
+        self._places = places
+        self._seen: dict[int, tuple[int | None, int]] = {}
+
+    def count(self, job: Job) -> int:
+        """One more; how many there are now since the run's last new checkpoint."""
+        reached = checkpointed(job.folder(self._places.results))
+        before, deaths = self._seen.get(id(job), (None, 0))
+        deaths = deaths + 1 if reached == before else 1
+        self._seen[id(job)] = (reached, deaths)
+        return deaths
+
+
+def _next(waiting: deque[Job], places: Places, watch: Watch) -> Job | None:
+    """The next job that nobody has done and nobody does; those that others do are looked at later."""
+    for _ in range(len(waiting)):
+        job = waiting.popleft()
+        folder = job.folder(places.results)
+        if finished(job, places):
+            watch.ended(Outcome(job, read_json(folder / "summary.json")))
+        elif is_locked(folder):
+            waiting.append(job)
+        else:
+            return job
+    return None
+
+
+def _end(code: int | None) -> str:
+    """How a process ended, of its exit status."""
+    how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with status {code}"
+    memory = ", as the kernel does when memory runs out" if code == -signal.SIGKILL else ""
+    return f"its process ended {how}{memory}"
+
+
+_DECIDING = ("dataset", "paradigm", "variant", "split", "image_size")
+_DECIDING += ("network", "cut", "pretrained", "features", "seed")
+
+
+def _shares(job: Job) -> tuple:
+    """What decides a job's lists and stores."""
+    trial = job.trial
+    offline = registry.get(trial.agent).needs.offline
+    return (*(getattr(trial, name) for name in _DECIDING), offline, job.number)

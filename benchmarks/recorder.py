@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import IO, Protocol, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from benchmarks import checkpoint, metrics
 from benchmarks.evaluate import Evaluation, Evaluator
 from dataloaders.files import atomic_write, write_text
 from errors import InputError
+
+_CHECKPOINT = Path("checkpoint", "state.safetensors")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,45 @@ class Progress(Protocol):
 
 class Diverged(RuntimeError):
     """The loss became infinite or no number."""
+
+
+class RunLocked(InputError):
+    """Another process is working on this run."""
+
+
+def lock(folder: Path) -> IO[str]:
+    """Lock the run in `folder`, made if it is not there, until what is returned is closed or the process ends.
+
+    Raises `RunLocked` where another process has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise RunLocked(f"{folder}: another process is working on this run: wait for it") from None
+    return held
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process is working on the run in `folder`; a dead one holds no lock."""
+    try:
+        with (folder / ".lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def checkpointed(folder: Path) -> int | None:
+    """When the run in `folder` wrote its last checkpoint, in nanoseconds; None if there is none."""
+    try:
+        return (folder / _CHECKPOINT).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 class Recorder:
@@ -79,15 +120,10 @@ class Recorder:
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
         self._steps = self._images = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
+        self._earlier, self._begun = 0.0, time.perf_counter()
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"{self.folder}: another process is working on this run: wait for it") from None
+        self._lock = lock(self.folder)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -106,6 +142,7 @@ class Recorder:
             self.start = Position(*saved["position"])
             self._rows, self._top5 = saved["rows"], saved["top5"]
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
+            self._earlier = saved["wall_seconds"]
             offset = saved["log_bytes"]
             agent.load_state_dict(saved["agent"])
             if self._progress is not None:
@@ -160,6 +197,7 @@ class Recorder:
             "memory_bytes": agent.memory_bytes(),
             "images_per_second": self._images / self._seconds,
             "seconds": self._seconds,
+            "wall_seconds": self._wall,
         }
         summary = {
             "metrics": values,
@@ -173,8 +211,15 @@ class Recorder:
         return summary
 
     @property
+    def _wall(self) -> float:
+        """Seconds that the run has taken, evaluation and writing included; those after the last checkpoint of a
+        process that was killed are lost.
+        """
+        return self._earlier + time.perf_counter() - self._begun
+
+    @property
     def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint" / "state.safetensors"
+        return self.folder / _CHECKPOINT
 
     def _report(self, images: int, task: int) -> None:
         if self._progress is not None:
@@ -193,6 +238,7 @@ class Recorder:
             "steps": self._steps,
             "images": self._images,
             "seconds": self._seconds,
+            "wall_seconds": self._wall,
             "log_bytes": (self.folder / "metrics.jsonl").stat().st_size,
             "agent": agent.state_dict(),
         }

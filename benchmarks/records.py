@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloaders.files import read_json, write_text
+from dataloaders.files import read_json
 from errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """Of a trial's folder; a change that older code cannot read is a new number."""
 
 
@@ -80,17 +80,6 @@ def read_trial(folder: Path) -> TrialRecord:
     environment = folder / "env.json"
     needs = read_json(environment).get("needs", {}) if environment.exists() else {}
     return TrialRecord(folder, config, needs, tuple(runs), tuple(sorted(unfinished)))
-
-
-def write_published_tables(folder: Path) -> None:
-    """Write test.csv and test_task1.csv, the shape that the published analysis scripts read.
-
-    Finished runs x tasks, percent, no header: accuracy on the classes seen so far, and on the first task's.
-    """
-    runs = read_trial(folder).runs
-    for name, column in (("test.csv", 0), ("test_task1.csv", 1)):
-        rows = [",".join(repr(float(value)) for value in record.accuracy[:, column]) for record in runs]
-        write_text(folder / name, "".join(f"{row}\n" for row in rows))
 
 
 def _read_run(folder: Path, number: int) -> RunRecord:

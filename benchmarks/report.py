@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison import Comparison, Entry, compare
+from benchmarks.comparison import Comparison, Entry, compare, judged_alike
 from benchmarks.plots import write_plots
 from benchmarks.records import TrialRecord, find_trials
 from benchmarks.tables import dataset_title, main_table, plain_text, write_tables
@@ -42,12 +42,13 @@ def report(results: Path, out: Path) -> ReportSummary:
             f"{results}: no trial found, expected <dataset>/<paradigm>/<agent>/<trial>/config.json: "
             f"{_HOW_TO_RUN}"
         )
-    if not any(trial.runs for trial in trials):
+    judged = judged_alike(trials)
+    if not any(trial.runs for trial in judged):
         raise InputError(
-            f"{results}: none of the runs of its {len(trials)} trial(s) has finished: "
+            f"{results}: none of the runs of its {len(judged)} trial(s) has finished: "
             "give the same `python -m benchmarks run` command again, it goes on where it stopped"
         )
-    problems = [problem for trial in trials for problem in _problems(trial)]
+    problems = [problem for trial in trials for problem in problems_of(trial)]
     if problems:
         hidden = len(problems) - _PROBLEMS_TOLD
         raise InputError(*problems[:_PROBLEMS_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
@@ -60,11 +61,11 @@ def report(results: Path, out: Path) -> ReportSummary:
     return ReportSummary("\n\n".join(titled), files, tuple(notes(comparison)))
 
 
-def _problems(trial: TrialRecord) -> list[str]:
+def problems_of(trial: TrialRecord) -> list[str]:
     """What a comparison would stumble over in a trial's records."""
     config, found = trial.config, []
     path = trial.path / "config.json"
-    for key in ("dataset", "paradigm", "variant", "agent"):
+    for key in ("dataset", "paradigm", "variant", "agent", "split"):
         if not isinstance(config.get(key), str):
             found.append(f"{path}: expected a text for '{key}', got {config.get(key)!r}")
     if not isinstance(config.get("settings"), Mapping):
@@ -87,8 +88,14 @@ def _is_number(value: object) -> bool:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the numbers: missing runs, unequal lists, no Ω_all."""
+    """What a reader must know beside the numbers: what was judged, missing runs, unequal lists, no Ω_all."""
     found = []
+    if comparison.left_out:
+        found.append(
+            f"left out: {comparison.left_out} trial(s) judged on validation images, not on test images"
+        )
+    if comparison.split == "validation":
+        found.append("all trials were judged on validation images, held out of training, not on test images")
     for dataset in comparison.datasets():
         for paradigm in comparison.paradigms(dataset):
             entries, place = comparison.select(dataset, paradigm), f"{dataset}/{paradigm}"

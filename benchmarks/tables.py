@@ -6,8 +6,8 @@ the writers' job, so that no name of an agent, a setting or a dataset can break 
 
 import csv
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from benchmarks.comparison import Comparison, Entry, Row, Stat, agent_order, rows
@@ -16,11 +16,12 @@ from dataloaders.specs import DATASETS
 
 ABSENT = "–"
 
-_ACCURACY_TABLES = (
+ACCURACY_TABLES = (
     ("average", "accuracy_mean", "Accuracy on all classes seen so far, average over tasks (%)"),
     ("last", "accuracy_last", "Accuracy on all classes after the last task (%)"),
     ("first_task", "first_task_last", "Accuracy on the first task's classes after the last task (%)"),
 )
+"""Name, metric and caption of each table of accuracies."""
 _NEEDS = {
     "task_boundaries": "task boundaries",
     "task_data": "task data again",
@@ -52,6 +53,8 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    """What stands below the table, a line each."""
 
 
 def write_tables(comparison: Comparison, out: Path) -> list[Path]:
@@ -59,8 +62,8 @@ def write_tables(comparison: Comparison, out: Path) -> list[Path]:
     paths = [out / f"comparison.{suffix}" for suffix in ("csv", "md", "tex")]
     write_long_form(paths[0], rows(comparison))
     tables = {dataset: dataset_tables(comparison, dataset) for dataset in comparison.datasets()}
-    write_text(paths[1], _markdown_page(tables))
-    write_text(paths[2], _latex_page(tables))
+    write_text(paths[1], markdown_page("Comparison", tables))
+    write_text(paths[2], latex_page(tables))
     return paths
 
 
@@ -76,23 +79,25 @@ def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
     """The tables of one dataset: three of accuracies, then what each agent needs and costs."""
     accuracy = [
         accuracy_table(comparison, dataset, metric, name, caption)
-        for name, metric, caption in _ACCURACY_TABLES
+        for name, metric, caption in ACCURACY_TABLES
     ]
     return [*accuracy, cost_table(comparison, dataset)]
 
 
 def main_table(comparison: Comparison, dataset: str) -> Table:
     """The table to show first: accuracy on seen classes, average over tasks."""
-    name, metric, caption = _ACCURACY_TABLES[0]
+    name, metric, caption = ACCURACY_TABLES[0]
     return accuracy_table(comparison, dataset, metric, name, caption)
 
 
-def accuracy_table(comparison: Comparison, dataset: str, metric: str, name: str, caption: str) -> Table:
-    """Agents x paradigms with mean ± s.e.m. of `metric`."""
+def accuracy_table(
+    comparison: Comparison, dataset: str, metric: str, name: str, caption: str, digits: int = 1
+) -> Table:
+    """Agents x paradigms with mean ± s.e.m. of `metric`, to `digits` after the point."""
     paradigms = comparison.paradigms(dataset)
     expected = {paradigm: comparison.expected_runs(dataset, paradigm) for paradigm in paradigms}
     cells = {
-        (entry.label, paradigm): accuracy_cell(entry.stats[metric], expected[paradigm])
+        (entry.label, paradigm): accuracy_cell(entry.stats[metric], expected[paradigm], digits)
         for paradigm in paradigms
         for entry in comparison.select(dataset, paradigm)
     }
@@ -104,13 +109,13 @@ def accuracy_table(comparison: Comparison, dataset: str, metric: str, name: str,
     return Table(name, caption, header, lines)
 
 
-def accuracy_cell(stat: Stat, expected: int) -> str:
+def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
     """`61.2 ± 1.3`; a cell with fewer runs than `expected` says so."""
     parts = []
     if stat.mean is not None:
-        parts.append(f"{stat.mean:.1f}")
+        parts.append(f"{stat.mean:.{digits}f}")
     if stat.sem is not None:
-        parts.append(f"± {stat.sem:.1f}")
+        parts.append(f"± {stat.sem:.{digits}f}")
     if stat.runs < expected:
         parts.append(f"({stat.runs}/{expected} runs)")
     return " ".join(parts) or ABSENT
@@ -160,7 +165,8 @@ def markdown(table: Table) -> str:
     lines = [[escape_markdown(cell) for cell in line] for line in (table.header, *table.rows)]
     widths = _widths(lines)
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(f"| {' | '.join(line)} |" for line in _aligned([lines[0], rule, *lines[1:]], widths))
+    body = [f"| {' | '.join(line)} |" for line in _aligned([lines[0], rule, *lines[1:]], widths)]
+    return "\n".join(body) + "".join(f"\n\n{escape_markdown(note)}" for note in table.notes)
 
 
 def latex(table: Table, label: str) -> str:
@@ -179,6 +185,7 @@ def latex(table: Table, label: str) -> str:
             *(f"    {' & '.join(line)} \\\\" for line in body),
             r"    \bottomrule",
             r"  \end{tabular}",
+            *(rf"  \par\footnotesize {escape_latex(note)}" for note in table.notes),
             r"\end{table}",
         ]
     )
@@ -190,7 +197,7 @@ def plain_text(table: Table) -> str:
     widths = _widths(lines)
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     header, *body = ["  ".join(line).rstrip() for line in _aligned(lines, widths)]
-    return "\n".join([table.caption, "", header, rule, *body])
+    return "\n".join([table.caption, "", header, rule, *body, *table.notes])
 
 
 def escape_markdown(text: str) -> str:
@@ -208,8 +215,9 @@ def dataset_title(dataset: str) -> str:
     return DATASETS[dataset].title if dataset in DATASETS else dataset
 
 
-def _markdown_page(tables: dict[str, list[Table]]) -> str:
-    parts = ["# Comparison", "Mean ± standard error of the mean over runs."]
+def markdown_page(title: str, tables: Mapping[str, Sequence[Table]]) -> str:
+    """A page with the tables of each dataset."""
+    parts = [f"# {escape_markdown(title)}", "Mean ± standard error of the mean over runs."]
     for dataset, members in tables.items():
         parts.append(f"## {escape_markdown(dataset_title(dataset))}")
         for table in members:
@@ -217,13 +225,12 @@ def _markdown_page(tables: dict[str, list[Table]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_page(tables: dict[str, list[Table]]) -> str:
+def latex_page(tables: Mapping[str, Sequence[Table]]) -> str:
+    """The tables of each dataset as floats, for a document that loads booktabs."""
     parts = [r"% Needs \usepackage{booktabs}. Mean and standard error of the mean over runs."]
     for dataset, members in tables.items():
         for table in members:
-            titled = Table(
-                table.name, f"{dataset_title(dataset)}: {table.caption}.", table.header, table.rows
-            )
+            titled = replace(table, caption=f"{dataset_title(dataset)}: {table.caption}.")
             parts.append(latex(titled, f"{dataset}-{table.name}"))
     return "\n\n".join(parts) + "\n"
 

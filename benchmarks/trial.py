@@ -11,8 +11,9 @@ from typing import Any
 from agents import networks, registry
 from benchmarks.records import FORMAT
 from dataloaders import specs
+from dataloaders.features import FEATURES
 from dataloaders.files import read_json, write_text
-from errors import InputError
+from errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Trial:
     """The first stage of the network that learns; None: all of it learns."""
     pretrained: bool
     seed: int
+    split: str = "test"
+    """What is judged: "test" images, or "validation" ones, which are held out of training."""
+    features: str = "float32"
+    """How the frozen part's output is stored: "float32", or "bfloat16" in half the space."""
 
     @classmethod
     def create(
@@ -46,6 +51,8 @@ class Trial:
         cut: str | None = None,
         pretrained: bool = True,
         seed: int = 0,
+        split: str = "test",
+        features: str = "float32",
         data: Path = Path("data"),
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputError`.
@@ -60,6 +67,8 @@ class Trial:
             except InputError as error:
                 problems.extend(error.problems)
 
+        checked(specs.check_split, split)
+        checked(specs.check_variant, variant or specs.VARIANTS[0])
         spec = checked(specs.get, dataset, data / dataset)
         agent_class = checked(registry.get, agent)
         config = checked(agent_class.Config.from_settings, settings or {}) if agent_class else None
@@ -70,6 +79,7 @@ class Trial:
         if agent_class and network in networks.NETWORKS:
             cut = cut or agent_class.cut
             cut = checked(networks.find_cut, network, cut) if cut else None
+            checked(_check_features, features, network, cut)
         if problems:
             raise InputError(*problems)
         return cls(
@@ -83,6 +93,8 @@ class Trial:
             cut=cut,
             pretrained=pretrained,
             seed=seed,
+            split=split,
+            features=features,
         )
 
     def config(self) -> dict[str, object]:
@@ -101,6 +113,17 @@ class Trial:
     def folder(self, results: Path) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
         return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def _check_features(features: str, network: str, cut: str | None) -> None:
+    """`InputError` unless `features` is known, and something is frozen where it is not the default."""
+    if features not in FEATURES:
+        raise unknown("type of features", features, FEATURES)
+    if features != "float32" and not networks.freezes(network, cut):
+        raise InputError(
+            f"features {features}: nothing of the network is frozen, so no features are stored: "
+            "freeze a part of it (--cut last_block), or leave features at float32"
+        )
 
 
 def begin(trial: Trial, results: Path) -> Path:

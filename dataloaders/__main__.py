@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         "--paradigm", nargs="+", metavar="P", help=f"some of {', '.join(specs.PARADIGMS)} (default: all)"
     )
     tasks.add_argument("--runs", type=int, default=10, help="runs 0 to RUNS-1 (default: %(default)s)")
+    tasks.add_argument(
+        "--validation",
+        action="store_true",
+        help="lists for choosing hyperparameters, without any test image: of each object one training session "
+        "is held out and judged instead (without sessions, a tenth of the images), another one in each run",
+    )
     tasks.add_argument("--dirmap", type=Path, metavar="CSV", help="default: OUT/DATASET_dirmap.csv")
     tasks.add_argument(
         "--variant", help=f"{' or '.join(specs.VARIANTS)} (default: the one that suits the dataset)"
@@ -154,11 +160,13 @@ def _tasks(options: argparse.Namespace) -> None:
         raise InputError(f"--runs {options.runs}: expected at least 1")
     path = options.dirmap or prepare.find_dirmap(dataset.name, options.out)
     source = tasklists.Source(dirmap.read(path), dataset)
-    print(f"{dataset.title}, {variant} lists of {path}, runs 0 to {options.runs - 1}:")
+    split = "validation" if options.validation else "test"
+    kind = "validation lists" if options.validation else "lists"
+    print(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:")
     for paradigm in chosen:
         start = time.perf_counter()
         folders = {
-            mode: tasklists.ensure(source, paradigm, run, mode, variant, options.out)
+            mode: tasklists.ensure(source, paradigm, run, mode, variant, options.out, split)
             for run in range(options.runs)
             for mode in specs.MODES
         }
@@ -166,7 +174,7 @@ def _tasks(options: argparse.Namespace) -> None:
         images = {mode: tasklists.read_manifest(folder)["images"] for mode, folder in folders.items()}
         print(
             f"{paradigm:<15}{len(images['stream']['tasks'])} tasks of {_span(images['stream']['tasks'])} "
-            f"images (offline {_span(images['offline']['tasks'])}), {images['stream']['test']} test images, "
+            f"images (offline {_span(images['offline']['tasks'])}), {images['stream']['test']} {split} images, "
             f"{seconds:.1f} s",
             flush=True,
         )

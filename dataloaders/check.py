@@ -130,28 +130,32 @@ def _decoded(folder: Path, paths: Sequence[str], everything: bool) -> Verdict:
 
 
 def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
-    """A verdict per paradigm on the lists that there are."""
-    top = out / f"{dataset.name}_task_filelists"
+    """A verdict per paradigm on the lists that there are, of tasks and for validation."""
+    tops = {split: tasklists.top_folder(out, dataset.name, split) for split in specs.SPLITS}
     looked_at = False
-    for paradigm in specs.PARADIGMS:
-        folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in specs.MODES)
-        if not folders:
-            continue
-        looked_at = True
-        problems = [problem for folder in folders for problem in _list_problems(folder, fingerprint)]
-        yield Verdict(
-            f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
+    for split, top in tops.items():
+        again = (
+            f"python -m dataloaders tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
         )
+        for paradigm in specs.PARADIGMS:
+            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in specs.MODES)
+            if not folders:
+                continue
+            looked_at = True
+            problems = [told for folder in folders for told in _list_problems(folder, fingerprint, again)]
+            yield Verdict(
+                f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
+            )
     if not looked_at:
-        yield Verdict(f"no task lists in {top}; they are written when they are needed", judged=False)
+        yield Verdict(f"no task lists in {tops['test']}; they are written when they are needed", judged=False)
 
 
-def _list_problems(folder: Path, fingerprint: str) -> tuple[str, ...]:
+def _list_problems(folder: Path, fingerprint: str, again: str) -> tuple[str, ...]:
+    """What is wrong with the lists in `folder`; `again` is the command that makes them anew."""
     try:
         lists = tasklists.read(folder)
     except InputError as error:
         return error.problems
     if lists.dirmap_fingerprint in (None, fingerprint):
         return ()
-    again = f"python -m dataloaders tasks {folder.parents[2].name.removesuffix('_task_filelists')}"
     return (f"{folder}: made from another dirmap; write the lists again: {again}",)

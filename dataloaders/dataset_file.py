@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataloaders import specs
 from dataloaders.problems import raise_any
-from dataloaders.specs import DATASETS, Dataset
+from dataloaders.specs import Dataset
 from errors import InputError, unknown
 
 NAME = "dataset.toml"
@@ -53,7 +54,7 @@ def find(name: str, root: Path) -> DatasetFile:
         return read(path, name)
     others = sorted(file.parent.name for file in root.parent.glob(f"*/{NAME}"))
     raise InputError(
-        f"{unknown('dataset', name, [*DATASETS, *others])}; {path} would describe one of your own"
+        f"{unknown('dataset', name, [*specs.DATASETS, *others])}; {path} would describe one of your own"
     )
 
 

@@ -15,6 +15,9 @@ from dataloaders.pixels import PixelStore
 from dataloaders.stores import open_array
 from dataloaders.streams import Images
 
+FEATURES = ("float32", "bfloat16")
+"""How features can be stored; bfloat16, which NumPy lacks, as its bits in uint16."""
+
 _BATCH = 32
 """Images that pass the trunk together; always as many, so that a store has the same bits whoever needs it."""
 
@@ -27,26 +30,36 @@ def feature_store(
     stores: Path,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    dtype: str = "float32",
 ) -> np.ndarray:
-    """Features float32 [N, H, W, C] of the images [N, ...] of `pixels`, in the same rows.
+    """Features [N, H, W, C] of the images [N, ...] of `pixels`, in the same rows, as `dtype` says (see `FEATURES`).
 
     `trunk`, in evaluation mode and on `device`, maps uint8 images [B, 3, H, W] to float32 [B, C, H, W];
     `fingerprint` names its weights and layers.
     """
-    images = Images(pixels.pixels, device)
     count = len(pixels.pixels)
 
-    def passed(low: int) -> Tensor:
-        return trunk(images[torch.arange(low, min(low + _BATCH, count))]).permute(0, 2, 3, 1)
+    def passed(images: Images, low: int, high: int) -> Tensor:
+        return trunk(images[torch.arange(low, high)]).permute(0, 2, 3, 1)
 
     def fill(target: Path) -> None:
-        features = np.load(target, mmap_mode="r+")
+        images, features = Images(pixels.pixels, device), np.load(target, mmap_mode="r+")
         for low in range(0, count, _BATCH):
-            features[low : low + _BATCH] = passed(low).float().cpu().numpy()
+            high = min(low + _BATCH, count)
+            features[low:high] = _stored(passed(images, low, high), dtype)
             if progress is not None:
-                progress(min(low + _BATCH, count), count)
+                progress(high, count)
         features.flush()
 
-    shape = (count, *trunk(images[torch.arange(1)]).permute(0, 2, 3, 1).shape[1:])
-    folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}"
-    return open_array(folder, shape, np.float32, fill)
+    one = _stored(passed(Images(pixels.pixels[:1], device), 0, 1), dtype)
+    suffix = "" if dtype == "float32" else f"-{dtype}"
+    folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}{suffix}"
+    return open_array(folder, (count, *one.shape[1:]), one.dtype, fill)
+
+
+def _stored(features: Tensor, dtype: str) -> np.ndarray:
+    """Features as they are stored, on the CPU: float32, or the bits of bfloat16, rounded to nearest."""
+    if dtype == "float32":
+        return features.float().cpu().numpy()
+    return features.bfloat16().cpu().view(torch.uint16).numpy()

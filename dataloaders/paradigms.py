@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from dataloaders import introsort
-from dataloaders.specs import MODES, VARIANTS, Dataset, check_paradigm
+from dataloaders.specs import MODES, Dataset, check_paradigm, check_variant
 from errors import InputError, unknown
 
 
@@ -45,6 +45,8 @@ class Split:
     """In order of first appearance among the training images; a class's code is its place here."""
     class_code: np.ndarray
     """int64; -1 where a class has no training image."""
+    object_code: np.ndarray
+    """int64; dense rank of (class code, object)."""
     pair: np.ndarray
     """int64; dense rank of (object, session)."""
     instance: np.ndarray
@@ -93,8 +95,18 @@ def split(dirmap: pd.DataFrame, dataset: Dataset) -> Split:
     if (class_code[test] < 0).any():
         unlearned = sorted({str(name) for name in names[test][class_code[test] < 0]})
         raise InputError(f"{dataset.name}: classes with test but no training images: {', '.join(unlearned)}")
-    pair = _joint_rank(dirmap["object"].to_numpy(np.int64), dirmap["session"].to_numpy(np.int64))
-    return Split(train, test, tuple(classes), class_code, pair, _joint_rank(class_code, pair), frame)
+    objects = dirmap["object"].to_numpy(np.int64)
+    pair = _joint_rank(objects, dirmap["session"].to_numpy(np.int64))
+    return Split(
+        train=train,
+        test=test,
+        classes=tuple(classes),
+        class_code=class_code,
+        object_code=_joint_rank(class_code, objects),
+        pair=pair,
+        instance=_joint_rank(class_code, pair),
+        frame=frame,
+    )
 
 
 def check(dataset: Dataset, paradigm: str, mode: str, variant: str) -> None:
@@ -102,8 +114,7 @@ def check(dataset: Dataset, paradigm: str, mode: str, variant: str) -> None:
     check_paradigm(dataset, paradigm)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
-    if variant not in VARIANTS:
-        raise unknown("variant", variant, VARIANTS)
+    check_variant(variant)
     if (paradigm, variant) == ("instance", "published") and not dataset.instance_images:
         raise InputError(
             f"{dataset.name} has no published instance lists, because its sessions differ in length: "
@@ -125,6 +136,24 @@ def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str,
         ends = np.cumsum([len(task) for task in tasks])
         names = tuple(np.arange(end - len(task), end) for task, end in zip(tasks, ends, strict=True))
     return Schedule(tasks, names, _labels(split, tasks), split.test)
+
+
+def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> int:
+    """How many tasks `split` makes; the last may be smaller than the others."""
+    if paradigm == "iid":
+        size = dataset.iid_task_images
+    elif paradigm == "instance":
+        size = dataset.task_instances * (dataset.instance_images if variant == "published" else 1)
+    else:
+        size = dataset.task_classes
+    return _count(extent(split, paradigm, variant), size)
+
+
+def extent(split: Split, paradigm: str, variant: str) -> int:
+    """How many things tasks are cut from: images, instances or classes."""
+    if paradigm == "iid" or (paradigm, variant) == ("instance", "published"):
+        return len(split.train)
+    return len(np.unique(split.instance[split.train])) if paradigm == "instance" else len(split.classes)
 
 
 def _iid_places(
@@ -151,9 +180,8 @@ def _class_iid(
     generator = np.random.RandomState(run)
     order = np.arange(len(split.classes))
     generator.shuffle(order)
-    for chosen in _chunks(
-        order, dataset.task_classes, _count(order, dataset.task_classes), offline, generator
-    ):
+    count = _count(len(order), dataset.task_classes)
+    for chosen in _chunks(order, dataset.task_classes, count, offline, generator):
         rows = _rows_of(split, chosen)
         yield rows[_permutation(len(rows), run)]
 
@@ -165,9 +193,8 @@ def _instance(
     instances = _instances(split, split.train, published)
     order = np.arange(len(instances))
     generator.shuffle(order)
-    size = dataset.task_instances
-    count = _count(split.train, size * dataset.instance_images) if published else _count(order, size)
-    for chosen in _chunks(order, size, count, offline, generator):
+    count = task_count(split, dataset, "instance", "published" if published else "corrected")
+    for chosen in _chunks(order, dataset.task_instances, count, offline, generator):
         yield np.concatenate([np.empty(0, np.int64), *(instances[place] for place in chosen)])
 
 
@@ -177,7 +204,7 @@ def _class_instance(
     generator = np.random.RandomState(run)
     classes = np.arange(len(split.classes))
     generator.shuffle(classes)
-    count = _count(classes, dataset.task_classes)
+    count = _count(len(classes), dataset.task_classes)
     for chosen in _chunks(classes, dataset.task_classes, count, offline, generator):
         instances = _instances(split, _rows_of(split, chosen), published)
         order = np.arange(len(instances))
@@ -198,9 +225,9 @@ def _permutation(count: int, run: int) -> np.ndarray:
     return np.random.RandomState(run).permutation(count)
 
 
-def _count(things: np.ndarray, size: int) -> int:
+def _count(things: int, size: int) -> int:
     """How many tasks `things` make at `size` each."""
-    return -(-len(things) // size)
+    return -(-things // size)
 
 
 def _chunks(

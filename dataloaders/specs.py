@@ -14,6 +14,8 @@ from errors import unknown
 PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
 VARIANTS = ("published", "corrected")
 MODES = ("stream", "offline")
+SPLITS = ("test", "validation")
+"""What is judged: the test images, or training images that are held out to choose hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -252,3 +254,15 @@ def check_paradigm(dataset: Dataset, paradigm: str) -> None:
     """`InputError` unless `dataset` knows `paradigm`."""
     if paradigm not in dataset.paradigms:
         raise unknown(f"paradigm of {dataset.name}", paradigm, dataset.paradigms)
+
+
+def check_variant(variant: str) -> None:
+    """`InputError` unless `variant` is one of `VARIANTS`."""
+    if variant not in VARIANTS:
+        raise unknown("variant", variant, VARIANTS)
+
+
+def check_split(split: str) -> None:
+    """`InputError` unless `split` is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)

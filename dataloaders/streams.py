@@ -16,19 +16,24 @@ from dataloaders.tasklists import TaskLists
 class Images:
     """Inputs by row, on the device: the whole store where it fits, else read through the memory map.
 
-    A store is an array [N, H, W, C]: uint8 pixels, or float32 features of a frozen trunk.
+    A store is an array [N, H, W, C]: uint8 pixels, or features of a frozen trunk, in float32 or as the bits of
+    bfloat16 in uint16. Batches are uint8 or float32.
     """
 
     def __init__(self, store: np.ndarray, device: torch.device):
         self._store = torch.from_numpy(store)
+        if self._store.dtype == torch.uint16:
+            self._store = self._store.view(torch.bfloat16)
         self._device = device
         if device.type == "cuda" and self._store.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
             self._store = self._store.to(device)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Inputs [B, C, H, W], in channels-last memory, of `rows` [B] int64 on the CPU."""
-        batch = self._store[rows.to(self._store.device)]
-        return batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        batch = self._store[rows.to(self._store.device)].to(self._device, non_blocking=True)
+        if batch.dtype == torch.bfloat16:
+            batch = batch.float()
+        return batch.permute(0, 3, 1, 2)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -6,6 +6,9 @@ with every column of the dirmap) and `manifest.json`, which says what the lists 
 SHA-256 of each file. Labels number the classes in the order in which the tasks show them, so they differ
 between paradigms, runs and modes; the manifest's `classes` has the class of each label.
 
+`<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: what is tested there
+are held-out training images, and no test image is in any file (see `validation.py`).
+
 Lists without a manifest, a user's own or the authors', are read as well and never overwritten.
 """
 
@@ -24,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from dataloaders import dirmap as dirmaps
-from dataloaders import listfiles, paradigms
+from dataloaders import listfiles, paradigms, specs, validation
 from dataloaders.listfiles import MANIFEST, Task, list_names, read_manifest
 from dataloaders.problems import raise_any
 from dataloaders.specs import Dataset
@@ -74,25 +77,39 @@ class Source:
         self.header = ",".join(["", *dirmap.columns, "task", "label"]) + "\n"
         self.rows = np.array(rows, dtype=object)
 
+    def used_paths(self) -> list[str]:
+        """Every image that the lists of any paradigm, run and split can name."""
+        return self.paths[np.concatenate((self.split.train, self.split.test))].tolist()
 
-def folder_of(out: Path, dataset: str, paradigm: str, run: int, mode: str) -> Path:
+
+def top_folder(out: Path, dataset: str, split: str = "test") -> Path:
+    """Where the lists of all runs lie below `out`."""
+    return out / f"{dataset}_{'task' if split == 'test' else split}_filelists"
+
+
+def folder_of(out: Path, dataset: str, paradigm: str, run: int, mode: str, split: str = "test") -> Path:
     """Where the lists of one run lie below `out`."""
-    return out / f"{dataset}_task_filelists" / paradigm / f"run{run}" / mode
+    return top_folder(out, dataset, split) / paradigm / f"run{run}" / mode
 
 
-def ensure(source: Source, paradigm: str, run: int, mode: str, variant: str, out: Path) -> Path:
+def ensure(
+    source: Source, paradigm: str, run: int, mode: str, variant: str, out: Path, split: str = "test"
+) -> Path:
     """The folder of these lists below `out`; written unless it is there, whole, and made from the same.
 
     The folder appears, or replaces a stale one, by a rename: a kill leaves no half-written lists. Processes
     that want the same lists write them once. Raises `InputError` for lists that cannot be made (see
-    `paradigms.schedule`) or written, and rather than replace different lists that have no manifest.
+    `paradigms.schedule` and `validation`) or written, and rather than replace different lists that have no manifest.
     """
-    folder = folder_of(out, source.dataset.name, paradigm, run, mode)
-    origin = _origin(source, paradigm, run, mode, variant)
+    paradigms.check(source.dataset, paradigm, mode, variant)
+    specs.check_split(split)
+    folder = folder_of(out, source.dataset.name, paradigm, run, mode, split)
+    origin = _origin(source, paradigm, run, mode, variant, split)
     if not _is_current(folder, origin):
         with _only_writer(folder):
             if not _is_current(folder, origin):  # another process may have written it while this one waited
-                schedule = paradigms.schedule(source.split, source.dataset, paradigm, run, mode, variant)
+                plan = paradigms.schedule if split == "test" else validation.schedule
+                schedule = plan(source.split, source.dataset, paradigm, run, mode, variant)
                 _install(_write_aside(folder, origin, source, schedule), folder)
     return folder
 
@@ -139,10 +156,15 @@ def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, st
     described = manifest["files"]
     return [
         f"{folder / name}: is not as {MANIFEST} describes it; delete {folder} and write the lists again: "
-        f"python -m dataloaders tasks {manifest['dataset']}"
+        f"python -m dataloaders tasks {manifest['dataset']}{_option(manifest)}"
         for name in sorted(digests.keys() | described.keys())
         if digests.get(name) != described.get(name)
     ]
+
+
+def _option(manifest: dict[str, Any]) -> str:
+    """What the command that writes lists of this kind needs besides the dataset."""
+    return " --validation" if manifest.get("split") == "validation" else ""
 
 
 def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple[int | str, ...]:
@@ -157,7 +179,7 @@ def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple
     return tuple(manifest["classes"])
 
 
-def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str) -> dict[str, Any]:
+def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str, split: str) -> dict[str, Any]:
     """The part of the manifest that decides whether lists are stale, as JSON gives it back."""
     dataset = source.dataset
     return {
@@ -167,6 +189,7 @@ def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str) ->
         "run": run,
         "mode": mode,
         "variant": variant,
+        **({} if split == "test" else {"split": split}),  # the manifests of test lists are older than splits
         "parameters": {
             "test_sessions": list(dataset.test_sessions),
             "frames": list(dataset.frames) if dataset.frames else None,
@@ -229,7 +252,9 @@ def _texts(
     code, labels = source.split.class_code, schedule.labels
     ends = np.array([f" {label}\n" for label in labels], dtype=object)
     lines = np.empty(len(source.paths), dtype=object)
-    used = np.concatenate((source.split.train, source.split.test))
+    used = np.zeros(len(source.paths), dtype=bool)
+    for rows in (*schedule.tasks, schedule.test):
+        used[rows] = True
     lines[used] = source.paths[used] + ends[code[used]]  # once, though offline tasks repeat each line
 
     def table() -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import RunRecord, TrialRecord
+from benchmarks.records import FORMAT, RunRecord, TrialRecord
 
 NO_NEEDS = {"task_boundaries": False, "task_data": False, "frozen_trunk": False, "offline": False}
 
@@ -45,13 +45,14 @@ def trial(
     variant: str = "published",
     settings: Mapping[str, object] | None = None,
     network: str = "small",
+    split: str = "test",
     offline: bool = False,
     unfinished: Sequence[int] = (),
     folder: str = "default-0",
 ) -> TrialRecord:
     """A trial of those runs."""
     config = {
-        "format": 1,
+        "format": FORMAT,
         "dataset": dataset,
         "paradigm": paradigm,
         "variant": variant,
@@ -59,6 +60,7 @@ def trial(
         "network": network,
         "settings": dict(settings or {}),
         "seed": 0,
+        "split": split,
     }
     path = Path("results") / dataset / paradigm / agent.replace("/", ".") / folder
     return TrialRecord(path, config, {**NO_NEEDS, "offline": offline}, runs, tuple(unfinished))

@@ -158,9 +158,45 @@ def test_mixed_task_lists_are_said():
     ]
 
 
+def test_trials_judged_on_validation_images_are_never_mixed_with_others():
+    validated = trial("er", run(0, [10, 10]), split="validation")
+    comparison = compare([validated, trial("er", run(0, [90, 50])), validated])
+    assert [entry.label for entry in comparison.entries] == ["er"]
+    assert row(comparison, "er", "accuracy_mean").mean == 70
+    assert notes(comparison) == ["left out: 2 trial(s) judged on validation images, not on test images"]
+
+
+def test_a_validation_trial_is_no_reference_of_omega():
+    offline = trial("offline", run(0, [80, 80]), offline=True, split="validation")
+    assert row(compare([trial("er", run(0, [40, 40])), offline]), "er", "omega_all").mean is None
+
+
+def test_validation_trials_alone_are_compared_and_said_to_be():
+    comparison = compare([trial(agent, run(0, [50]), split="validation") for agent in ("er", "ewc")])
+    assert len(comparison.entries) == 2
+    (note,) = notes(comparison)
+    assert "validation images, held out of training" in note
+
+
+def test_unfinished_test_trials_are_not_replaced_by_validation_trials(tmp_path):
+    write(tmp_path, trial("er", unfinished=[0], folder="tested"))
+    write(tmp_path, trial("er", run(0, [12.5, 12.5]), folder="validated", split="validation"))
+    with pytest.raises(InputError, match="none of the runs of its 1 trial"):
+        report(tmp_path, tmp_path / "report")
+
+
+def test_results_of_another_format_are_refused(tmp_path):
+    folder = write(tmp_path, trial("er", run(0, [50])))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 1}))
+    with pytest.raises(InputError, match="expected results of format 2, got 1"):
+        report(tmp_path, tmp_path / "report")
+
+
 def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     write(tmp_path, trial("er", run(0, [90, 50]), run(1, [80, 40]), folder="er"))
     write(tmp_path, trial("ewc", run(0, [90, 30]), unfinished=[1], folder="ewc"))
+    write(tmp_path, trial("er", run(0, [12.5, 12.5]), folder="validated", split="validation"))
     out = tmp_path / "report"
     summary = report(tmp_path, out)
     assert sorted(path.name for path in summary.files) == [
@@ -170,7 +206,11 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     assert {path.name for path in out.iterdir()} == {path.name for path in summary.files}
     assert "65.0 ± 5.0" in summary.table
     assert "60.0 (1/2 runs)" in summary.table
-    assert summary.notes == ("core50/class_iid: ewc has 1 finished run, unfinished: run 1",)
+    assert summary.notes == (
+        "left out: 1 trial(s) judged on validation images, not on test images",
+        "core50/class_iid: ewc has 1 finished run, unfinished: run 1",
+    )
+    assert "12.5" not in (out / "comparison.csv").read_text()
     assert report(tmp_path, out) == summary  # its own output is no trial
 
 

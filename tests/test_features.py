@@ -48,6 +48,31 @@ def test_a_store_is_computed_once_for_a_trunk(pixels, tmp_path):
     assert other.calls == 1 + 3
 
 
+def test_bfloat16_features_are_the_rounded_ones_in_half_the_space(pixels, tmp_path):
+    class Thirds(Trunk):
+        def forward(self, x):
+            return super().forward(x) / 3
+
+    exact = feature_store(pixels, Thirds(), "thirds", tmp_path / "stores", CPU)
+    coarse = feature_store(pixels, Thirds(), "thirds", tmp_path / "stores", CPU, dtype="bfloat16")
+    assert coarse.nbytes * 2 == exact.nbytes and isinstance(coarse, np.memmap)
+    sizes = {path.parent.name: path.stat().st_size for path in (tmp_path / "stores").glob("features*/*")}
+    assert len(sizes) == 2 and max(sizes.values()) - exact.nbytes == min(sizes.values()) - coarse.nbytes
+    rows = torch.tensor([69, 0, 33])
+    found, wanted = Images(coarse, CPU)[rows], Images(exact, CPU)[rows]
+    assert found.dtype == torch.float32 and found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, wanted.bfloat16().float()) and not torch.equal(found, wanted)
+    assert Images(coarse, CPU).shape == Images(exact, CPU).shape
+
+
+def test_a_store_that_is_there_costs_one_image(pixels, tmp_path):
+    for dtype in ("float32", "bfloat16"):
+        feature_store(pixels, Trunk(), "half", tmp_path / "stores", CPU, dtype=dtype)
+        again = Trunk()
+        feature_store(pixels, again, "half", tmp_path / "stores", CPU, dtype=dtype)
+        assert again.calls == 1
+
+
 def test_a_trunk_that_fails_leaves_no_store(pixels, tmp_path):
     class Fails(Trunk):
         def forward(self, x):

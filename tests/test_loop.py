@@ -155,7 +155,7 @@ def finished_files(folder: Path) -> dict[str, bytes | dict]:
     """What must not depend on interruptions: every file's bytes, without the times of the summary."""
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "predictions.npz"}
     summary = json.loads(files.pop("summary.json"))
-    for timed in ("seconds", "images_per_second"):
+    for timed in ("seconds", "wall_seconds", "images_per_second"):
         del summary["metrics"][timed]
     scores = np.load(folder / "predictions.npz", allow_pickle=False)
     return files | {"summary": summary, "scores": scores["scores"].tobytes()}

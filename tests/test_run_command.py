@@ -172,7 +172,7 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(places, tmp_path,
 
 def test_runs_made_otherwise_are_not_mixed(places, tmp_path, capsys):
     assert run(places, tmp_path, "--agent", "finetune", "--threads", "1") == 0
-    assert run(places, tmp_path, "--agent", "finetune", "--threads", "2", "--runs", "2") == 1
+    assert run(places, tmp_path, "--agent", "finetune", "--threads", "2", "--runs", "2") == 2
     assert "threads: 1 -> 2" in capsys.readouterr().err
 
 

@@ -64,3 +64,11 @@ def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
         registry.get("nowhere:Agent")
     with pytest.raises(InputError, match="no subclass"):
         registry.get("agents.base:Problem")
+
+
+@pytest.mark.parametrize(
+    "name", [":", ":X", "x:", "agents.er:", "a b:C", ".er:ER", "agents..er:ER", "agents/er.py:ER"]
+)
+def test_a_name_that_is_no_module_and_class_is_told_how_to_be_one(name):
+    with pytest.raises(InputError, match="expected module:Class, such as"):
+        registry.get(name)

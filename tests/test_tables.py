@@ -56,6 +56,10 @@ def test_a_cell_says_how_many_runs_it_lacks(stat, expected, cell):
     assert accuracy_cell(stat, expected) == cell
 
 
+def test_a_ratio_has_as_many_digits_as_are_asked_for():
+    assert accuracy_cell(Stat(0.8552, 0.0061, 3), 3, digits=3) == "0.855 ± 0.006"
+
+
 def test_agents_by_paradigms(comparison):
     table = dataset_tables(comparison, "core50")[0]
     assert table.header == ("agent", "iid (1 run)", "class_iid (3 runs)")
@@ -136,6 +140,17 @@ def test_hostile_names_stay_in_their_markdown_cell():
     lines = markdown(table).split("\n")
     assert [len(columns(line)) for line in lines] == [2, 2, 2]
     assert re.search(r"(?<!\\)[<>`*$\[\]]", lines[2]) is None
+
+
+def test_notes_stand_below_a_table_and_are_escaped():
+    table = Table("t", "c", ("agent", "iid"), (("er", "1.0"),), (HOSTILE, "second"))
+    assert markdown(table).endswith(f"\n\n{escape_markdown(HOSTILE)}\n\nsecond")
+    assert latex(table, "t").split("\n")[-3:] == [
+        rf"  \par\footnotesize {escape_latex(HOSTILE)}",
+        r"  \par\footnotesize second",
+        r"\end{table}",
+    ]
+    assert plain_text(table).split("\n")[-2:] == [HOSTILE, "second"]
 
 
 def test_underscores_inside_words_stay_readable():

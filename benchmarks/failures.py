@@ -1,0 +1,60 @@
+"""Why a run has not finished: `run<r>/failed.json`, beside the log of what its process said.
+
+A record of failure is removed when the run begins anew; a run that never ended leaves none.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataloaders.files import read_json, write_text
+from errors import InputError
+
+LOG = "log.txt"
+"""In the run's folder: standard output and error of the process that learned it."""
+_NAME = "failed.json"
+_TAIL = 20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a run ended badly."""
+
+    reason: str
+    """One line."""
+    log: tuple[str, ...]
+    """The last lines that the run's process wrote."""
+
+    def __str__(self) -> str:
+        return "\n    ".join([self.reason, *self.log])
+
+
+def failure(folder: Path, reason: str) -> Failure:
+    """The failure of the run in `folder` for `reason`, with the end of its log."""
+    try:
+        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return Failure(reason, tuple(text.splitlines()[-_TAIL:]))
+
+
+def write(folder: Path, found: Failure) -> None:
+    """Record that the run in `folder` failed."""
+    write_text(folder / _NAME, json.dumps(asdict(found), indent=1) + "\n")
+
+
+def read(folder: Path) -> Failure | None:
+    """The record of failure of the run in `folder`, None where there is none or the run has finished since."""
+    path = folder / _NAME
+    if not path.exists() or (folder / "summary.json").exists():
+        return None
+    found = read_json(path)
+    try:
+        return Failure(str(found["reason"]), tuple(str(line) for line in found["log"]))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}): delete it to try this run again") from error
+
+
+def clear(folder: Path) -> None:
+    """Forget an earlier failure of the run in `folder`."""
+    (folder / _NAME).unlink(missing_ok=True)

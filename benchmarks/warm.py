@@ -1,0 +1,15 @@
+"""Imported once by the process that workers are forked from: it loads what the first run in a process would load.
+
+The first optimiser and the first module on the meta device make PyTorch import seconds of its own code.
+"""
+
+import torch
+import torchvision
+
+from agents import networks
+from benchmarks import worker
+
+__all__ = ["networks", "torchvision", "worker"]
+
+torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+torch.nn.Linear(1, 1, device="meta").to_empty(device="cpu")
