@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import signal
 import sys
+import textwrap
 
 from errors import InputError
 
@@ -31,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
         help="see whether agents keep the contract, and what is wrong where they do not",
         description="Let agents learn a tiny problem, and check all that agents/base.py asks of them.",
     )
-    check.add_argument("agents", nargs="+", metavar="NAME", help="a registered agent, or module:Class")
+    check.add_argument(
+        "agents", nargs="+", metavar="NAME", help="a registered agent, avalanche:STRATEGY, or module:Class"
+    )
     check.set_defaults(command=_check)
     return parser
 
@@ -48,6 +52,10 @@ def _list(options: argparse.Namespace) -> int:
         for field in dataclasses.fields(agent.Config):
             print(f"    {field.name}={field.default}  {field.metadata['help']}")
         print()
+    strategies = registry.AVALANCHE
+    print(f"avalanche:STRATEGY: Any of {len(strategies)} strategies of avalanche-lib, wrapped.")
+    print(textwrap.fill(", ".join(strategies), 100, initial_indent="    ", subsequent_indent="    "))
+    print("    what each needs, and which others do not fit: docs/agents.md")
     return 0
 
 
@@ -61,17 +69,21 @@ def _report(name: str, agent: type) -> bool:
     from agents.contract import CHECKS, verdicts
 
     print(f"{name}:")
-    failures = []
-    for check, failure in verdicts(agent):
-        promise = CHECKS[check].__doc__.partition("\n")[0]
-        print(f"    {'ok  ' if failure is None else 'FAIL'}  {check}: {promise}", flush=True)
-        if failure is not None:
-            print(f"          {failure}")
-        failures.append(failure)
-    held, left = failures.count(None), len(CHECKS) - len(failures)
-    rest = f"; {left} wait until {check} holds" if left else ""
-    print(f"{name}: {held} of {len(CHECKS)} checks hold{rest}")
-    return held == len(CHECKS)
+    found = []
+    for verdict in verdicts(agent):
+        found.append(verdict)
+        promise = CHECKS[verdict.check].__doc__.partition("\n")[0]
+        mark = "FAIL" if verdict.failure else "skip" if verdict.skipped else "ok  "
+        print(f"    {mark}  {verdict.check}: {promise}", flush=True)
+        if verdict.failure or verdict.skipped:
+            print(f"          {verdict.failure or verdict.skipped}")
+    failed = sum(verdict.failure is not None for verdict in found)
+    skipped = sum(verdict.skipped is not None for verdict in found)
+    left = len(CHECKS) - len(found)
+    rest = f"; {skipped} skipped" if skipped else ""
+    rest += f"; {left} wait until {found[-1].check} holds" if left else ""
+    print(f"{name}: {len(found) - failed - skipped} of {len(CHECKS)} checks hold{rest}")
+    return failed == 0
 
 
 def _found(names: list[str]) -> dict[str, type]:
@@ -90,4 +102,5 @@ def _found(names: list[str]) -> dict[str, type]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it, as it ends other programs
     sys.exit(main())

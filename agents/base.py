@@ -14,7 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from agents.settings import Config
+from agents.batch_norm import check_first_batch
+from agents.settings import Config, SGDConfig
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Agent(ABC):
         self.config = config
         self.network = network
         self.device = device
+        if isinstance(config, SGDConfig):  # others need not train the network
+            check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.generator = torch.Generator().manual_seed(seed)
         """The agent's own source of randomness, on the CPU whatever the device: draws cost no wait."""
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from errors import InputError
+
 
 class Buffer(ABC):
     """At most `capacity` rows: an input, its label, and what else came with them, in one tensor each."""
@@ -146,6 +148,15 @@ def fair_order(labels: Tensor, keys: Tensor) -> Tensor:
     in_order = labels[order]
     rank = torch.arange(len(order), device=order.device) - torch.searchsorted(in_order, in_order)
     return order[rank.argsort(stable=True)]
+
+
+def check_shares(memory_images: int, classes: int) -> None:
+    """`InputError` where `memory_images`, shared among `classes` labels, leave some label without any."""
+    if memory_images < classes:
+        raise InputError(
+            f"memory_images: expected at least {classes}, one for each class, got {memory_images}: "
+            f"set memory_images={classes} or more"
+        )
 
 
 class EpisodicMemory(Buffer):

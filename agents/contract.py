@@ -6,6 +6,7 @@ every registered one.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from agents import contract_learning as learning
 from agents import contract_state as state
@@ -41,11 +42,29 @@ PRESUPPOSED = {"config", "runs", "scores", "short_batches", "state_saved", "same
 """The checks without which those after them say nothing."""
 
 
-def verdicts(agent_class: type[Agent]) -> Iterator[tuple[str, str | None]]:
-    """The name of each check and what it finds wrong, None for nothing; up to a failure that ends the matter."""
+OF_SAVED_STATE = {"state_saved", "resumes"}
+"""The checks of `state_dict` itself, which an agent with `resumable = False` need not have."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of an agent: that it holds, that it fails, or that it was skipped."""
+
+    check: str
+    failure: str | None = None
+    """What is wrong; None for nothing."""
+    skipped: str | None = None
+    """Why it was not run; None if it was."""
+
+
+def verdicts(agent_class: type[Agent]) -> Iterator[Verdict]:
+    """The verdict of each check; up to a failure that ends the matter."""
     for name, check in CHECKS.items():
+        if name in OF_SAVED_STATE and not agent_class.resumable:
+            yield Verdict(name, skipped="resumable is False: an interrupted run begins anew")
+            continue
         failure = _failure(check, agent_class)
-        yield name, failure
+        yield Verdict(name, failure)
         if failure is not None and name in PRESUPPOSED:
             return
 

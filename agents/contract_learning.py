@@ -164,16 +164,20 @@ def judged_alone(agent_class: type[Agent]) -> None:
 def learns(agent_class: type[Agent]) -> None:
     """It learns to tell two classes apart."""
     agent = _begun(agent_class)
-    for step in range(60):
-        toy.observe(agent, [0, 1] * 5, seed=step)
+    batches = [toy.batch([0, 1] * 5, seed=step) for step in range(60)]
+    given = [(toy.inputs(agent, x), y) for x, y in batches]
+    for x, y in given:
+        agent.observe(x, y)
+    task = toy.Batches(*(torch.cat(column) for column in zip(*given, strict=True)))
+    agent.end_task(FIRST, task if agent.needs.task_data else None)
     x, y = toy.batch([0, 1] * 20, seed=999)
     right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
     if right <= 0.9:
         raise ContractFailure(
-            "more than 90 % of new images right after 60 batches of ten, two classes in turn",
+            "more than 90 % of new images right after a task of 60 batches of ten, two classes in turn",
             f"{100 * right:.0f} %",
-            "see that observe takes its steps on network.plastic and that higher scores mean likelier; if only its "
-            "hyperparameters do not fit images this small, check a subclass with other defaults",
+            "see that observe, or end_task, takes its steps on network.plastic and that higher scores mean likelier; "
+            "if only its hyperparameters do not fit images this small, check a subclass with other defaults",
         )
 
 

@@ -35,6 +35,11 @@ def differing(one: dict, other: dict) -> list[str]:
     return [str(key) for key in one | other if key not in one or key not in other or one[key] != other[key]]
 
 
+def saved(agent: Agent) -> dict[str, object]:
+    """The agent's state; nothing of one that cannot be saved, of which its network and its answers have to tell."""
+    return dict(agent.state_dict()) if agent.resumable else {}
+
+
 def odd_types(value: object) -> Iterator[str]:
     """The types in a nested state that a checkpoint cannot hold."""
     if isinstance(value, dict):

@@ -15,6 +15,7 @@ from agents.contract_probes import (
     kept,
     kept_bytes,
     odd_types,
+    saved,
     training_calls,
 )
 
@@ -23,6 +24,8 @@ def memory_counted(agent_class: type[Agent]) -> None:
     """At least the tensors that it keeps are counted by memory_bytes."""
     agent = toy.build(agent_class)
     for moment in ("at birth", "after two tasks"):
+        if moment != "at birth":
+            toy.learn(agent)
         said, there = agent.memory_bytes(), kept_bytes(agent)
         if not isinstance(said, int) or said < there:
             raise ContractFailure(
@@ -30,7 +33,6 @@ def memory_counted(agent_class: type[Agent]) -> None:
                 f"{said}",
                 "remove the override, which is right for tensors among the agent's attributes, or count them all",
             )
-        toy.learn(agent)
 
 
 def memory_budget(agent_class: type[Agent]) -> None:
@@ -84,7 +86,7 @@ def predict_pure(agent_class: type[Agent]) -> None:
     x = toy.inputs(agent, toy.batch([0, 1, 2, 3, 0])[0])
 
     def all_there_is() -> object:
-        return bits({**agent.state_dict(), "network": agent.network.state_dict(), "the input": x})
+        return bits({**saved(agent), "network": agent.network.state_dict(), "the input": x})
 
     before = all_there_is()
     with training_calls(agent.network.plastic) as calls:
@@ -118,11 +120,11 @@ def same_seed(agent_class: type[Agent]) -> None:
 
 
 def _learned(agent_class: type[Agent]) -> object:
-    """The state of an agent of seed 1 after two tasks and a prediction."""
+    """What an agent of seed 1 is after two tasks and a prediction, and the prediction."""
     agent = toy.build(agent_class, seed=1)
     toy.learn(agent)
-    toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
-    return bits(agent.state_dict())
+    predicted = toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
+    return bits({**saved(agent), "scores": predicted})
 
 
 def global_random(agent_class: type[Agent]) -> None:

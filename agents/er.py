@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Network, Problem
-from agents.buffers import BalancedBuffer, ReservoirBuffer
+from agents.buffers import BalancedBuffer, ReservoirBuffer, check_shares
 from agents.settings import SGDConfig, setting
 from agents.sgd import SGDAgent, seen_cross_entropy
 
@@ -52,6 +52,8 @@ class ER(SGDAgent):
     def __init__(
         self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device
     ):
+        if config.buffer == "balanced":
+            check_shares(config.memory_images, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.buffer = BUFFERS[config.buffer](config.memory_images, self.generator, device)
 

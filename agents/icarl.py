@@ -17,7 +17,7 @@ Differences from the paper:
 1. One pass over the stream, not many over its union with the exemplars: each mini-batch is joined with a draw
    from the exemplars.
 2. m = memory_images / classes in whole numbers, and the remainder is not wasted: the lowest labels have one
-   exemplar more. A label that is left without any is never predicted.
+   exemplar more. A budget smaller than the number of classes is refused.
 3. Classes may come back. Labels met in this task count as new, whatever was before, all others as old;
    exemplars of a class are then chosen anew from the task's images and its old exemplars. Where no class
    comes back this is the paper.
@@ -44,6 +44,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from agents.buffers import check_shares
 from agents.networks import features
 from agents.settings import SGDConfig, setting
 from agents.sgd import SGDAgent
@@ -105,6 +106,7 @@ class ICaRL(SGDAgent):
     def __init__(
         self, problem: Problem, config: ICaRLConfig, network: Network, *, seed: int, device: torch.device
     ):
+        check_shares(config.memory_images, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.new = torch.zeros_like(self.seen)
         """[K] bool, the labels met in this task."""

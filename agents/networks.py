@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.base import Network
+from agents.batch_norm import BatchNorm2d
 from agents.small_network import FEATURES, small_features
 from errors import InputError, unknown
 
@@ -100,7 +101,7 @@ def _squeezenet(num_classes: int, seed: int, device: torch.device) -> tuple[nn.M
 def _resnet18(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
     from torchvision.models import resnet18
 
-    body = resnet18(weights=None)
+    body = resnet18(weights=None, norm_layer=BatchNorm2d)
     body.fc = nn.Identity()
     blocks = {
         f"layer{group}.{number}": block
@@ -115,7 +116,7 @@ def _resnet18(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Mod
 def _mobilenet(num_classes: int, seed: int, device: torch.device) -> tuple[nn.Module, Stages]:
     from torchvision.models import mobilenet_v2
 
-    body = mobilenet_v2(weights=None).features
+    body = mobilenet_v2(weights=None, norm_layer=BatchNorm2d).features
     stages = {f"features.{number}": layer for number, layer in enumerate(body)}
     head = nn.Sequential(nn.Flatten(), Dropout(0.2, seed, device), nn.Linear(1280, num_classes))
     return body, {**stages, "pool": nn.AdaptiveAvgPool2d(1), "head": head}
@@ -193,6 +194,12 @@ def find_cut(name: str, cut: str) -> str:
     if cut not in stages:
         raise unknown(f"stage to cut {name} at", cut, stages)
     return cut
+
+
+def freezes(name: str, cut: str | None) -> bool:
+    """Whether anything of network `name` lies before `cut`, so that it never trains."""
+    stages = _blank(name, num_classes=1, seed=0, device=torch.device("cpu"))[1]
+    return cut is not None and find_cut(name, cut) != next(iter(stages))
 
 
 def build(

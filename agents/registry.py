@@ -29,15 +29,26 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "slda": "agents.slda:SLDA",
     }
 )
+AVALANCHE = (
+    "AGEM", "CoPE", "Cumulative", "DER", "ER_ACE", "ER_AML", "EWC", "FromScratchTraining", "GDumb", "GEM",
+    "GSS_greedy", "ICaRL", "LwF", "MAS", "MER", "MIR", "Naive", "Replay", "SCR", "StreamingLDA",
+    "SynapticIntelligence",
+)  # fmt: skip
+"""The strategies of avalanche-lib that are agents, `avalanche:<Strategy>`: a list of them takes no slow import."""
 
 
 def get(name: str) -> type[Agent]:
-    """The agent class of a registered name, of `avalanche:Strategy`, or of `module:Class` for any other."""
+    """The agent class of a registered name, of `avalanche:Strategy`, or of `module:Class` for any other.
+
+    `InputError` for a name that is none of these.
+    """
     if name.startswith("avalanche:"):
         return _from_avalanche(name)
     if name not in AGENTS and ":" not in name:
         raise unknown("agent", name, AGENTS)
     module_name, _, class_name = AGENTS.get(name, name).partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise InputError(f"agent '{name}': expected module:Class, such as my_agents.nearest:NearestMean")
     try:
         found = getattr(importlib.import_module(module_name), class_name, None)
     except ModuleNotFoundError as error:

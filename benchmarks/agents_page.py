@@ -115,7 +115,11 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
         "finetune": Entry("bound", "nothing", "", "K", lambda c, s: s.classes),
         "offline": Entry(
-            "bound", "nothing of its own; it is handed all data so far", "", "K", lambda c, s: s.classes
+            "bound",
+            "nothing of its own; it is handed all data so far",
+            "",
+            "K, with `retrain` S + K",
+            lambda c, s: s.classes + (s.copy if c.retrain else 0),
         ),
         "l2": Entry(
             "regularisation",

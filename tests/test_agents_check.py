@@ -2,14 +2,19 @@
 
 import random
 import re
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from agents import registry
 from agents.__main__ import main
 from agents.base import Needs
 from agents.contract import CHECKS, verdicts
@@ -153,10 +158,24 @@ class CentresTheBatch(Good):
         return scores - 0.01 * scores.mean()
 
 
-@breaks("learns", r"more than 90 % .* got \d+ %: see that observe takes its steps")
+@breaks("learns", r"more than 90 % .* got \d+ %: see that observe, or end_task, takes its steps")
 class NeverSteps(Good):
     def step(self, loss):
         pass
+
+
+@breaks("learns", "more than 90 % .* got .* %: see that observe, or end_task")
+class LearnsFromWrongData(Good):
+    """It learns in end_task alone, and not from the task that was."""
+
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def observe(self, x, y):
+        return {"images": float(len(y))}
+
+    def end_task(self, task, data):
+        for x, y in data.batches(10):
+            super().observe(x, y.flip(0))
 
 
 @breaks("needs_declared", "got end_task without it: add needs")
@@ -377,13 +396,81 @@ def test_a_good_agent_of_ones_own_passes(capsys):
 
 @pytest.mark.parametrize("agent_class, check, message", BROKEN)
 def test_a_broken_promise_is_found_and_explained_and_nothing_else(agent_class, check, message):
-    failures = {name: failure for name, failure in verdicts(agent_class) if failure is not None}
+    failures = {v.check: v.failure for v in verdicts(agent_class) if v.failure is not None}
     assert list(failures) == [check], failures
     assert re.search(message, failures[check]), failures[check]
 
 
 def test_every_check_has_an_agent_that_fails_it():
     assert {case.values[1] for case in BROKEN} == set(CHECKS)
+
+
+class LearnsAtTheEnd(LearnsFromWrongData):
+    """It learns in end_task alone, and cannot be saved."""
+
+    resumable = False
+
+    def end_task(self, task, data):
+        for x, y in data.batches(10):
+            Good.observe(self, x, y)
+
+    def state_dict(self):
+        raise NotImplementedError
+
+    def load_state_dict(self, state):
+        raise NotImplementedError
+
+
+class DrawsAtTheEnd(LearnsAtTheEnd):
+    """As its parent, from global random numbers."""
+
+    def end_task(self, task, data):
+        super().end_task(task, data)
+        with torch.no_grad():
+            self.network.plastic.head.bias += torch.rand(4)
+
+
+class DependsOnOthers(LearnsAtTheEnd):
+    """As its parent, but each agent learns from another beginning."""
+
+    built = 0
+
+    def end_task(self, task, data):
+        DependsOnOthers.built += 1
+        self.network.plastic.head.bias.data += 0.01 * DependsOnOthers.built
+        super().end_task(task, data)
+
+
+class ChangesWhenAsked(LearnsAtTheEnd):
+    """As its parent, and what it is asked changes it."""
+
+    def predict(self, x):
+        self.network.plastic.head.bias += 1
+        return super().predict(x)
+
+
+def test_an_agent_that_learns_at_the_end_of_a_task_and_cannot_be_saved_passes_and_is_told_why(capsys):
+    assert main(["check", f"{__name__}:LearnsAtTheEnd"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = [number for number, line in enumerate(lines) if line.startswith("    skip")]
+    assert [lines[number].split()[1] for number in at] == ["state_saved:", "resumes:"]
+    assert all("resumable is False: an interrupted run begins anew" in lines[number + 1] for number in at)
+    assert lines[-1].endswith(f":LearnsAtTheEnd: {len(CHECKS) - 2} of {len(CHECKS)} checks hold; 2 skipped")
+
+
+@pytest.mark.parametrize(
+    "agent_class, check",
+    [(DrawsAtTheEnd, "global_random"), (DependsOnOthers, "same_seed"), (ChangesWhenAsked, "predict_pure")],
+)
+def test_an_agent_that_cannot_be_saved_is_judged_by_its_network_and_its_answers(agent_class, check):
+    assert check in [v.check for v in verdicts(agent_class) if v.failure is not None]
+
+
+@pytest.mark.parametrize("strategy", ["Naive", "Replay"])
+def test_a_strategy_of_avalanche_passes(strategy):
+    found = list(verdicts(registry.get(f"avalanche:{strategy}")))
+    assert [v for v in found if v.failure is not None] == []
+    assert len(found) == len(CHECKS)
 
 
 def test_a_failure_is_printed_below_its_check_and_the_others_are_still_run(capsys):
@@ -415,4 +502,15 @@ def test_without_a_command_the_agents_are_listed(capsys):
     assert main([]) == 0
     printed = capsys.readouterr().out
     assert "er: Experience replay" in printed
+    assert f"avalanche:STRATEGY: Any of {len(registry.AVALANCHE)} strategies" in printed
+    assert all(strategy in printed for strategy in registry.AVALANCHE)
     assert all(f"    {field}=" in printed for field in Config.__dataclass_fields__)
+
+
+def test_a_reader_that_leaves_early_ends_the_list_without_a_traceback():
+    folder = Path(__file__).parents[1]
+    command = [sys.executable, "-u", "-m", "agents"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.close()
+        told = listing.stderr.read()
+    assert told == b"" and listing.returncode == -signal.SIGPIPE

@@ -12,6 +12,7 @@ from agents.base import TaskInfo
 from agents.icarl import ICaRL, herd, icarl_loss, shares
 from agents.networks import features
 from agents.toy import CPU, Batches, TinyNet, batch, build
+from errors import InputError
 
 
 def unit(seed, count=12, size=5):
@@ -88,6 +89,14 @@ def test_the_budget_is_shared_and_earlier_classes_keep_their_first_exemplars():
     assert shares(3, 4) == [1, 1, 1, 0]
 
 
+def test_a_budget_smaller_than_the_classes_is_refused():
+    with pytest.raises(
+        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
+    ):
+        build(ICaRL, memory_images=3)
+    build(ICaRL, memory_images=4)
+
+
 def test_exemplars_are_images_of_the_task_under_their_label_in_the_order_of_herding():
     agent, data = taught(tasks=((0, 1),), images=200, memory_images=30)  # more than one pass takes
     agent.network.eval()
@@ -129,7 +138,7 @@ def test_the_label_is_that_of_the_nearest_mean_of_exemplars():
 
 
 def test_a_label_without_exemplars_has_a_finite_score_below_all_others():
-    agent, _ = taught(memory_images=3)
+    agent, _ = taught(tasks=((0, 1), (2,)), memory_images=4)  # 3 never came by
     agent.network.eval()
     agent.means = -agent.means  # the other means are now as far as can be
     with torch.no_grad():
