@@ -1,0 +1,293 @@
+"""A grid file: which agents, with which values of their hyperparameters, learn which streams.
+
+    datasets = ["core50_mini"]
+    paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
+    runs = 2                                     # of each trial, in the search; without it, 1
+    # network = "squeezenet"                     # also: cut, pretrained, features, variant, seed; as on the
+    #                                            # command line of `python -m benchmarks run`
+
+    [agents.finetune]                            # the defaults: one trial a dataset and paradigm
+    [agents.ewc]
+    lr = [1e-3, 1e-4]                            # every value with every value of the other keys
+    regulariser = [1, 100]
+    [[agents.er]]                                # several blocks of one agent
+    memory_images = 200                          # one value needs no list
+    [[agents.er]]
+    paradigms = ["class_iid"]                    # a block may name its own datasets and paradigms
+    lr = [1e-2]
+
+A trial is one agent with one configuration on one dataset and paradigm; the same one named twice counts once.
+"""
+
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from agents import registry
+from agents.settings import Config
+from benchmarks.trial import Trial
+from dataloaders import specs
+from errors import InputError, unknown
+
+_PLACES = ("datasets", "paradigms")
+_OF_TRIALS = {"network": str, "cut": str, "pretrained": bool, "features": str, "variant": str, "seed": int}
+"""What every trial of a grid shares, and `Trial.create` takes by the same name."""
+_TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The content of one grid file."""
+
+    path: Path
+    runs: int
+    """Runs 0 .. runs - 1 of each trial are learned in the search."""
+    trials: tuple[Trial, ...]
+    """Of the search, on validation lists; sorted by dataset, paradigm, agent and settings, no two alike."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending; of files in folders below scripts/optimal, with the folder's."""
+        parts = self.path.with_suffix("").parts
+        return "-".join(parts[parts.index("optimal") + 1 :]) if "optimal" in parts else parts[-1]
+
+    def groups(self) -> list[tuple[Trial, ...]]:
+        """The trials among which selection chooses: those of one dataset, paradigm and agent."""
+        return [tuple(group) for _, group in itertools.groupby(self.trials, key=place_of)]
+
+
+def place_of(trial: Trial) -> tuple[str, str, str]:
+    """What the trials of a group share: dataset, paradigm, agent."""
+    return trial.dataset, trial.paradigm, trial.agent
+
+
+def searched(trials: Sequence[Trial]) -> list[str]:
+    """The hyperparameters of which `trials`, all of one agent, have several values, in the order of its Config."""
+    return [key for key in trials[0].settings if len({repr(trial.settings[key]) for trial in trials}) > 1]
+
+
+def for_test(trial: Trial) -> Trial:
+    """The same configuration, to be learned on the test lists."""
+    return replace(trial, split="test")
+
+
+def read(path: Path, data: Path = Path("data")) -> Grid:
+    """The grid in the file at `path`; `InputError` with the line of every problem in it.
+
+    `data` holds a folder per dataset; a user's own is described in its folder.
+    """
+    text = _text(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: is no TOML: {error}") from None
+    lines, problems = _lines(text), []
+
+    def tell(where: tuple[str | int, ...], problem: str) -> None:
+        line = lines.get(where) or lines.get(where[:-1]) or lines.get(where[:2])
+        problems.append((line or 0, f"{path}:{line}: {problem}" if line else f"{path}: {problem}"))
+
+    blocks = list(_checked_blocks(content, data, tell))
+    _raise_any(problems)
+    shared = {key: content[key] for key in _OF_TRIALS if key in content}
+    trials: dict[str, Trial] = {}
+    for where, agent, places, values in blocks:
+        try:
+            for trial in _expand(agent, places, values, shared, data):
+                trials.setdefault(json.dumps(trial.config(), sort_keys=True), trial)
+        except InputError as error:
+            to_blame = _to_blame(agent, places[0], shared, data)
+            for problem in error.problems:
+                tell((to_blame,) if to_blame else where, problem)
+    _raise_any(problems)
+    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)))
+
+
+_Block = tuple[tuple[str | int, ...], str, list[tuple[str, str]], dict[str, list[Any]]]
+"""Where it stands, the agent, its (dataset, paradigm) pairs, and the values of each hyperparameter."""
+_Tell = Callable[[tuple[str | int, ...], str], None]
+
+
+def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iterator[_Block]:
+    """The blocks of all agents with their values typed; what does not fit is told."""
+    for key in content.keys() - set(_TOP):
+        tell((key,), str(unknown("key", key, _TOP)))
+    for key, kind in _OF_TRIALS.items():
+        if key in content and type(content[key]) is not kind:
+            tell((key,), f"{key}: expected a {kind.__name__}, got {content[key]!r}")
+    runs = content.get("runs", 1)
+    if type(runs) is not int or runs < 1:
+        tell(("runs",), f"runs: expected a number from 1, got {runs!r}")
+    _check_names(content, (), tell)
+    agents = content.get("agents")
+    if not isinstance(agents, dict) or not agents:
+        tell(("agents",), "agents: expected a table for each agent, such as [agents.finetune]")
+        return
+    for agent, tables in agents.items():
+        several = isinstance(tables, list)
+        for number, table in enumerate(tables if several else [tables]):
+            where = ("agents", agent, number)
+            if not isinstance(table, dict):
+                tell(where, f"agents.{agent}: expected a table, got {table!r}")
+                continue
+            _check_names(table, where, tell)
+            values = _values(agent, table, where, tell)
+            yield where, agent, _places(content, table, where, data, tell), values
+
+
+def _check_names(table: Mapping[str, Any], where: tuple[str | int, ...], tell: _Tell) -> None:
+    for key in _PLACES:
+        names = table.get(key, [""])
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            tell((*where, key), f"{key}: expected a list of names, at least one, got {names!r}")
+
+
+def _places(
+    content: Mapping[str, Any],
+    table: Mapping[str, Any],
+    where: tuple[str | int, ...],
+    data: Path,
+    tell: _Tell,
+) -> list[tuple[str, str]]:
+    """The (dataset, paradigm) pairs of a block: its own, or those of the whole file."""
+    datasets, paradigms = (table.get(key, content.get(key)) for key in _PLACES)
+    if datasets is None:
+        tell(("datasets",), 'datasets is missing: expected a list, such as ["core50_mini"]')
+    found = []
+    for dataset in datasets if isinstance(datasets, list) else []:
+        if not isinstance(dataset, str):
+            continue
+        try:
+            spec = specs.get(dataset, data / dataset)
+        except InputError as error:
+            tell((*where, "datasets") if "datasets" in table else ("datasets",), str(error))
+            continue
+        for paradigm in paradigms if isinstance(paradigms, list) else spec.paradigms:
+            try:
+                specs.check_paradigm(spec, paradigm)
+                found.append((dataset, paradigm))
+            except InputError as error:
+                tell((*where, "paradigms") if "paradigms" in table else ("paradigms",), str(error))
+    return found
+
+
+def _values(
+    agent: str, table: Mapping[str, Any], where: tuple[str | int, ...], tell: _Tell
+) -> dict[str, list[Any]]:
+    """The values of each hyperparameter of a block, typed."""
+    try:
+        config = registry.get(agent).Config
+    except InputError as error:
+        tell(where, str(error))
+        return {}
+    hints = get_type_hints(config)
+    typed: dict[str, list[Any]] = {}
+    for key, given in table.items():
+        if key in _PLACES:
+            continue
+        candidates = given if isinstance(given, list) else [given]
+        if not candidates:
+            tell((*where, key), f"{key}: expected at least one value, got an empty list")
+        for value in candidates:
+            try:
+                typed.setdefault(key, []).append(_typed(config, hints, key, value))
+            except InputError as error:
+                for problem in error.problems:
+                    tell((*where, key), f"agent {agent}: {problem}")
+    return typed
+
+
+def _typed(config: type[Config], hints: Mapping[str, Any], key: str, value: object) -> object:
+    """`value` as the type of the hyperparameter `key`, if it is in its range."""
+    if isinstance(value, str) and value != "none" and key in hints and hints[key] is not str:
+        raise InputError(
+            f"{key}: expected {getattr(hints[key], '__name__', hints[key])}, got the text {value!r}"
+        )
+    return getattr(config.from_settings({key: value}), key)
+
+
+def _expand(
+    agent: str,
+    places: Sequence[tuple[str, str]],
+    values: Mapping[str, Sequence[object]],
+    shared: Mapping[str, Any],
+    data: Path,
+) -> Iterator[Trial]:
+    for dataset, paradigm in places:
+        for point in itertools.product(*values.values()):
+            settings = dict(zip(values, point, strict=True))
+            yield Trial.create(dataset, paradigm, agent, settings, split="validation", data=data, **shared)
+
+
+def _to_blame(agent: str, place: tuple[str, str], shared: Mapping[str, Any], data: Path) -> str | None:
+    """The key of `shared` without which a trial could be made."""
+    for key in shared:
+        others = {name: value for name, value in shared.items() if name != key}
+        with suppress(InputError):
+            Trial.create(*place, agent, data=data, **others)
+            return key
+    return None
+
+
+def _raise_any(problems: Sequence[tuple[int, str]]) -> None:
+    """`InputError` with all (line, problem), by line, if there are any."""
+    if problems:
+        raise InputError(*(problem for _, problem in sorted(dict.fromkeys(problems))))
+
+
+def _order(trial: Trial) -> tuple:
+    """By dataset, paradigm (as the paradigms are listed everywhere), agent, then settings, numbers by size."""
+    dataset, paradigm, agent = place_of(trial)
+    return dataset, specs.PARADIGMS.index(paradigm), agent, settings_order(trial)
+
+
+def settings_order(trial: Trial) -> tuple:
+    """Smaller values first, in the order of the agent's Config; none before any number."""
+    names = [field.name for field in fields(registry.get(trial.agent).Config)]
+    keys = [trial.settings[name] for name in names]
+    return tuple(
+        (value is not None, str(value) if isinstance(value, str) else 0, _number(value)) for value in keys
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no UTF-8 text (byte {error.start})") from None
+
+
+_NAME = r"""\s*("[^"]*"|'[^']*'|[\w-]+)\s*"""
+_HEADER = re.compile(rf"\s*\[\[?((?:{_NAME}\.)*{_NAME})\]\]?")
+_KEY = re.compile(rf"{_NAME}=")
+
+
+def _lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line of each key by where it stands: (key,), ("agents", agent), ("agents", agent, block, key)."""
+    found: dict[tuple[str | int, ...], int] = {}
+    table: tuple[str | int, ...] = ()
+    blocks: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = tuple(name.strip("\"'") for name in re.findall(_NAME, header[1]))
+            if table[:1] == ("agents",) and len(table) > 1:
+                agent, inner = table[1], table[2:]
+                blocks[agent] = blocks.get(agent, -1) + (not inner)
+                table = ("agents", agent, max(blocks[agent], 0), *inner)
+                found.setdefault(table[:2], number)
+            found.setdefault(table, number)
+        elif key := _KEY.match(line):
+            found.setdefault((*table, key[1].strip("\"'")), number)
+    return found
