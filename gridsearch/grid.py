@@ -9,7 +9,7 @@
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
     [agents.ewc]
     lr = [1e-3, 1e-4]                            # every value with every value of the other keys
-    regulariser = [1, 100]
+    penalty = [1, 100]
     [[agents.er]]                                # several blocks of one agent
     memory_images = 200                          # one value needs no list
     [[agents.er]]

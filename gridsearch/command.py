@@ -1,0 +1,95 @@
+"""The commands of `python -m gridsearch`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks.experiment import Places
+from benchmarks.pool import prepare_all
+from benchmarks.trial import Trial
+from benchmarks.worker import Job
+from gridsearch import engines, grid
+from gridsearch.live import Live, label, run_label
+from gridsearch.search import Pace, Plan, duration, plan
+
+
+def run(options: argparse.Namespace) -> int:
+    """The search: every trial on validation lists; 0 only if every run is finished."""
+    return max([_learn(found.name, found.trials, found.runs, options) for found in _grids(options)])
+
+
+def best(options: argparse.Namespace) -> int:
+    """Print the winners and write them as grid files."""
+    from dataloaders.files import write_text
+    from gridsearch.selection import best_toml, choose_all
+
+    for found in _grids(options):
+        path = options.into / f"{found.name}.toml"
+        text = best_toml(choose_all(found, options.out))
+        write_text(path, text)
+        print(text, end="")
+        print(f"{path}: written", file=sys.stderr)
+    return 0
+
+
+def final(options: argparse.Namespace) -> int:
+    """The winners of the search on the test lists; 0 only if every run is finished."""
+    from gridsearch.selection import choose_all
+
+    choices = [choice for found in _grids(options) for choice in choose_all(found, options.out)]
+    for choice in choices:
+        if len(choice.ranking) > 1:
+            print(f"{label(choice.trial)}: {choice.reason}")
+    return _learn("final", [grid.for_test(choice.trial) for choice in choices], options.runs, options)
+
+
+def table(options: argparse.Namespace) -> int:
+    """Tables and plots of the search, and of the final runs that there are."""
+    from gridsearch.report import report
+
+    for found in _grids(options):
+        summary = report(found, options.out, options.into or options.out / "grids" / found.name)
+        print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    return 0
+
+
+def _grids(options: argparse.Namespace) -> list[grid.Grid]:
+    return [grid.read(path, options.data) for path in options.grids]
+
+
+def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Namespace) -> int:
+    """Learn all runs of `trials` that are left; 0 only if every run is finished."""
+    places = Places(options.out, options.data, options.lists)
+    engine, machines = engines.engine(options)
+    todo = plan(trials, runs, places, options.retry_failed)
+    print(f"{title}: {len(trials)} trials x {runs} runs: {_counts(todo, places, len(machines))}")
+    if options.dry_run:
+        _print_all(todo)
+        return 0
+    failed = len(todo.failed)
+    if todo.left:
+        prepare_all(todo.left, places, machines[0])
+        with Live(todo, runs, len(machines), places) as live:
+            engine(todo.left, places, watch=live)
+        failed = live.failed
+        print("\n".join(f"best {line}" for line in live.best()))
+    for job, failure in todo.failed:
+        print(f"failed before: {run_label(job)}: {failure.reason}", file=sys.stderr)
+    if failed:
+        told = f"{failed} of {todo.total} runs failed; failed.json and log.txt in their folders say why"
+        print(f"{told}; the same command with --retry-failed tries them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _counts(todo: Plan, places: Places, workers: int) -> str:
+    left = f"{len(todo.left)} to do"
+    if todo.left:
+        left += f" with {workers} workers, {duration(Pace(todo.finished, places).left(todo.left, workers))}"
+    return f"{len(todo.finished)} finished, {len(todo.failed)} failed, {left}"
+
+
+def _print_all(todo: Plan) -> None:
+    states: list[tuple[str, Job]] = [("finished", job) for job in todo.finished]
+    states += [("failed", job) for job, _ in todo.failed] + [("to do", job) for job in todo.left]
+    for state, job in states:
+        print(f"{state:8}  {run_label(job)}")

@@ -1,0 +1,142 @@
+"""What accuracy costs: accuracy on test images against memory and against time, with the Pareto front marked."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from benchmarks.comparison import Comparison, Entry
+from benchmarks.plots import (
+    GREY,
+    LEGEND_LINE_INCHES,
+    LOOK,
+    Style,
+    entry_styles,
+    legend,
+    legend_shape,
+    line,
+    save,
+)  # fmt: skip
+from benchmarks.tables import dataset_title
+
+_BYTES = {0: "0"} | {
+    number * 10.0**power: f"{number} {unit}"
+    for power, unit in ((0, "B"), (3, "kB"), (6, "MB"), (9, "GB"))
+    for number in (1, 2, 5, 10, 20, 50, 100, 200, 500)
+}
+_SECONDS = {0: "0"} | {
+    number * size: f"{number} {unit}"
+    for size, unit, numbers in (
+        (1, "s", (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30)),
+        (60, "min", (1, 2, 5, 10, 20, 30)),
+        (3600, "h", (1, 2, 5, 10, 20, 50, 100)),
+    )
+    for number in numbers
+}
+_COSTS = {"memory_bytes": ("memory beyond the network", _BYTES), "seconds": ("time per run", _SECONDS)}
+"""The metric, the label of its axis, and the places of that which may be ticked."""
+_MOST_TICKS = 3
+_MARGIN = 1.6
+_PANEL_INCHES = (2.1, 1.8)
+_FRONT = {"color": GREY, "linestyle": "--", "linewidth": 0.9}
+
+
+def write_cost_plots(comparison: Comparison, out: Path) -> list[Path]:
+    """Write cost_<dataset> as PNG and PDF for every dataset with a finished run; return their paths."""
+    paths = []
+    for dataset in comparison.datasets():
+        if any(entry.finished for entry in comparison.entries if entry.dataset == dataset):
+            with matplotlib.rc_context(LOOK):
+                figure = cost_figure(comparison, dataset)
+                paths += [save(figure, out / f"cost_{dataset}.{kind}") for kind in ("png", "pdf")]
+    return paths
+
+
+def cost_figure(comparison: Comparison, dataset: str) -> Figure:
+    """A row for memory, a row for time, a column a paradigm; accuracy is averaged over tasks.
+
+    A learner from offline lists is shown, and has no part in the front.
+    """
+    entries = [entry for entry in comparison.entries if entry.dataset == dataset and entry.finished]
+    paradigms = [name for name in comparison.paradigms(dataset) if any(e.paradigm == name for e in entries)]
+    styles = entry_styles(entries)
+    handles = {label: Line2D([], [], **_point(style)) for label, style in styles.items()}
+    handles["Pareto front"] = Line2D([], [], **_FRONT)
+    width = max(_PANEL_INCHES[0] * len(paradigms) + 0.3, 3.4)
+    legend_columns, legend_rows = legend_shape(list(handles), width)
+    height = _PANEL_INCHES[1] * len(_COSTS) + 0.3 + LEGEND_LINE_INCHES * legend_rows
+    figure = Figure(figsize=(width, height), layout="constrained")
+    for row, metric in enumerate(_COSTS):
+        for index, paradigm in enumerate(paradigms):
+            axes = figure.add_subplot(len(_COSTS), len(paradigms), row * len(paradigms) + index + 1)
+            _panel(axes, [entry for entry in entries if entry.paradigm == paradigm], metric, styles)
+            if row == 0:
+                axes.set_title(paradigm, parse_math=False)
+            if index == 0:
+                axes.set_ylabel(f"{dataset_title(dataset)}\ntest accuracy (%)", parse_math=False)
+    legend(figure, handles, legend_columns)
+    return figure
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, accuracy) points that no other beats, ascending in cost.
+
+    One beats another if it is no worse in both and better in one; equal points stand side by side.
+    """
+    front = [
+        index
+        for index, (cost, accuracy) in enumerate(points)
+        if not any(
+            c <= cost and a >= accuracy and (c < cost or a > accuracy) for c, a in points
+        )
+    ]  # fmt: skip
+    return sorted(front, key=lambda index: points[index])
+
+
+def _panel(axes: Axes, entries: Sequence[Entry], metric: str, styles: Mapping[str, Style]) -> None:
+    name, ticks = _COSTS[metric]
+    entries = [entry for entry in entries if entry.stats[metric].mean is not None]
+    points = [(entry.stats[metric].mean, entry.stats["accuracy_mean"].mean) for entry in entries]
+    contenders = [index for index, entry in enumerate(entries) if not entry.offline]
+    front = [points[contenders[index]] for index in pareto_front([points[index] for index in contenders])]
+    if front:
+        axes.step(*zip(*front, strict=True), where="post", zorder=1, **_FRONT)
+    for entry, (cost, accuracy) in zip(entries, points, strict=True):
+        axes.errorbar(
+            cost, accuracy, yerr=entry.stats["accuracy_mean"].sem, elinewidth=0.8, capsize=1.8, capthick=0.8,
+            **_point(styles[entry.label]),
+        )  # fmt: skip
+        if (cost, accuracy) in front:
+            axes.plot(cost, accuracy, "o", markersize=9, markerfacecolor="none", markeredgecolor=GREY)
+    _cost_axis(axes, [cost for cost, _ in points], ticks)
+    axes.set_xlabel(name)
+    axes.grid(color="#E6E6E6", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _cost_axis(axes: Axes, costs: Sequence[float], ticks: Mapping[float, str]) -> None:
+    """Logarithmic; with a place for zero, where there is one."""
+    positive = [cost for cost in costs if cost > 0]
+    shown = {0.0: ticks[0]} if len(positive) < len(costs) else {}
+    if positive:
+        least, greatest = min(positive) / _MARGIN, max(positive) * _MARGIN
+        inside = [tick for tick in ticks if least <= tick <= greatest]
+        shown |= {tick: ticks[tick] for tick in inside[:: math.ceil(len(inside) / _MOST_TICKS) or 1]}
+        if 0 in shown:
+            axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+            axes.set_xlim(-least / 2, greatest)
+        else:
+            axes.set_xscale("log")
+            axes.set_xlim(least, greatest)
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _point(style: Style) -> dict[str, object]:
+    return {**line(style), "linestyle": ""}

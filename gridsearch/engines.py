@@ -1,0 +1,56 @@
+"""What runs are done with: worker processes on this machine, or a Ray cluster. The results are the same to the bit."""
+
+import argparse
+import functools
+import os
+
+import torch
+
+from benchmarks.experiment import Machine
+from benchmarks.pool import run_jobs
+from errors import InputError
+from gridsearch.search import Engine
+
+
+def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
+    """The engine that the options ask for, and the machine of each of its workers."""
+    problems = [
+        f"--{name.replace('_', '-')}: expected at least 1, got {getattr(options, name)}"
+        for name in ("workers", "threads", "trials_per_gpu")
+        if getattr(options, name) is not None and getattr(options, name) < 1
+    ]
+    if options.address and options.engine != "ray":
+        problems.append("--address is of --engine ray")
+    if problems:
+        raise InputError(*problems)
+    if options.engine == "ray":
+        from gridsearch.ray_engine import ray_engine
+
+        return ray_engine(options)
+    machines = _machines(options)
+    return functools.partial(run_jobs, machines=machines), machines
+
+
+def _machines(options: argparse.Namespace) -> list[Machine]:
+    """One for each worker on this machine."""
+    gpus = _gpus(options.gpus)
+    if not gpus:
+        count = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
+        return [Machine("cpu", options.threads)] * count
+    if options.workers:
+        raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
+    # One worker of each GPU, then the second of each: few runs spread over all of them.
+    return [Machine(f"cuda:{gpu}", options.threads) for _ in range(options.trials_per_gpu) for gpu in gpus]
+
+
+def _gpus(asked: str | None) -> list[int]:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked is None:
+        return list(range(count))
+    if asked == "none":
+        return []
+    names = asked.split(",")
+    if not all(name.isdecimal() and int(name) < count for name in names):
+        there = f"numbers below {count}" if count else "none: there is no GPU here"
+        raise InputError(f"--gpus {asked}: expected {there}")
+    return [int(name) for name in names]

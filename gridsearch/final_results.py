@@ -1,0 +1,107 @@
+"""What the chosen configurations did on the test images, and which of them differ by more than chance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from agents import registry
+from benchmarks.comparison import Comparison, Entry, compare
+from benchmarks.records import TrialRecord, read_trial
+from benchmarks.report import problems_of
+from benchmarks.trial import Trial
+from errors import InputError
+from gridsearch.grid import for_test
+from gridsearch.selection import Choice
+from gridsearch.statistics import holm, paired_p, smallest_p
+
+LEVEL = 0.05
+"""An adjusted p-value up to this is a difference."""
+COMPARED = {"accuracy_mean": 1, "accuracy_last": 1, "first_task_last": 1, "forgetting": -1, "omega_all": 1}
+"""The metrics that are tested; -1 where less is better."""
+_TOLD = 20
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An agent against the best one, over the runs that both have."""
+
+    mean: float | None
+    """Of the agent's number minus the best one's; None without common runs."""
+    pairs: int
+    """Common runs."""
+    p: float
+    p_adjusted: float
+    """For the number of comparisons in the column."""
+    too_few: bool
+    """Whether so few runs could not reach the level whatever they said."""
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.p_adjusted <= LEVEL
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of one dataset and paradigm: all agents against the best."""
+
+    best: str
+    """Its label."""
+    others: Mapping[str, Difference]
+    """By label; agents without a number are not there, nor is the upper bound, which learns from offline lists."""
+
+
+def final_comparison(choices: Sequence[Choice], results: Path) -> Comparison:
+    """The comparison of the chosen configurations on test images; an entry without runs where none was learned."""
+    records = [_record(for_test(choice.trial), results) for choice in choices]
+    problems = [problem for record in records for problem in problems_of(record)]
+    if problems:
+        hidden = len(problems) - _TOLD
+        raise InputError(*problems[:_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
+    return compare(records)
+
+
+def column(entries: Sequence[Entry], metric: str) -> Column | None:
+    """`entries` of one dataset and paradigm against the one with the best mean of `metric`; None without numbers.
+
+    The best is picked by the same runs that are tested, so an agent whose test is passed by a hair may still be
+    its equal; that the p-values are adjusted does not mend this.
+    """
+    rivals = [entry for entry in entries if not entry.offline and entry.stats[metric].mean is not None]
+    if not rivals:
+        return None
+    best = max(rivals, key=lambda entry: COMPARED[metric] * entry.stats[metric].mean)
+    others = [entry for entry in rivals if entry is not best]
+    differences = [_differences(entry, best, metric) for entry in others]
+    p_values = [paired_p(values) for values in differences]
+    tests = zip(others, differences, p_values, holm(p_values), strict=True)
+    return Column(
+        best.label,
+        {
+            entry.label: Difference(
+                mean=sum(values) / len(values) if values else None,
+                pairs=len(values),
+                p=p,
+                p_adjusted=adjusted,
+                too_few=smallest_p(len(values), len(others)) > LEVEL,
+            )
+            for entry, values, p, adjusted in tests
+        },
+    )
+
+
+def _differences(entry: Entry, best: Entry, metric: str) -> list[float]:
+    """Of the runs in which both have a number."""
+    pairs = [
+        (entry.numbers[run].get(metric), best.numbers[run].get(metric))
+        for run in sorted(entry.numbers.keys() & best.numbers.keys())
+    ]
+    return [own - other for own, other in pairs if own is not None and other is not None]
+
+
+def _record(trial: Trial, results: Path) -> TrialRecord:
+    folder, needs = trial.folder(results), asdict(registry.get(trial.agent).needs)
+    if not (folder / "config.json").exists():
+        return TrialRecord(folder, trial.config(), needs, (), ())
+    record = read_trial(folder)
+    return replace(record, needs=record.needs or needs)

@@ -1,0 +1,125 @@
+"""What is seen of a grid while it runs: a line for each run that ends, and on a terminal what goes on below it."""
+
+import statistics
+import sys
+import time
+from collections import defaultdict
+from typing import Self
+
+from tqdm import tqdm
+
+from benchmarks.experiment import Places
+from benchmarks.trial import Trial
+from benchmarks.worker import Job, Outcome
+from dataloaders.files import read_json
+from gridsearch.grid import place_of
+from gridsearch.search import Pace, Plan, duration
+
+_REFRESH = 0.5  # seconds
+_MOST_LINES = 12  # of the best so far
+
+
+class Live:
+    """A `Watch` that tells a person; a context manager that cleans the terminal up.
+
+    `runs` is how many runs make a trial complete: only complete trials compete for the best so far.
+    """
+
+    def __init__(self, plan: Plan, runs: int, workers: int, places: Places):
+        self.failed = len(plan.failed)
+        self._done = len(plan.finished)
+        self._total = plan.total
+        self._runs = runs
+        self._workers = workers
+        self._places = places
+        self._left = {id(job): job for job in plan.left}
+        self._pace = Pace(plan.finished, places)
+        self._running: dict[int, tuple[Job, str]] = {}
+        self._accuracies: dict[tuple, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for job in plan.finished:
+            self._note(job, read_json(job.folder(places.results) / "summary.json"))
+        self._lines: list[tqdm] = []
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        self._draw()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for line in reversed(self._lines):
+            line.close()
+
+    def started(self, job: Job) -> None:
+        """Show the job among those that run."""
+        self._running[id(job)] = (job, "")
+        self._draw()
+
+    def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
+        """Show how far the job is."""
+        so_far = "" if accuracy is None else f", accuracy so far {accuracy:.1f} %"
+        self._running[id(job)] = (job, f"{100 * images // max(of, 1):3d} %{so_far}")
+        if time.perf_counter() - self._drawn >= _REFRESH:
+            self._draw()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Print how the job ended."""
+        job = outcome.job
+        self._running.pop(id(job), None)
+        self._left.pop(id(job), None)
+        if outcome.failure is not None:
+            self.failed += 1
+            told = f"failed: {outcome.failure.reason}"
+        else:
+            self._done += 1
+            self._note(job, outcome.summary)
+            told = f"{outcome.summary['metrics']['accuracy_mean']:.1f} %"
+            if outcome.seconds is None:
+                told += ", by another process"
+            else:
+                self._pace.note(job, outcome.seconds)
+                told += f", {outcome.seconds:.1f} s"
+        count = self._done + self.failed
+        tqdm.write(f"[{count}/{self._total}] {run_label(job)}: {told}", file=sys.stdout)
+        self._draw()
+
+    def best(self) -> list[str]:
+        """A line for each dataset and paradigm: the best complete trial of each agent, the best agent first."""
+        places = defaultdict(list)
+        for (dataset, paradigm, agent), trials in self._accuracies.items():
+            means = [statistics.fmean(found) for found in trials.values() if len(found) >= self._runs]
+            if means:
+                places[dataset, paradigm].append((max(means), agent))
+        return [
+            f"{dataset}/{paradigm}: "
+            + ", ".join(f"{agent} {mean:.1f}" for mean, agent in sorted(found, reverse=True))
+            for (dataset, paradigm), found in places.items()
+        ]
+
+    def _note(self, job: Job, summary: dict) -> None:
+        self._accuracies[place_of(job.trial)][job.trial.id].append(summary["metrics"]["accuracy_mean"])
+
+    def _draw(self) -> None:
+        """Rewrite the lines at the bottom; nothing is drawn where there is no terminal."""
+        self._drawn = time.perf_counter()
+        left = duration(self._pace.left(self._left.values(), self._workers))
+        texts = [
+            f"{self._done} of {self._total} runs done, {self.failed} failed, {len(self._left)} left, {left}"
+        ]
+        texts += [f"  {run_label(job)}  {state}" for job, state in self._running.values()]
+        best = self.best()
+        texts += ["best so far, in %:", *(f"  {line}" for line in best[:_MOST_LINES])] if best else []
+        while len(self._lines) < len(texts):
+            self._lines.append(tqdm(bar_format="{desc}", leave=False, disable=None, dynamic_ncols=True,
+                                    position=len(self._lines)))  # fmt: skip
+        for number, line in enumerate(self._lines):
+            line.set_description_str(texts[number] if number < len(texts) else "")
+
+
+def label(trial: Trial) -> str:
+    """A trial by all that tells it from the others of its grid."""
+    return f"{trial.dataset}/{trial.paradigm} {trial.agent} {trial.id.rpartition('-')[0]}"
+
+
+def run_label(job: Job) -> str:
+    """A run by all that tells it from the others of its grid."""
+    return f"{label(job.trial)} run {job.number}"

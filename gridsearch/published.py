@@ -1,0 +1,127 @@
+"""Published numbers beside our own: `results/published.csv`, read for one dataset, paradigm, agent and metric.
+
+Only what measures the same is taken: the same classes, the mean over tasks or the value after the last one, on test
+images. Several sources did not do what their papers say; what the file notes of a number always goes with it.
+"""
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from errors import InputError
+
+PATH = Path(__file__).resolve().parent.parent / "results" / "published.csv"
+
+_AGENTS = {
+    "NormalNN lower bound": "finetune",
+    "NormalNN upper bound (offline)": "offline",
+    "EWC": "ewc",
+    "L2": "l2",
+    "MAS": "mas",
+    "SI": "si",
+    "GEM": "gem",
+    "NaiveRehearsal": "er",
+    "iCARL": "icarl",
+    "iCaRL": "icarl",
+    "SLDA plastic cov": "slda",
+    "REMIND (AugMem authors' port, CVPR22 submission)": "remind",
+    "AugMem herding storage (ablation)": "augmem",  # all that was published of AugMem's accuracies in numbers
+}
+"""The name of a system in the file, without its settings, and ours."""
+_DATASETS = {"CORe50 (10 classes)": "core50"}
+_METRICS = {
+    ("top1_all_seen_classes_%", "mean"): "accuracy_mean",
+    ("top1_all_seen_classes_%", "last"): "accuracy_last",
+    ("top1_first_task_classes_%", "last"): "first_task_last",
+    ("Omega_all", "all"): "omega_all",
+}
+_WHEN = {"all (mean over tasks)": "mean", "all": "all"}
+_SETTINGS = re.compile(r"(.*?) \[(lr-[^\]]*)\]")
+"""Other brackets say which runs were left out of a figure: no number of a counterpart."""
+
+Key = tuple[str, str, str, str]
+"""Dataset, paradigm, agent, metric, by our names."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number."""
+
+    value: float
+    sem: float | None
+    warning: str
+    """The system's name and settings, the source, its runs, and what must be known of the number."""
+
+
+def read(path: Path = PATH) -> dict[Key, Published]:
+    """Every published number that has a counterpart here; `InputError` with the line where the file is damaged.
+
+    Of a system that was published with several settings, the one with the highest average over tasks is taken for
+    all metrics, as the papers do; the warning says so.
+    """
+    systems: dict[tuple[str, str, str], dict[str, dict[str, Published]]] = {}
+    for (dataset, paradigm, agent), settings, metric, found in _rows(path):
+        systems.setdefault((dataset, paradigm, agent), {}).setdefault(settings, {})[metric] = found
+    chosen: dict[Key, Published] = {}
+    for place, variants in systems.items():
+        for values in sorted(variants.values(), key=_average, reverse=True):
+            for metric, found in values.items():
+                rivals = sum(metric in other for other in variants.values())
+                if rivals > 1:
+                    text = f"{found.warning}; the best of {rivals} published settings, by test images"
+                    found = replace(found, warning=text)
+                chosen.setdefault((*place, metric), found)
+    return chosen
+
+
+def _average(values: Mapping[str, Published]) -> float:
+    return values["accuracy_mean"].value if "accuracy_mean" in values else float("-inf")
+
+
+def _rows(path: Path) -> list[tuple[tuple[str, str, str], str, str, Published]]:
+    """(dataset, paradigm, agent), settings, metric and number of each row that has a counterpart."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            lines = [(reader.line_num, line) for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    last: dict[tuple[str | None, ...], int] = {}
+    for _, line in lines:
+        when = line.get("task_index_or_all") or ""
+        if when.isdecimal():
+            last[_series(line)] = max(int(when), last.get(_series(line), 0))
+    rows = []
+    for number, line in lines:
+        try:
+            split = _SETTINGS.fullmatch(line["agent"])
+            system, settings = split.groups() if split else (line["agent"], "")
+            metric = _METRICS.get((line["metric"], _moment(line, last)))
+            if metric and system in _AGENTS:
+                place = _DATASETS.get(line["dataset"], line["dataset"]), line["paradigm"], _AGENTS[system]
+                rows.append((place, f"{system} {settings}", metric, _number(line)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}:{number}: damaged ({error!r}): restore it from this project's repository"
+            ) from None
+    return rows
+
+
+def _moment(line: Mapping[str, str], last: Mapping[tuple[str | None, ...], int]) -> str:
+    """Whether a number is a "mean" over tasks, of "all" evaluations, of the "last" task, or of none of these."""
+    when = line["task_index_or_all"]
+    return "last" if when == str(last.get(_series(line))) else _WHEN.get(when, "")
+
+
+def _series(line: Mapping[str, str]) -> tuple[str | None, ...]:
+    """What the numbers after the tasks of one experiment share."""
+    return tuple(line.get(key) for key in ("source", "dataset", "paradigm", "agent", "metric"))
+
+
+def _number(line: Mapping[str, str]) -> Published:
+    warning = f"{line['agent']}: {line['source']}; runs: {line['n_runs'] or 'unknown'}"
+    if line["note"]:
+        warning += f"; {line['note']}"
+    return Published(float(line["value"]), float(line["stderr"]) if line["stderr"] else None, warning)

@@ -1,0 +1,112 @@
+"""The report of a grid search: what was chosen, what it did on the test images, as tables, CSV and plots."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.comparison import METRICS, Comparison
+from benchmarks.report import ReportSummary, notes
+from benchmarks.tables import dataset_title, latex_page, markdown_page, plain_text
+from dataloaders.files import atomic_write, write_text
+from gridsearch import published
+from gridsearch.cost_plots import write_cost_plots
+from gridsearch.final_results import COMPARED, column, final_comparison
+from gridsearch.final_tables import chosen_settings, chosen_table, final_tables, main_table
+from gridsearch.grid import Grid
+from gridsearch.search_plots import write_search_plots
+from gridsearch.selection import Choice, choose_all, settings_text
+
+_SEARCH_HEADER = (
+    "dataset", "paradigm", "agent", "settings", "validation_accuracy_mean", "sem", "runs", "failed", "chosen", "reason",
+)  # fmt: skip
+_FINAL_HEADER = (
+    "dataset", "paradigm", "agent", "settings", "metric", "mean", "sem", "runs",
+    "best", "difference", "pairs", "p", "p_adjusted", "published", "published_sem", "published_note",
+)  # fmt: skip
+
+
+def report(grid: Grid, results: Path, out: Path) -> ReportSummary:
+    """Write tables.md, tables.tex, search.csv, final.csv and the plots of `grid` into `out`.
+
+    `InputError` where the search is not finished, or a record cannot be read. Test results that are missing are
+    shown as missing, and noted.
+    """
+    choices = choose_all(grid, results)
+    comparison = final_comparison(choices, results)
+    known = published.read()
+    tables, shown = {}, []
+    for dataset in comparison.datasets():
+        chosen = chosen_table([choice for choice in choices if choice.trial.dataset == dataset])
+        tables[dataset] = [chosen, *final_tables(comparison, dataset, known)]
+        shown += [
+            f"{dataset_title(dataset)}: {plain_text(table)}"
+            for table in (chosen, main_table(comparison, dataset))
+        ]
+    paths = [out / name for name in ("tables.md", "tables.tex", "search.csv", "final.csv")]
+    write_text(paths[0], markdown_page(f"Grid search: {grid.name}", tables))
+    write_text(paths[1], latex_page(tables))
+    _write_csv(paths[2], _SEARCH_HEADER, _search_lines(choices))
+    _write_csv(paths[3], _FINAL_HEADER, _final_lines(choices, comparison, known))
+    paths += [*write_search_plots(choices, out), *write_cost_plots(comparison, out)]
+    return ReportSummary("\n\n".join(shown), tuple(paths), tuple(_notes(grid, comparison)))
+
+
+def _notes(grid: Grid, comparison: Comparison) -> list[str]:
+    """What a reader must know beside the numbers."""
+    missing = sum(not entry.finished for entry in comparison.entries)
+    found = notes(comparison)
+    if missing:
+        found.insert(
+            0,
+            f"{missing} of {len(comparison.entries)} chosen configurations have no finished run on test images: "
+            f"`python -m gridsearch final {grid.path}` learns them",
+        )
+    return found
+
+
+def _search_lines(choices: Sequence[Choice]) -> Iterable[tuple[object, ...]]:
+    """A line per candidate, the chosen one of each group first."""
+    for choice in choices:
+        for candidate in choice.ranking:
+            trial, stat, is_chosen = candidate.trial, candidate.validation, candidate.trial == choice.trial
+            yield (
+                trial.dataset, trial.paradigm, trial.agent, settings_text(trial, trial.settings),
+                stat.mean, stat.sem, stat.runs, "; ".join(candidate.failed),
+                "yes" if is_chosen else "no", choice.reason if is_chosen else "",
+            )  # fmt: skip
+
+
+def _final_lines(
+    choices: Sequence[Choice], comparison: Comparison, known: Mapping[published.Key, published.Published]
+) -> Iterable[tuple[object, ...]]:
+    """A line per entry and metric; blank where there is no number."""
+    settings = {
+        (choice.trial.dataset, choice.trial.paradigm, choice.trial.agent): chosen_settings(choice)
+        for choice in choices
+    }
+    columns = {
+        (dataset, paradigm, metric): column(comparison.select(dataset, paradigm), metric)
+        for dataset in comparison.datasets()
+        for paradigm in comparison.paradigms(dataset)
+        for metric in COMPARED
+    }
+    for entry in comparison.entries:
+        place = entry.dataset, entry.paradigm, entry.agent
+        for metric in METRICS:
+            stat, tested = entry.stats[metric], columns.get((entry.dataset, entry.paradigm, metric))
+            difference = tested.others.get(entry.label) if tested else None
+            number = known.get((*place, metric))
+            yield (
+                *place, settings[place], metric, stat.mean, stat.sem, stat.runs,
+                tested.best if tested else "",
+                *((difference.mean, difference.pairs, difference.p, difference.p_adjusted)
+                  if difference else ("",) * 4),
+                *((number.value, number.sem, number.warning) if number else ("",) * 3),
+            )  # fmt: skip
+
+
+def _write_csv(path: Path, header: Sequence[str], lines: Iterable[tuple[object, ...]]) -> None:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)

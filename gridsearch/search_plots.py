@@ -1,0 +1,218 @@
+"""Plots of a search: validation accuracy against each hyperparameter, and heat maps where two were searched.
+
+Only validation accuracy is shown here, and every axis says so.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from benchmarks.plots import GREY, LEGEND_LINE_INCHES, LOOK, PALETTE, Style, legend, legend_shape, line, save
+from benchmarks.tables import dataset_title
+from gridsearch.grid import searched
+from gridsearch.selection import Candidate, Choice
+
+_ACCURACY = "validation accuracy (%)"
+_PANEL_INCHES = (2.1, 1.9)
+_COLUMNS = 4
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+_ORDERS_OF_MAGNITUDE = 10
+
+
+def write_search_plots(choices: Sequence[Choice], out: Path) -> list[Path]:
+    """Write search_<hyperparameter> for each that was searched and heat_<agent> for agents with two; PNG and PDF."""
+    paths = []
+    with matplotlib.rc_context(LOOK):
+        figures = {f"search_{key}": profile_figure(choices, key) for key in _keys(choices)}
+        for agent in dict.fromkeys(choice.trial.agent for choice in choices if len(_searched(choice)) == 2):
+            own = [
+                choice for choice in choices if choice.trial.agent == agent and len(_searched(choice)) == 2
+            ]
+            figures[f"heat_{re.sub(r'[^A-Za-z0-9_.-]', '.', agent)}"] = heat_figure(own)
+        for name, figure in figures.items():
+            paths += [save(figure, out / f"{name}.png"), save(figure, out / f"{name}.pdf")]
+    return paths
+
+
+def profile_figure(choices: Sequence[Choice], key: str) -> Figure:
+    """A panel an agent: accuracy against the values of `key`, the best of all other settings at each value."""
+    shown = [choice for choice in choices if key in _searched(choice)]
+    agents = list(dict.fromkeys(choice.trial.agent for choice in shown))
+    labels = list(dict.fromkeys(_place(choice) for choice in shown))
+    styles = {
+        label: Style(
+            PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], filled=index < len(PALETTE)
+        )
+        for index, label in enumerate(labels)
+    }
+    columns = min(_COLUMNS, len(agents))
+    rows = math.ceil(len(agents) / columns)
+    width = max(_PANEL_INCHES[0] * columns, 3.4)
+    handles = {label: Line2D([], [], **line(style)) for label, style in styles.items()}
+    handles["chosen"] = Line2D([], [], **_RING)
+    legend_columns, legend_rows = legend_shape(list(handles), width)
+    height = _PANEL_INCHES[1] * rows + 0.3 + LEGEND_LINE_INCHES * legend_rows
+    figure = Figure(figsize=(width + 0.3, height), layout="constrained")
+    for index, agent in enumerate(agents):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        own = [choice for choice in shown if choice.trial.agent == agent]
+        _profile_panel(axes, own, key, styles)
+        axes.set_title(agent, parse_math=False)
+        axes.set_xlabel(key, parse_math=False)
+        if index % columns == 0:
+            axes.set_ylabel(f"{_ACCURACY},\nother settings at their best")
+    legend(figure, handles, legend_columns)
+    return figure
+
+
+def profile(choice: Choice, key: str) -> list[tuple[object, Candidate | None]]:
+    """The values of `key`, small to large, each with the best candidate that has it; None where all of them failed."""
+    found: dict[object, Candidate | None] = {}
+    for candidate in choice.ranking:  # the best first
+        value = candidate.trial.settings[key]
+        found.setdefault(value, None)
+        if found[value] is None and not candidate.failed:
+            found[value] = candidate
+    return sorted(found.items(), key=lambda item: _rank(item[0]))
+
+
+def scale(values: Sequence[object]) -> str:
+    """How an axis shows the values: "log" where that spaces them more evenly, "linear", or "names"."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return "names"
+    numbers = sorted(set(values))
+    if numbers[0] <= 0:
+        return "linear"
+    if len(numbers) < 3:
+        return "log" if numbers[-1] / numbers[0] >= _ORDERS_OF_MAGNITUDE else "linear"
+    even, even_in_log = (_unevenness(axis) for axis in (np.array(numbers), np.log(numbers)))
+    return "log" if even_in_log < even else "linear"
+
+
+def heat_figure(choices: Sequence[Choice]) -> Figure:
+    """A panel a dataset and paradigm: the accuracy of every pair of values; the chosen pair is framed."""
+    columns = min(_COLUMNS, len(choices))
+    rows = math.ceil(len(choices) / columns)
+    figure = Figure(
+        figsize=(max(_PANEL_INCHES[0] * columns, 3.4) + 0.6, 1.9 * rows + 0.3), layout="constrained"
+    )
+    means = [found.validation.mean for choice in choices for found in choice.ranking if not found.failed]
+    limits = (min(means), max(means)) if means else (0, 100)
+    panels = []
+    for index, choice in enumerate(choices):
+        panels.append(figure.add_subplot(rows, columns, index + 1))
+        image = _heat_panel(panels[-1], choice, limits)
+        panels[-1].set_title(_place(choice), parse_math=False)
+    figure.suptitle(choices[0].trial.agent, fontsize=8.5, parse_math=False)
+    figure.colorbar(image, ax=panels, label=_ACCURACY)
+    return figure
+
+
+_RING = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 8.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 0.9,
+}
+
+
+_FRAME = {"fill": False, "edgecolor": "#D55E00", "linewidth": 2, "clip_on": False}
+
+
+def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: dict[str, Style]) -> None:
+    profiles = {_place(choice): profile(choice, key) for choice in choices}
+    values = sorted({value for points in profiles.values() for value, _ in points}, key=_rank)
+    kind = scale(values)
+    position = {value: index if kind == "names" else value for index, value in enumerate(values)}
+    for choice, (label, points) in zip(choices, profiles.items(), strict=True):
+        # None becomes NaN, which draws nothing.
+        stats = [None if candidate is None else candidate.validation for _, candidate in points]
+        mean = np.array([None if stat is None else stat.mean for stat in stats], np.float64)
+        sem = np.array([None if stat is None else stat.sem for stat in stats], np.float64)
+        axes.errorbar(
+            [position[value] for value, _ in points], mean, yerr=sem,
+            elinewidth=0.8, capsize=1.8, capthick=0.8, **line(styles[label]),
+        )  # fmt: skip
+        axes.plot(position[choice.trial.settings[key]], choice.validation.mean, zorder=4, **_RING)
+    if kind == "log":
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(NullFormatter())
+    axes.set_xticks([position[value] for value in values], [_shown(value) for value in values])
+    axes.margins(x=0.12, y=0.15)
+    if failed := sum(candidate is None for points in profiles.values() for _, candidate in points):
+        axes.annotate(
+            f"{failed} failed", (1, 1), (-2, -2), xycoords="axes fraction", textcoords="offset points",
+            ha="right", va="top", fontsize=6.5, color=GREY,
+        )  # fmt: skip
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _heat_panel(axes: Axes, choice: Choice, limits: tuple[float, float]) -> object:
+    down, across = _searched(choice)
+    values = [
+        sorted({found.trial.settings[key] for found in choice.ranking}, key=_rank) for key in (down, across)
+    ]
+    table = np.full([len(own) for own in values], np.nan)
+    for found in choice.ranking:
+        row, place = (
+            own.index(found.trial.settings[key]) for own, key in zip(values, (down, across), strict=True)
+        )
+        if not found.failed:
+            table[row, place] = found.validation.mean
+        text = "failed" if found.failed else f"{found.validation.mean:.1f}"
+        dark = not found.failed and (found.validation.mean - limits[0]) < 0.6 * (limits[1] - limits[0])
+        axes.text(
+            place, row, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black"
+        )
+        if found.trial == choice.trial:
+            axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, **_FRAME))
+    image = axes.imshow(table, vmin=limits[0], vmax=limits[1], cmap="viridis", aspect="auto", origin="lower")
+    axes.set_xticks(range(len(values[1])), [_shown(value) for value in values[1]])
+    axes.set_yticks(range(len(values[0])), [_shown(value) for value in values[0]])
+    axes.set_xlabel(across)
+    axes.set_ylabel(down)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def _searched(choice: Choice) -> list[str]:
+    return searched([candidate.trial for candidate in choice.ranking])
+
+
+def _keys(choices: Sequence[Choice]) -> list[str]:
+    return list(dict.fromkeys(key for choice in choices for key in _searched(choice)))
+
+
+def _place(choice: Choice) -> str:
+    return f"{dataset_title(choice.trial.dataset)} {choice.trial.paradigm}"
+
+
+def _rank(value: object) -> tuple[bool, str, float]:
+    """None first, then numbers by size, texts by the alphabet."""
+    number = float(value) if isinstance(value, int | float) else 0.0
+    return value is not None, value if isinstance(value, str) else "", number
+
+
+def _unevenness(positions: np.ndarray) -> float:
+    gaps = np.diff(positions)
+    return float(gaps.std() / gaps.mean())
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, bool | str):
+        return "none" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return f"{value:g}"

@@ -1,0 +1,238 @@
+"""Which configuration of an agent is taken to the test images: the one with the highest validation accuracy.
+
+Judged by accuracy on all classes seen so far, averaged over tasks and then over the runs of the search. Nothing
+here reads a record of test images: trials whose split is not "validation" are refused.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents import networks, registry
+from benchmarks import failures
+from benchmarks.comparison import Stat, printable, summarise
+from benchmarks.records import RunRecord, read_trial
+from benchmarks.trial import Trial
+from errors import InputError
+from gridsearch.grid import Grid, place_of, searched, settings_order
+
+METRIC = "accuracy_mean"
+_SHARED = ("network", "pretrained", "features", "variant", "seed")
+_EQUAL = 1e-9
+"""Percent. One image more or less in one task of one run moves a mean by more than 1e-6; adding the same numbers in
+another order moves it by less than 1e-12. So means closer than this are equal."""
+_TOLD = 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration of a group and what the search knows of it."""
+
+    trial: Trial
+    validation: Stat
+    """Of the finished runs of the search."""
+    failed: tuple[str, ...] = ()
+    """Why runs failed, a line each; with any, the candidate cannot be chosen."""
+    missing: tuple[int, ...] = ()
+    """Runs that neither finished nor failed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The configuration that is taken for one dataset, paradigm and agent."""
+
+    trial: Trial
+    validation: Stat
+    """Without runs where there was nothing to choose and nothing was learned."""
+    reason: str
+    ranking: tuple[Candidate, ...]
+    """All candidates, the chosen one first, those that failed last."""
+
+
+class Unfinished(InputError):
+    """Runs of the search are missing."""
+
+    def __init__(self, place: str, missing: int):
+        super().__init__(f"{place}: {_count(missing, 'run')} missing")
+        self.missing = missing
+
+
+def choose_all(grid: Grid, results: Path) -> list[Choice]:
+    """The choice of every group, in the grid's order; `InputError` with what stands against it in all of them."""
+    choices, problems, missing = [], [], 0
+    for group in grid.groups():
+        try:
+            choices.append(choose(group, results, grid.runs))
+        except InputError as error:
+            problems += error.problems
+            missing += error.missing if isinstance(error, Unfinished) else 0
+    if not problems:
+        return choices
+    told = problems[:_TOLD]
+    if len(problems) > _TOLD:
+        told.append(f"and {len(problems) - _TOLD} more")
+    if missing:
+        runs = _count(missing, "run")
+        told.insert(
+            0, f"the search is not finished: {runs} missing: `python -m gridsearch run {grid.path}` goes on"
+        )
+    raise InputError(*told)
+
+
+def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
+    """The best of `group`, trials of one dataset, paradigm and agent, by runs 0 .. `runs` - 1 below `results`.
+
+    The only trial of a group is chosen whatever its runs say. Where means are equal, the smaller value is taken, in
+    the order of the agent's hyperparameters. `Unfinished` where runs are missing; `InputError` where every
+    candidate has a run that failed.
+    """
+    if any(trial.split != "validation" for trial in group):
+        raise ValueError("expected trials on validation images: test images choose nothing")
+    candidates = [_candidate(trial, results, runs) for trial in group]
+    if len(candidates) == 1:
+        return _choice(candidates, "the only candidate")
+    place = "{}/{}, {}".format(*place_of(group[0]))
+    if missing := sum(len(candidate.missing) for candidate in candidates):
+        raise Unfinished(place, missing)
+    eligible = [candidate for candidate in candidates if not candidate.failed]
+    if not eligible:
+        raise InputError(f"{place}: all {len(candidates)} candidates failed: {_reasons(candidates)}")
+    ranked = sorted(eligible, key=lambda found: (-found.validation.mean, settings_order(found.trial)))
+    tied = [found for found in ranked if ranked[0].validation.mean - found.validation.mean <= _EQUAL]
+    tied.sort(key=lambda found: settings_order(found.trial))
+    ranking = [*tied, *ranked[len(tied) :], *(found for found in candidates if found.failed)]
+    reason = _tie(tied) if len(tied) > 1 else f"the highest of {_count(len(eligible), 'candidate')}"
+    if len(eligible) < len(candidates):
+        reason += f"; {_count(len(candidates) - len(eligible), 'candidate')} failed"
+    return _choice(ranking, reason)
+
+
+def best_toml(choices: Sequence[Choice]) -> str:
+    """A grid file from which `gridsearch.grid.read` reads exactly the trials of `choices`, winners of one grid."""
+    trials = [choice.trial for choice in choices]
+    top = []
+    for key in _SHARED:
+        # What a grid file says at its top holds for all its trials; where they differ, it said nothing.
+        if len(values := {getattr(trial, key) for trial in trials}) == 1:
+            top.append(f"{key} = {_value(values.pop())}")
+    if cut := _cut(trials):
+        top.append(f"cut = {_value(cut)}")
+    return "\n\n".join(["\n".join(top), *(_block(choice) for choice in choices)]) + "\n"
+
+
+def changed(trial: Trial) -> dict[str, object]:
+    """The settings of `trial` that are not the agent's defaults."""
+    defaults = registry.get(trial.agent).Config()
+    return {key: value for key, value in trial.settings.items() if value != getattr(defaults, key)}
+
+
+def settings_text(trial: Trial, keys: Iterable[str]) -> str:
+    """`lr=0.0001, momentum=0.9`; `defaults` without keys."""
+    return printable(", ".join(f"{key}={_shown(trial.settings[key])}" for key in keys)) or "defaults"
+
+
+def _candidate(trial: Trial, results: Path, runs: int) -> Candidate:
+    folder = trial.folder(results)
+    records: dict[int, RunRecord] = {}
+    if (folder / "config.json").exists():
+        records = {record.run: record for record in read_trial(folder).runs}
+    values, failed, missing = [], [], []
+    for run in range(runs):
+        if run in records:
+            values.append(_accuracy(records[run], folder))
+        elif found := failures.read(folder / f"run{run}"):
+            failed.append(f"run {run}: {printable(found.reason)}")
+        else:
+            missing.append(run)
+    return Candidate(trial, summarise(values), tuple(failed), tuple(missing))
+
+
+def _accuracy(record: RunRecord, folder: Path) -> float:
+    metrics = record.summary.get("metrics")
+    value = metrics.get(METRIC) if isinstance(metrics, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100:
+        path = folder / f"run{record.run}" / "summary.json"
+        raise InputError(
+            f"{path}: expected {METRIC} in percent, got {value!r}: delete its folder to make it anew"
+        )
+    return value
+
+
+def _choice(ranking: Sequence[Candidate], reason: str) -> Choice:
+    return Choice(ranking[0].trial, ranking[0].validation, reason, tuple(ranking))
+
+
+def _tie(tied: Sequence[Candidate]) -> str:
+    """Which trials are equal, and the settings that decide, in the order in which they do."""
+    winner, left, decided = tied[0].trial, [found.trial for found in tied], []
+    for key in searched(left):
+        value = winner.settings[key]
+        if len(kept := [trial for trial in left if trial.settings[key] == value]) < len(left):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            decided.append(f"the smaller {key}, {value}," if number else f"{key} {_shown(value)}")
+        left = kept
+    mean = f"{tied[0].validation.mean:.2f} %"
+    return f"tie of {len(tied)} trials at {mean}: {' then '.join(decided)} is taken"
+
+
+def _reasons(candidates: Sequence[Candidate]) -> str:
+    keys = searched([candidate.trial for candidate in candidates])
+    told = [f"{settings_text(found.trial, keys)}: {found.failed[0]}" for found in candidates[:3]]
+    if len(candidates) > len(told):
+        told.append(f"and {len(candidates) - len(told)} more")
+    return "; ".join(told)
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _block(choice: Choice) -> str:
+    trial, validation = choice.trial, choice.validation
+    name = trial.agent if re.fullmatch(r"[\w-]+", trial.agent, re.ASCII) else _value(trial.agent)
+    lines = [
+        f"# {_judged(choice)}; {choice.reason}" if validation.runs else f"# {choice.reason}",
+        f"[[agents.{name}]]",
+        f"datasets = [{_value(trial.dataset)}]",
+        f"paradigms = [{_value(trial.paradigm)}]",
+        *(f"{key} = {_value(value)}" for key, value in changed(trial).items()),
+    ]
+    return "\n".join(lines)
+
+
+def _judged(choice: Choice) -> str:
+    stat, candidates = choice.validation, len(choice.ranking)
+    spread = f" ± {stat.sem:.2f}" if stat.sem is not None else ""
+    return (
+        f"{stat.mean:.2f}{spread} % on validation images, over tasks; runs: {stat.runs}; "
+        f"candidates: {candidates}"
+    )
+
+
+def _cut(trials: Sequence[Trial]) -> str | None:
+    """What a grid file must say of the cut, so that all `trials` have theirs; None where agents' own are meant."""
+    for cut in (None, "last_block", trials[0].cut):
+        with suppress(InputError):
+            if all(_resolved(trial, cut) == trial.cut for trial in trials):
+                return cut
+    raise ValueError("expected the winners of one grid: their networks are cut in ways no grid file can say")
+
+
+def _resolved(trial: Trial, cut: str | None) -> str | None:
+    named = cut or registry.get(trial.agent).cut
+    return networks.find_cut(trial.network, named) if named else None
+
+
+def _value(value: object) -> str:
+    """A value as TOML; a grid file says none as a text."""
+    if value is None:
+        return '"none"'
+    # JSON's texts, numbers and truth values are TOML's, but for one control character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
