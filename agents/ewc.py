@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import PenaltyAgent, quadratic, zeros
+from agents.base import Needs, TaskData, TaskInfo
+from agents.penalty import HEAVIEST, PenaltyAgent, zeros
 from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
@@ -40,7 +40,7 @@ _BATCH = 64  # images whose gradients are in memory at a time
 class EWCConfig(SGDConfig):
     """λ in the paper's scale."""
 
-    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0)
+    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 def squared_gradients(module: nn.Module, x: Tensor, y: Tensor, seen: Tensor) -> dict[str, Tensor]:
@@ -64,15 +64,10 @@ class EWC(PenaltyAgent):
     Config = EWCConfig
     needs = Needs(task_boundaries=True, task_data=True)
 
-    def __init__(
-        self, problem: Problem, config: EWCConfig, network: Network, *, seed: int, device: torch.device
-    ):
-        super().__init__(problem, config, network, seed=seed, device=device)
-        self.importance = zeros(network.plastic)
-
-    def penalty(self) -> Tensor:
-        """λ/2 Σ_i S_i (θ_i - m_i)², a scalar."""
-        return self.config.penalty / 2 * quadratic(self.network.plastic, self.importance, self.anchor)
+    @property
+    def weight(self) -> float:
+        """The factor λ/2."""
+        return self.config.penalty / 2
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the Fisher information of this task to S, and this solution to m."""
@@ -90,6 +85,7 @@ class EWC(PenaltyAgent):
         for x, _ in data.batches(_BATCH):
             with torch.no_grad():
                 p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()
+            p = p.nan_to_num(nan=1.0)  # what is not finite is told by the loss
             y = torch.multinomial(p, 1, generator=self.generator).squeeze(1).to(self.device)
             for name, squares in squared_gradients(plastic, x, y, self.seen).items():
                 total[name] += squares

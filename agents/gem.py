@@ -30,7 +30,6 @@ Differences from the authors' code (agents/exp_replay.py of AugMem):
 2. The margin is the paper's 0.5; they pass 1.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,20 +39,18 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskInfo
-from agents.buffers import EpisodicMemory
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
+from agents.episodic import EpisodicAgent, EpisodicConfig
+from agents.settings import setting
+from agents.sgd import seen_cross_entropy
 
 _RIDGE = 1e-9
 _CHUNK = 100  # images of one forward and backward pass: a memory of many would not fit on a device
 
 
 @dataclass(frozen=True)
-class GEMConfig(SGDConfig):
+class GEMConfig(EpisodicConfig):
     """The budget is in images, as in the published protocol."""
 
-    memory_images: int = setting(1200, "Images kept in memory, of all tasks together.", low=1)
     replay_images: int | None = setting(
         None, "Images of each earlier task in its gradient; none takes all, as the paper does.", low=1
     )
@@ -73,33 +70,10 @@ def dual(gram: NDArray[np.float64], products: NDArray[np.float64], margin: float
     return nnls(root, -solve_triangular(root, shifted, trans="T"))[0] + margin
 
 
-class GEM(SGDAgent):
+class GEM(EpisodicAgent):
     """SGD on the stream along gradients that do not conflict with the memory of any earlier task."""
 
     Config = GEMConfig
-    needs = Needs(task_boundaries=True)
-
-    def __init__(
-        self, problem: Problem, config: GEMConfig, network: Network, *, seed: int, device: torch.device
-    ):
-        super().__init__(problem, config, network, seed=seed, device=device)
-        self.buffer = EpisodicMemory(config.memory_images, self.generator, device)
-
-    def begin_task(self, task: TaskInfo) -> None:
-        """What was learned until now becomes an earlier task."""
-        if task.index:
-            self.buffer.next_task()
-
-    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
-        """One step along the projected gradient; then the batch is offered to the memory."""
-        self.seen[y] = True
-        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        self.optimizer.zero_grad()
-        loss.backward()
-        conflicts = self.project()
-        self.optimizer.step()
-        self.buffer.add(x, y)
-        return {"loss": loss.detach(), "conflicts": conflicts}
 
     def project(self) -> float:
         """Make the parameters' gradients the projected one. Returns the number of tasks in conflict.
@@ -107,11 +81,8 @@ class GEM(SGDAgent):
         The only wait for the device in a step is for t² + t products; the programme is solved on the CPU.
         """
         tasks = [task for task, size in enumerate(self.buffer.sizes) if size]
-        if not tasks:
-            return 0.0
-        parameters = list(self.network.plastic.parameters())
         memories = torch.stack([self.memory_gradient(task) for task in tasks])
-        proposed = torch.cat([p.grad.reshape(-1) for p in parameters])
+        proposed = torch.cat([p.grad.reshape(-1) for p in self.parameters])
         # In float64: gradients of similar tasks are nearly parallel, and rounding could make GGᵀ indefinite.
         together = torch.cat([memories, proposed.unsqueeze(0)]).double()
         table = (together[:-1] @ together.T).cpu().numpy()
@@ -119,19 +90,18 @@ class GEM(SGDAgent):
         conflicts = float((products < 0).sum())
         if conflicts and np.isfinite(table).all():  # what is not finite is told by the loss
             v = torch.from_numpy(dual(gram, products, self.config.margin)).to(memories)
-            change = (v @ memories).split([p.numel() for p in parameters])
-            for p, part in zip(parameters, change, strict=True):
+            change = (v @ memories).split([p.numel() for p in self.parameters])
+            for p, part in zip(self.parameters, change, strict=True):
                 p.grad += part.view_as(p)
         return conflicts
 
     def memory_gradient(self, task: int) -> Tensor:
         """g_k [P], the gradient of the mean loss over the memory of an earlier task."""
-        parameters = list(self.network.plastic.parameters())
         x, y = self.buffer.of_task(task, self.config.replay_images or self.buffer.capacity)
-        total = [torch.zeros_like(p) for p in parameters]
+        total = [torch.zeros_like(p) for p in self.parameters]
         for inputs, labels in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
             loss = seen_cross_entropy(self.network.plastic(inputs), labels, self.seen) * (
                 len(labels) / len(y)
             )
-            torch._foreach_add_(total, torch.autograd.grad(loss, parameters))
+            torch._foreach_add_(total, torch.autograd.grad(loss, self.parameters))
         return torch.cat([g.reshape(-1) for g in total])

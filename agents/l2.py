@@ -18,10 +18,9 @@ Differences from the authors' code (agents/regularization.py of AugMem): none in
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import PenaltyAgent, quadratic, values
+from agents.penalty import HEAVIEST, PenaltyAgent, values
 from agents.settings import SGDConfig, setting
 
 
@@ -29,7 +28,7 @@ from agents.settings import SGDConfig, setting
 class L2Config(SGDConfig):
     """λ without the factor 1/2."""
 
-    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0)
+    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 class L2(PenaltyAgent):
@@ -45,9 +44,10 @@ class L2(PenaltyAgent):
         # One number a tensor is enough: all its parameters matter alike, not at all in the first task.
         self.importance = {name: torch.zeros((), device=device) for name in self.anchor}
 
-    def penalty(self) -> Tensor:
-        """λ Σ_i (θ_i - θ*_i)², a scalar."""
-        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+    @property
+    def weight(self) -> float:
+        """The factor λ."""
+        return self.config.penalty
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Hold on to this solution from now on."""

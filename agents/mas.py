@@ -23,12 +23,11 @@ Differences from the authors' code (MAS in agents/regularization.py of AugMem):
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import PenaltyAgent, quadratic, values, zeros
+from agents.base import Needs, TaskData, TaskInfo
+from agents.penalty import HEAVIEST, PenaltyAgent, values
 from agents.settings import SGDConfig, setting
 
 _BATCH = 64  # images whose gradients are in memory at a time
@@ -38,7 +37,7 @@ _BATCH = 64  # images whose gradients are in memory at a time
 class MASConfig(SGDConfig):
     """λ without a factor 1/2, as in the paper."""
 
-    penalty: float = setting(1.0, "λ, the weight of the penalty.", low=0)
+    penalty: float = setting(1.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
@@ -62,15 +61,10 @@ class MAS(PenaltyAgent):
     Config = MASConfig
     needs = Needs(task_boundaries=True, task_data=True)
 
-    def __init__(
-        self, problem: Problem, config: MASConfig, network: Network, *, seed: int, device: torch.device
-    ):
-        super().__init__(problem, config, network, seed=seed, device=device)
-        self.importance = zeros(network.plastic)
-
-    def penalty(self) -> Tensor:
-        """λ Σ_i Ω_i (θ_i - θ*_i)², a scalar."""
-        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+    @property
+    def weight(self) -> float:
+        """The factor λ."""
+        return self.config.penalty
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the sensitivity on this task's images, and hold on to this solution from now on."""

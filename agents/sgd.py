@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.base import Agent, Network, Problem
 from agents.settings import SGDConfig
@@ -30,6 +30,11 @@ class SGDAgent(Agent):
             weight_decay=config.weight_decay,
             fused=True,
         )
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the plastic part, in the order of its `named_parameters()`, without the walk through it."""
+        return self.optimizer.param_groups[0]["params"]
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""

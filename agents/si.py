@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import PenaltyAgent, quadratic, values, zeros
+from agents.penalty import HEAVIEST, PenaltyAgent, values, zeros
 from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
@@ -39,7 +39,7 @@ from agents.sgd import seen_cross_entropy
 class SIConfig(SGDConfig):
     """c without a factor 1/2, as in the paper."""
 
-    penalty: float = setting(0.01, "c, the weight of the penalty.", low=0)
+    penalty: float = setting(0.01, "c, the weight of the penalty.", low=0, high=HEAVIEST)
     damping: float = setting(0.1, "ξ, added to squared distances so that small ones do not explode.", above=0)
 
 
@@ -53,29 +53,28 @@ class SI(PenaltyAgent):
         self, problem: Problem, config: SIConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.importance = zeros(network.plastic)
         self.path = zeros(network.plastic)
         """w of the task that is being learned."""
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on the batch's loss and the penalty, which adds to w."""
-        plastic = self.network.plastic
         self.seen[y] = True
+        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
         self.optimizer.zero_grad()
-        loss = seen_cross_entropy(plastic(x), y, self.seen)
         loss.backward()
-        gradient = {name: p.grad.clone() for name, p in plastic.named_parameters()}
-        penalty = self.penalty()
-        penalty.backward()
-        before = values(plastic)
+        gradient = [p.grad for p in self.parameters]
+        penalty = self.add_penalty()
+        drop = [p.detach().clone() for p in self.parameters]
         self.optimizer.step()
-        for name, p in plastic.named_parameters():
-            self.path[name].addcmul_(gradient[name], before[name] - p.detach())
-        return {"loss": loss.detach(), "penalty": penalty.detach()}
+        with torch.no_grad():
+            torch._foreach_sub_(drop, self.parameters)  # -Δθ
+        torch._foreach_addcmul_(list(self.path.values()), gradient, drop)
+        return {"loss": loss.detach(), "penalty": penalty}
 
-    def penalty(self) -> Tensor:
-        """The scalar c Σ_i Ω_i (θ_i - θ*_i)²."""
-        return self.config.penalty * quadratic(self.network.plastic, self.importance, self.anchor)
+    @property
+    def weight(self) -> float:
+        """The factor c."""
+        return self.config.penalty
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Turn w into importance, and hold on to this solution from now on."""

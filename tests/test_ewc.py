@@ -53,11 +53,12 @@ def test_the_penalty_has_the_gradient_of_one_term_a_task():
     agent.observe(x, y)
 
     parameters = dict(agent.network.plastic.named_parameters())
-    names = list(parameters)
-    ours = torch.autograd.grad(agent.penalty(), [parameters[n] for n in names])
-    for name, gradient in zip(names, ours, strict=True):
-        paper = sum(7.0 * fisher[name] * (parameters[name] - old[name]) for fisher, old in terms)
-        torch.testing.assert_close(gradient, paper.detach(), rtol=1e-3, atol=1e-7, msg=name)
+    for p in parameters.values():
+        p.grad = torch.zeros_like(p)
+    agent.add_penalty()
+    for name, p in parameters.items():
+        paper = sum(7.0 * fisher[name] * (p - old[name]) for fisher, old in terms)
+        torch.testing.assert_close(p.grad, paper.detach(), rtol=1e-3, atol=1e-7, msg=name)
         assert paper.abs().max() > 0
 
 

@@ -22,6 +22,7 @@ from agents.mas import MAS, absolute_gradients
 from agents.networks import Dropout
 from agents.si import SI
 from agents.toy import CPU, PROBLEM, Batches, TinyNet, batch, build
+from errors import InputError
 
 FAMILY = ["ewc", "ewc_online", "l2", "lwf", "mas", "si"]
 TASKS = [[0, 1], [2, 3], [0, 3]]
@@ -45,9 +46,11 @@ def end_task(agent, labels, seed=0):
 
 
 def penalty_gradient(agent):
-    """The gradient of the penalty by parameter name."""
-    named = dict(agent.network.plastic.named_parameters())
-    return dict(zip(named, torch.autograd.grad(agent.penalty(), list(named.values())), strict=True))
+    """The gradient of the penalty by parameter name: what it adds to a gradient of zero."""
+    for p in agent.network.plastic.parameters():
+        p.grad = torch.zeros_like(p)
+    agent.add_penalty()
+    return {name: p.grad for name, p in agent.network.plastic.named_parameters()}
 
 
 def close(ours, oracle, rtol=1e-3, atol=1e-7):
@@ -81,6 +84,38 @@ def test_the_first_task_is_learned_without_penalty(name):
     observe(agent, [0, 1], 3)
     observe(plain, [0, 1], 3)
     assert all(torch.equal(p, parameters(plain)[n]) for n, p in parameters(agent).items())
+
+
+@pytest.mark.parametrize("name", ["ewc", "ewc_online", "l2", "mas", "si"])
+def test_the_gradient_of_the_penalty_is_that_of_its_value_and_adds_to_that_of_the_loss(name):
+    agent = build(registry.get(name), penalty=3.0)
+    for task, labels in enumerate(TASKS):
+        observe(agent, labels, 3, seed=task)
+        end_task(agent, labels, seed=task)
+    observe(agent, [1, 2], 3, seed=9)
+    named = dict(agent.network.plastic.named_parameters())
+    squares = [(agent.importance[n] * (p - agent.anchor[n]) ** 2).sum() for n, p in named.items()]
+    value = sum(squares) * 3.0 * (0.5 if name.startswith("ewc") else 1.0)
+    derived = dict(zip(named, torch.autograd.grad(value, list(named.values())), strict=True))
+    for p in named.values():
+        p.grad = torch.full_like(p, 0.25)
+    loss_gradient = [p.grad for p in named.values()]
+    torch.testing.assert_close(agent.add_penalty(), value.detach())
+    close({n: p.grad - 0.25 for n, p in named.items()}, derived, rtol=1e-3, atol=1e-6)
+    assert all((g == 0.25).all() for g in loss_gradient)  # SI goes on with it
+
+
+@pytest.mark.parametrize("name", ["ewc", "ewc_online", "l2", "mas", "si"])
+def test_the_largest_penalty_leaves_the_first_task_alone_and_then_is_told_by_the_loss(name):
+    with pytest.raises(InputError, match="penalty: expected at most 1e\\+30, got 1e\\+31"):
+        build(registry.get(name), penalty=1e31)
+    agent, plain = build(registry.get(name), penalty=1e30), build(Finetune)
+    observe(agent, [0, 1], 3)
+    observe(plain, [0, 1], 3)
+    assert all(torch.equal(p, parameters(plain)[n]) for n, p in parameters(agent).items())
+    end_task(agent, [0, 1])
+    assert not observe(agent, [2, 3], 3)["loss"].isfinite()
+    end_task(agent, [2, 3])  # whatever it makes of it, it does not stop the run before the loss is told
 
 
 def test_l2_pulls_every_parameter_alike_to_the_last_solution():

@@ -85,6 +85,15 @@ def test_er_knows_both_buffers_and_names_the_nearest():
         ERConfig.from_settings({"buffer": "balancd"})
 
 
+def test_shares_of_fewer_images_than_classes_are_refused():
+    with pytest.raises(
+        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
+    ):
+        build(registry.get("er"), buffer="balanced", memory_images=3)
+    build(registry.get("er"), buffer="balanced", memory_images=4)
+    build(registry.get("er"), buffer="reservoir", memory_images=3)  # a uniform sample may be of any size
+
+
 # The episodic memory: equal shares of tasks.
 
 
@@ -200,8 +209,8 @@ def test_the_gradient_of_a_memory_is_that_of_its_mean_loss_also_in_parts():
     torch.testing.assert_close(agent.memory_gradient(0), whole, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("agent_class", "logged"), [(GEM, "conflicts"), (AGEM, "conflict")])
-def test_without_conflicts_it_is_finetune_to_the_bit_and_with_them_it_is_not(agent_class, logged):
+@pytest.mark.parametrize("agent_class", [GEM, AGEM])
+def test_without_conflicts_it_is_finetune_to_the_bit_and_with_them_it_is_not(agent_class):
     agent, plain = build(agent_class), build(Finetune)
     conflicts = [0.0, 0.0, 0.0]
     for task, swap in enumerate(
@@ -211,11 +220,28 @@ def test_without_conflicts_it_is_finetune_to_the_bit_and_with_them_it_is_not(age
         for step in range(5):
             x, y = batch([0, 1] * 5, seed=step)
             y = 1 - y if swap else y
-            conflicts[task] += float(agent.observe(x, y)[logged])
+            conflicts[task] += float(agent.observe(x, y)["conflicts"])
             plain.observe(x, y)
         same = torch.equal(flat(agent.network.parameters()), flat(plain.network.parameters()))
         assert same == (not swap)
     assert conflicts[:2] == [0, 0] and conflicts[2] > 0
+
+
+@pytest.mark.parametrize("agent_class", [GEM, AGEM])
+def test_a_memory_that_leaves_a_class_or_a_task_without_images_is_refused(agent_class):
+    with pytest.raises(
+        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
+    ):
+        build(agent_class, memory_images=3)
+    agent = build(agent_class, memory_images=4)
+    for task in range(4):
+        agent.begin_task(TaskInfo(task, (0, 1)))
+        agent.observe(*batch([0, 1] * 5, seed=task))
+    assert agent.buffer.sizes == [1, 1, 1]
+    with pytest.raises(
+        InputError, match="memory_images: expected at least 5, one for each task so far, got 4"
+    ):
+        agent.begin_task(TaskInfo(4, (0, 1)))
 
 
 # A-GEM.

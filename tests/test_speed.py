@@ -48,9 +48,10 @@ def steps() -> dict[str, Figure]:
 
 def test_every_agent_is_measured_beside_its_bare_work(steps):
     others = {f"{name}, small network" for name in registry.AGENTS} - {
-        f"{name}, small network" for name in ("remind", "augmem", "finetune")
+        f"{name}, small network" for name in ("remind", "augmem", "augmem_published")
     }
     assert set(steps) == others | {
+        "augmem_published, a step",
         "remind, an image with 4 replayed",
         "augmem, a step",
         "augmem, a step with replay",
@@ -58,6 +59,8 @@ def test_every_agent_is_measured_beside_its_bare_work(steps):
     }
     assert all(figure.ours > 0 and figure.plain > 0 for figure in steps.values())
     assert {what: figure.target for what, figure in steps.items() if figure.target} == {
+        **dict.fromkeys(others - {"slda, small network"}, 1 / 0.9),
+        "augmem_published, a step": 1.15,
         "remind, an image with 4 replayed": 1.1,
         "augmem, a step": 1.15,
         "augmem, filling the store": 0.05,
@@ -65,11 +68,38 @@ def test_every_agent_is_measured_beside_its_bare_work(steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "images"),
-    [("ewc", 4), ("er", 4 + 10), ("derpp", 4 + 20), ("agem", 4 + 10), ("gem", 4 + 20), ("slda", 4)],
+    ("name", "learning", "looking"),
+    [
+        *(
+            (name, "4", "")
+            for name in ("finetune", "offline", "l2", "ewc", "ewc_online", "si", "mas", "slda")
+        ),
+        ("lwf", "4", "4"),  # the old network's answers
+        ("icarl", "14", "14"),  # the batch and ten exemplars, which the old network answers for as well
+        ("er", "14", ""),  # the batch and ten replayed images
+        ("derpp", "24", ""),  # the batch and two samples
+        ("agem", "4 + 10", ""),  # the gradient of the batch and that of a sample of the memory
+        ("gem", "4 + 20", ""),  # the gradient of the batch and that of the whole memory of the first task
+    ],
 )
-def test_finetune_gets_as_many_images_as_the_agent_trains_on(steps, name, images):
-    assert steps[f"{name}, small network"].plain_way == f"finetune on {images} images"
+def test_an_agent_is_measured_beside_the_passes_of_its_paper_and_no_more(steps, name, learning, looking):
+    also = f"forward on {looking}, " if looking else ""
+    told = f"forward and backward on {learning}, {also}step"
+    assert steps[f"{name}, small network"].plain_way == told
+
+
+def test_the_bare_passes_are_those_that_are_told():
+    """A network that counts: how many images, and how often a gradient came back."""
+    plastic, seen = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)), []
+    given = [(torch.rand(n, 3, 2, 2), torch.zeros(n, dtype=torch.int64), n != 7) for n in (5, 7, 6)]
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, x, scores: (
+            seen.append((len(scores), scores.requires_grad)) if isinstance(module, torch.nn.Linear) else None
+        )
+    )
+    speed_agents._bare(plastic, given)(0)
+    handle.remove()
+    assert seen == [(5, True), (7, False), (6, True)]
 
 
 def test_the_bare_attention_is_the_one_of_the_agent():

@@ -1,0 +1,62 @@
+"""What agents share whose steps may not raise the loss on a memory of earlier tasks: GEM and A-GEM."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Needs, Network, Problem, TaskInfo
+from agents.buffers import EpisodicMemory, check_shares
+from agents.settings import SGDConfig, setting
+from agents.sgd import SGDAgent, seen_cross_entropy
+from errors import InputError
+
+
+@dataclass(frozen=True)
+class EpisodicConfig(SGDConfig):
+    """The budget is in images, as in the published protocol."""
+
+    memory_images: int = setting(1200, "Images kept in memory, of all tasks together.", low=1)
+
+
+class EpisodicAgent(SGDAgent):
+    """SGD along gradients that a subclass projects, with a memory that all tasks share.
+
+    The memory of a task is filled while it is learned, and used from the next one on.
+    """
+
+    needs = Needs(task_boundaries=True)
+
+    def __init__(
+        self, problem: Problem, config: EpisodicConfig, network: Network, *, seed: int, device: torch.device
+    ):
+        check_shares(config.memory_images, problem.num_classes)
+        super().__init__(problem, config, network, seed=seed, device=device)
+        self.buffer = EpisodicMemory(config.memory_images, self.generator, device)
+
+    def begin_task(self, task: TaskInfo) -> None:
+        """What was learned until now becomes an earlier task."""
+        if task.index >= self.config.memory_images:
+            raise InputError(
+                f"memory_images: expected at least {task.index + 1}, one for each task so far, "
+                f"got {self.config.memory_images}: set memory_images to the number of tasks or more"
+            )
+        if task.index:
+            self.buffer.next_task()
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+        """One step along the projected gradient; then the batch is offered to the memory."""
+        self.seen[y] = True
+        loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+        self.optimizer.zero_grad()
+        loss.backward()
+        conflicts = self.project() if self.buffer.past else 0.0
+        self.optimizer.step()
+        self.buffer.add(x, y)
+        return {"loss": loss.detach(), "conflicts": conflicts}
+
+    @abstractmethod
+    def project(self) -> Tensor | float:
+        """Make the parameters' gradients the projected one. Returns with how many memories there was a conflict."""
