@@ -12,6 +12,7 @@ from benchmarks.comparison import compare
 from benchmarks.experiment import Machine, Places
 from benchmarks.pool import finished, prepare_all, record, run_jobs
 from benchmarks.progress import RunLine, live_line
+from benchmarks.published_files import write_tables_of
 from benchmarks.records import read_trial
 from benchmarks.tables import Table, accuracy_cell, plain_text
 from benchmarks.trial import Trial
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
         failed = watch.failed
+    write_tables_of(trial.folder(places.results) for trial in trials)
     print(_table(trials, places))
     return 1 if failed else 0
 

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,8 @@ def run(
 ) -> dict:
     """Learn run `number` of `trial`, or go on where it stopped, or read it if it is finished.
 
-    Returns the run's summary. Numbers depend on the trial and `number` alone.
+    Returns the run's summary. Numbers depend on the trial and `number` alone. Where other processes may want the same
+    run, the caller holds its lock (see `benchmarks.worker.attempt`).
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
@@ -105,24 +106,26 @@ def run(
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
-    with Recorder(
+    recorder = Recorder(
         folder / f"run{number}",
         derive(trial.seed, number, "order"),
         {"run": number, "lists": opened.data.lists},
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
-    ) as recorder:
-        recorder.restore(agent)
-        learn(agent, stream, images, evaluator, recorder)
-        return recorder.finish(agent, evaluator, machine.predictions)
+    )
+    recorder.restore(agent)
+    learn(agent, stream, images, evaluator, recorder)
+    return recorder.finish(agent, evaluator, machine.predictions)
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> tuple[str, str | None, str]:
     """Make whatever run `number` of `trial` needs and is not there: lists, decoded images, features.
 
     Returns what names the stores: the fingerprints of the pixels and of the frozen trunk (None without one), and the
-    type of the features. Cheap where all is there.
+    type of the features. Cheap where all is there. `machine` may be another one, with a GPU that this one lacks.
     """
+    if not torch.cuda.is_available():
+        machine = replace(machine, device="cpu")
     opened = _open(trial, number, places, machine)
     return opened.data.pixels.fingerprint, opened.trunk, trial.features
 
@@ -229,7 +232,11 @@ def note_environment(folder: Path, now: Mapping[str, object]) -> None:
 
 def check_machine(folder: Path, machine: Machine) -> None:
     """`InputError` if earlier runs of the trial in `folder` were made on another kind of machine than this."""
-    now = {"device": torch.device(machine.device).type, "threads": machine.threads, "torch": torch.__version__}
+    now = {
+        "device": torch.device(machine.device).type,
+        "threads": machine.threads,
+        "torch": torch.__version__,
+    }
     if (folder / "env.json").exists():
         _refuse_changes(folder / "env.json", now, tuple(now))
 

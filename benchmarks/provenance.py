@@ -41,15 +41,9 @@ def _software() -> Mapping[str, object]:
 
 def code() -> Mapping[str, object]:
     """The commit that runs, and whether files differ from it: of this repository, or as `CODE` tells."""
-    told = os.environ.get(CODE)
-    return (
-        json.loads(told)
-        if told
-        else {
-            "commit": _git("rev-parse", "HEAD"),
-            "dirty": bool(_git("status", "--porcelain")),
-        }
-    )
+    if told := os.environ.get(CODE):
+        return json.loads(told)
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))}
 
 
 def _version(package: str) -> str | None:

@@ -10,7 +10,7 @@ A hyperparameter has the name of the published option where one means the same, 
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.records import TrialRecord, read_trial
@@ -48,6 +48,13 @@ def write_published_tables(folder: Path) -> None:
         rows = [",".join(repr(float(value)) for value in run.accuracy[:, column]) for run in trial.runs]
         write_text(folder / name, "".join(f"{row}\n" for row in rows))
     write_text(folder / "hyperparams.csv", _csv(_options(trial)))
+
+
+def write_tables_of(folders: Iterable[Path]) -> None:
+    """Write them for every trial that has begun: a process may have ended between a run and its tables."""
+    for folder in folders:
+        if (folder / "config.json").exists():
+            write_published_tables(folder)
 
 
 def _options(trial: TrialRecord) -> dict[str, object]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ def checkpointed(folder: Path) -> int | None:
 
 
 class Recorder:
-    """Writes one run's folder; a context manager that holds the folder's lock.
+    """Writes one run's folder, which its owner has locked (see `lock`).
 
     `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
     """
@@ -115,19 +115,13 @@ class Recorder:
         self._identity = dict(identity)
         self._every = checkpoint_batches
         self._progress = progress
+        folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[list[float]] = []
         self._top5: list[float | None] = []
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
         self._steps = self._images = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
-
-    def __enter__(self) -> Self:
-        self._lock = lock(self.folder)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.close()  # which frees it, as does the death of the process
 
     def restore(self, agent: Agent) -> None:
         """Set `agent` and `start` to the last checkpoint, and the log to what it held then; or begin anew."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import failures
 from benchmarks.experiment import Machine, Places, run
 from benchmarks.failures import Failure
-from benchmarks.recorder import Diverged, Progress, RunLocked
+from benchmarks.recorder import Diverged, Progress, RunLocked, lock
 from benchmarks.trial import Trial
 from errors import InputError
 
@@ -62,15 +62,36 @@ class DiskFull(InputError):
 
 
 def attempt(job: Job, places: Places, machine: Machine, progress: Progress | None = None) -> Outcome:
-    """Learn the job's run here. Whatever an agent raises becomes a failure; `DiskFull` is raised."""
+    """Learn the job's run here, unless another process does.
+
+    Whatever an agent raises becomes a failure; `DiskFull` is raised.
+    """
+    try:
+        with lock(job.folder(places.results)):
+            return _learn(job, places, machine, progress)
+    except RunLocked:
+        return Outcome(job, None)
+
+
+def logged_attempt(job: Job, places: Places, machine: Machine, progress: Progress) -> Outcome | DiskFull:
+    """As `attempt`, with all that is printed in the run's log; `DiskFull` is returned."""
+    folder = job.folder(places.results)
+    try:
+        with lock(folder), _output_to(folder / failures.LOG):
+            return _learn(job, places, machine, progress)
+    except RunLocked:
+        return Outcome(job, None)
+    except DiskFull as error:
+        return error
+
+
+def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None) -> Outcome:
     begun = time.perf_counter()
     folder = job.folder(places.results)
     failures.clear(folder)
     try:
         summary = run(job.trial, job.number, places, machine, progress)
         return Outcome(job, summary, None, time.perf_counter() - begun)
-    except RunLocked:
-        return Outcome(job, None)
     except (InputError, Diverged) as error:
         if _is_full(error):
             raise DiskFull(f"{error}: free some space; the same command goes on from here") from error
@@ -129,19 +150,9 @@ def serve(owner: Connection, places: Places, machine: Machine) -> None:
         owner.send(logged_attempt(job, places, machine, Teller(owner.send)))
 
 
-def logged_attempt(job: Job, places: Places, machine: Machine, progress: Progress) -> Outcome | DiskFull:
-    """As `attempt`, with all that is printed in the run's log; `DiskFull` is returned."""
-    with _output_to(job.folder(places.results) / failures.LOG):
-        try:
-            return attempt(job, places, machine, progress)
-        except DiskFull as error:
-            return error
-
-
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Standard output and error, whoever writes them, go to the file at `path`; an empty one is not kept."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     kept = os.dup(1), os.dup(2)
     with path.open("wb") as file:
         os.dup2(file.fileno(), 1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.experiment import Places
 from benchmarks.pool import prepare_all
+from benchmarks.published_files import write_tables_of
 from benchmarks.trial import Trial
 from benchmarks.worker import Job
 from gridsearch import engines, grid
@@ -73,6 +74,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
             engine(todo.left, places, watch=live)
         failed = live.failed
         print("\n".join(f"best {line}" for line in live.best()))
+    write_tables_of(trial.folder(places.results) for trial in trials)
     for job, failure in todo.failed:
         print(f"failed before: {run_label(job)}: {failure.reason}", file=sys.stderr)
     if failed:

@@ -15,7 +15,7 @@ from agents.offline import Offline
 from agents.toy import CPU, batch, network
 from benchmarks.evaluate import Evaluator
 from benchmarks.loop import learn
-from benchmarks.recorder import Diverged, Recorder
+from benchmarks.recorder import Diverged, Recorder, RunLocked, lock
 from dataloaders.streams import Images, Stream, Task
 from errors import InputError
 
@@ -45,10 +45,10 @@ def make(agent_class, **settings):
 def go(agent, folder, stream, images, **options):
     """One run from wherever `folder` stands; returns its summary."""
     evaluator = Evaluator(stream, images, CPU)
-    with Recorder(folder, seed=7, identity={"run": 0}, **options) as recorder:
-        recorder.restore(agent)
-        learn(agent, stream, images, evaluator, recorder)
-        return recorder.finish(agent, evaluator, predictions=True)
+    recorder = Recorder(folder, seed=7, identity={"run": 0}, **options)
+    recorder.restore(agent)
+    learn(agent, stream, images, evaluator, recorder)
+    return recorder.finish(agent, evaluator, predictions=True)
 
 
 class Witness(Agent):
@@ -207,23 +207,16 @@ def test_a_checkpoint_of_other_lists_is_refused_and_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(make(Stops), tmp_path, stream, images)
     before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
-    with (
-        Recorder(tmp_path, 7, {"run": 0, "lists": "others"}) as recorder,
-        pytest.raises(InputError, match="made with"),
-    ):
+    recorder = Recorder(tmp_path, 7, {"run": 0, "lists": "others"})
+    with pytest.raises(InputError, match="made with"):
         recorder.restore(make(Witness))
     assert (tmp_path / "checkpoint" / "state.safetensors").read_bytes() == before
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
-    with (
-        Recorder(tmp_path, 0, {}),
-        pytest.raises(InputError, match="another process"),
-        Recorder(tmp_path, 0, {}),
-    ):
-        pass
-    with Recorder(tmp_path, 0, {}):
-        pass  # the lock is free again
+    with lock(tmp_path), pytest.raises(RunLocked, match="another process"):
+        lock(tmp_path)
+    lock(tmp_path).close()  # it is free again
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path):
