@@ -31,3 +31,7 @@ def test_the_other_files_build_on_the_first():
     for name in ("requirements-dev.txt", "requirements-ray.txt"):
         assert "-r requirements.txt" in (ROOT / name).read_text().splitlines()
         assert pins(name)
+
+
+def test_the_tests_of_the_cluster_engine_are_run_wherever_tests_are():
+    assert "-r requirements-ray.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()

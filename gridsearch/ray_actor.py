@@ -1,0 +1,109 @@
+"""What of a run on a Ray cluster happens on a node, and how its files come back from there.
+
+A node that cannot write to the results folder learns in a folder of its own, and sends the run's files.
+"""
+
+import json
+import os
+import queue
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import failures
+from benchmarks.experiment import Machine, Places, note_environment
+from benchmarks.failures import Failure
+from benchmarks.worker import DiskFull, Job, Learned, Outcome, Teller, logged_attempt
+from dataloaders.files import atomic_write, read_json, write_text
+from errors import InputError
+
+_NAME = re.compile(r"[\w-][\w.-]*")  # no folder, and nothing hidden
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A run that was learned where the results folder cannot be written to."""
+
+    outcome: Outcome
+    environment: dict | None
+    """The content of the trial's env.json there."""
+    files: dict[str, bytes]
+    """The plain files of the run's folder."""
+
+
+class Actor:
+    """What lives on a node. It does one job at a time, in a thread, and is asked for news of it."""
+
+    def __init__(self, places: Places, token: Path, machine: Machine):
+        self._sees_results = os.access(token, os.W_OK)
+        if not self._sees_results:
+            self._own = tempfile.TemporaryDirectory(dir=".")  # in Ray's copy of the code, which Ray removes
+            lists = places.lists if places.lists.exists() else Path("dataloaders").absolute()
+            places = Places(Path(self._own.name), places.data, lists)
+        self._places = places
+        self._machine = machine
+        self._news: queue.SimpleQueue[Learned | Outcome | DiskFull | Sent] = queue.SimpleQueue()
+
+    def sees_results(self) -> bool:
+        """Whether runs are recorded in the results folder itself."""
+        return self._sees_results
+
+    def learn(self, job: Job, environment: dict | None) -> object:
+        """Begin `job`, of a trial whose earlier runs were made in `environment`; returns the first news of it."""
+        threading.Thread(target=self._learn, args=(job, environment), daemon=True).start()
+        return self.news()
+
+    def news(self) -> object:
+        """Wait for what there is to say next."""
+        return self._news.get()
+
+    def _learn(self, job: Job, environment: dict | None) -> None:
+        try:
+            if not self._sees_results and environment is not None:
+                write_text(job.trial.folder(self._places.results) / "env.json", json.dumps(environment))
+            message = logged_attempt(job, self._places, self._machine, Teller(self._news.put))
+            if not self._sees_results and isinstance(message, Outcome):
+                message = self._pack(message)
+            self._news.put(message)
+        except (
+            Exception
+        ) as error:  # not of learning: the node lacks the agent's module, its disk is full, ...
+            reason = f"on {socket.gethostname()}: {error}"
+            self._news.put(Outcome(job, None, Failure(reason, tuple(traceback.format_exc().splitlines()))))
+        except BaseException:  # an agent's sys.exit(): it would end a process, and ends this one
+            traceback.print_exc()
+            os._exit(1)
+
+    def _pack(self, outcome: Outcome) -> Sent:
+        """The files of a run that has ended; its folder is removed."""
+        folder = outcome.job.folder(self._places.results)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()
+                 if path.is_file() and not path.name.startswith(".")}  # fmt: skip
+        shutil.rmtree(folder)
+        environment = folder.parent / "env.json"
+        return Sent(outcome, read_json(environment) if environment.exists() else None, files)
+
+
+def keep(sent: Sent, places: Places) -> Outcome:
+    """Write what was sent to where the run would have written it, the summary last."""
+    outcome = sent.outcome
+    folder = outcome.job.folder(places.results)
+    bad = [name for name in sent.files if not _NAME.fullmatch(name)]
+    if bad:
+        raise InputError(f"{folder}: a node sent files that are none of a run: {', '.join(map(repr, bad))}")
+    if sent.environment is not None:
+        try:
+            note_environment(folder.parent, sent.environment)
+        except InputError as error:
+            return Outcome(outcome.job, None, failures.failure(folder, str(error)), outcome.seconds)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # of an earlier attempt elsewhere
+    (folder / failures.LOG).unlink(missing_ok=True)
+    for name in sorted(sent.files, key=lambda name: name == "summary.json"):
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(sent.files[name])
+    return outcome

@@ -1,0 +1,243 @@
+"""Runs on a Ray cluster: actors wherever it has room, each serving run after run as a worker process does here.
+
+The code of the project goes to the nodes with the actors. Data and results are looked for under the same absolute
+paths as here. A node that cannot write to the results folder learns in a folder of its own and sends the run's files
+when it has ended; the run is locked by this process meanwhile. An actor that dies, alone or with its node, is replaced
+as soon as the cluster has room, and its run goes on from the last checkpoint in the results folder.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks import failures, provenance
+from benchmarks.experiment import Machine, Places
+from benchmarks.pool import ELSEWHERE, KEEP_PAGES, TRIES, Died, Watch, do_all
+from benchmarks.recorder import RunLocked, lock
+from benchmarks.trial import begin
+from benchmarks.worker import Job, Learned, Outcome
+from dataloaders.files import read_json
+from errors import InputError
+from gridsearch.ray_actor import Actor, Sent, keep
+from gridsearch.search import Engine
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is loaded
+try:
+    import ray
+    from ray.exceptions import RayError
+except ModuleNotFoundError as error:
+    raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
+
+_ROOT = Path(__file__).parents[1]
+_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/*.csv"]
+"""What of `_ROOT` is not sent, in the syntax of .gitignore; what git ignores is not either. "." must not match."""
+_START = (
+    "start one with `ray start --head --port=6379`, `ray start --address=HEAD:6379` on every other machine"
+)
+_CONNECT_SECONDS = 5.0
+
+
+def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
+    """The engine on the cluster at `options.address`, and the machine of each run that it does at a time.
+
+    `InputError` where there is no cluster, or none of its nodes can do a run.
+    """
+    if options.gpus not in (None, "none"):
+        raise InputError(
+            f"--gpus {options.gpus}: which GPUs are used is up to Ray: leave it out, or say none"
+        )
+    if not ray.is_initialized():
+        _connect(options.address or "auto")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    on_gpus = options.gpus is None and any(node.get("GPU") for node in nodes)
+    per_gpu = options.trials_per_gpu if on_gpus else None
+    slots = sum(_slots(node, options.threads, per_gpu) for node in nodes)
+    if not slots:
+        wanted = f"{options.threads} CPUs (--threads)" + (" and a GPU" if on_gpus else "")
+        there = ", ".join(f"{node.get('CPU', 0):.0f}" for node in nodes)
+        raise InputError(f"--engine ray: expected a node with {wanted}, got nodes with {there} CPUs")
+    count = min(slots, options.workers or slots)
+    machine = Machine("cuda:0" if on_gpus else "cpu", options.threads, options.checkpoint_batches)
+    needs = {"num_cpus": options.threads, "num_gpus": 1 / per_gpu if per_gpu else 0}
+    return functools.partial(_run_jobs, machine=machine, needs=needs, count=count), [machine] * count
+
+
+def _run_jobs(
+    jobs: Sequence[Job],
+    places: Places,
+    watch: Watch,
+    *,
+    machine: Machine,
+    needs: Mapping[str, float],
+    count: int,
+) -> None:
+    """As `benchmarks.pool.run_jobs`, with `count` actors that need `needs` and compute on `machine`."""
+    places = Places(places.results.absolute(), places.data.absolute(), places.lists.absolute())
+    places.results.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".seen-", dir=places.results) as token:
+        crew = _Cluster(places, Path(token.name), machine, needs, min(count, len(jobs)))
+        do_all(jobs, places, crew, watch)
+
+
+def _slots(node: Mapping[str, float], threads: int, per_gpu: int | None) -> int:
+    """How many runs a node with these resources can do at a time."""
+    slots = int(node.get("CPU", 0)) // threads
+    return slots if per_gpu is None else min(slots, int(node.get("GPU", 0)) * per_gpu)
+
+
+def _connect(address: str) -> None:
+    """Join the cluster, and send it the code; `InputError` where there is none."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
+    if address != "auto":
+        _check_reachable(address)
+    # It prints what goes wrong on a node, which is told here in one line a run; there is no setting for it.
+    ray._private.worker._worker_logs_enabled = False
+    variables = {
+        # A user's own agents lie where the command is given.
+        "PYTHONPATH": str(Path.cwd()),
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", KEEP_PAGES),
+        provenance.CODE: json.dumps(provenance.code()),
+    }
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"working_dir": str(_ROOT), "excludes": _LEFT_HERE, "env_vars": variables},
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
+        told = str(error).strip().partition("\n")[0]
+        raise InputError(f"--address {address}: no Ray cluster: {told}: {_START}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """`InputError` unless something listens at HOST:PORT: Ray itself tries for two minutes, and ends the process."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"--address {address}: expected auto or HOST:PORT, such as 192.168.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster there ({error}): {_START}") from error
+
+
+@dataclass(eq=False)
+class _Slot:
+    """An actor as it is seen from here, and its job."""
+
+    places: Places
+    actor: Any
+    answer: Any
+    """Of the last question to the actor; None when it is idle."""
+    job: Job | None = None
+    sees_results: bool | None = None
+    """None until the actor has begun."""
+    lock: IO[str] | None = None
+    """Of a run whose files will be sent."""
+
+    def give(self, job: Job) -> None:
+        """Let the actor begin `job`."""
+        self.job, environment = job, None
+        if not self.sees_results:
+            folder = begin(job.trial, self.places.results)
+            try:
+                self.lock = lock(job.folder(self.places.results))
+            except RunLocked:
+                self.answer = ray.put(Outcome(job, None))
+                return
+            failures.clear(job.folder(self.places.results))
+            environment = read_json(folder / "env.json") if (folder / "env.json").exists() else None
+        self.answer = self.actor.learn.remote(job, environment)
+
+    def receive(self) -> object:
+        """What the actor has answered; raises a `RayError` if it is dead."""
+        message = ray.get(self.answer)
+        if isinstance(message, Learned):
+            self.answer = self.actor.news.remote()
+            return message
+        self.answer = None
+        if isinstance(message, Sent):
+            message = keep(message, self.places)
+        self.release()
+        return message
+
+    def release(self) -> None:
+        """Let others have the run."""
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+
+
+class _Cluster:
+    """A crew (see `benchmarks.pool`) of `count` actors."""
+
+    def __init__(self, places: Places, token: Path, machine: Machine, needs: Mapping[str, float], count: int):
+        self._places = places
+        self._class = ray.remote(**needs)(Actor)
+        self._arguments = (places, token, machine)
+        self._stillborn = 0
+        self._slots = [self._start() for _ in range(count)]
+
+    def _start(self) -> _Slot:
+        actor = self._class.remote(*self._arguments)
+        return _Slot(self._places, actor, actor.sees_results.remote())
+
+    def free(self) -> list[_Slot]:
+        """Those whose actor has begun and is idle."""
+        return [slot for slot in self._slots if slot.answer is None]
+
+    def busy(self) -> bool:
+        """Whether any actor has a job."""
+        return any(slot.job for slot in self._slots)
+
+    def news(self) -> Iterator[tuple[_Slot, object]]:
+        """What actors with a job say; the dead are replaced."""
+        asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
+        if not asked:
+            time.sleep(ELSEWHERE)
+            return
+        for answer in ray.wait(list(asked), timeout=ELSEWHERE)[0]:
+            slot = asked[answer]
+            try:
+                message = slot.receive()
+            except RayError as error:
+                message = self._replace(slot, error)
+            if slot.job is not None:
+                yield slot, message
+            elif slot.sees_results is None and isinstance(message, bool):
+                slot.sees_results, self._stillborn = message, 0
+
+    def stop(self) -> None:
+        """End all actors; what they learned up to their last checkpoint is kept."""
+        for slot in self._slots:
+            ray.kill(slot.actor)
+            slot.release()
+
+    def _replace(self, slot: _Slot, error: RayError) -> Died:
+        """Another actor in the place of one that is dead, or cannot be reached."""
+        how = _told(error)
+        self._stillborn += slot.sees_results is None
+        if self._stillborn > TRIES * len(self._slots):
+            raise InputError(f"--engine ray: no worker can start on the cluster: {how}") from error
+        ray.kill(slot.actor)
+        slot.release()
+        self._slots[self._slots.index(slot)] = self._start()
+        return Died(how)
+
+
+def _told(error: RayError) -> str:
+    """A Ray error in a line."""
+    text = str(error).strip()
+    dead = re.search(r"The actor is dead because (its [^.]*)\.", text)
+    return f"its Ray worker is gone: {dead[1]}" if dead else text.splitlines()[-1]
