@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "table", "tables and plots of the search and of the final runs").add_argument(
         "--into", type=Path, metavar="FOLDER", help="default OUT/grids/NAME"
     )
+    speed = commands.add_parser("speed", help="measure what a search costs beside learning")
+    speed.add_argument("--out", type=Path, metavar="JSON", help="write the figures to this file as well")
     return parser
 
 

@@ -1,6 +1,7 @@
 """The commands of `python -m gridsearch`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,19 @@ def table(options: argparse.Namespace) -> int:
     for found in _grids(options):
         summary = report(found, options.out, options.into or options.out / "grids" / found.name)
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    return 0
+
+
+def speed(options: argparse.Namespace) -> int:
+    """Measure what a search costs beside learning."""
+    from benchmarks.speed import as_json, table
+    from dataloaders.files import write_text
+    from gridsearch.speed import UNIT, measure
+
+    figures = measure()
+    print(table(figures, UNIT))
+    if options.out:
+        write_text(options.out, json.dumps(as_json(figures, UNIT), indent=1) + "\n")
     return 0
 
 

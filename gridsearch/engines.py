@@ -36,11 +36,12 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     gpus = _gpus(options.gpus)
     if not gpus:
         count = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
-        return [Machine("cpu", options.threads)] * count
+        return [Machine("cpu", options.threads, options.checkpoint_batches)] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
     # One worker of each GPU, then the second of each: few runs spread over all of them.
-    return [Machine(f"cuda:{gpu}", options.threads) for _ in range(options.trials_per_gpu) for gpu in gpus]
+    devices = [f"cuda:{gpu}" for _ in range(options.trials_per_gpu) for gpu in gpus]
+    return [Machine(device, options.threads, options.checkpoint_batches) for device in devices]
 
 
 def _gpus(asked: str | None) -> list[int]:

@@ -1,0 +1,117 @@
+"""What a search costs beside learning: each run's own overhead, idle workers, and what is not computed twice.
+
+All with runs of `digits` and `core50_mini` from an empty folder, so lists, pixels and features are made as well.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.experiment import Machine, Places
+from benchmarks.pool import prepare_all, run_jobs
+from benchmarks.speed import Figure
+from benchmarks.trial import Trial
+from benchmarks.worker import Job, Outcome
+from dataloaders.prepare import ensure_dirmap
+
+UNIT = "seconds"
+_MACHINE = Machine("cpu", threads=1)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is to do."""
+
+    trivial: int = 200
+    """Trials of an agent that hardly learns anything, on all cores."""
+    points: int = 18
+    """Of a grid on a frozen trunk, on all cores."""
+    dataset: str = "core50_mini"
+    """Which the points learn."""
+
+
+@dataclass
+class _Times:
+    """A `Watch` that adds up."""
+
+    learning: float = 0.0
+    """Seconds of training steps, as the runs' records say."""
+    running: float = 0.0
+    """Seconds of whole runs."""
+    runs: int = 0
+
+    def started(self, job: Job) -> None:
+        """Nothing to add."""
+
+    def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
+        """Nothing to add."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Add the run's times."""
+        if outcome.failure is not None:
+            raise RuntimeError(f"{outcome.job}: {outcome.failure}")
+        self.learning += outcome.summary["metrics"]["seconds"]
+        self.running += outcome.seconds
+        self.runs += 1
+
+
+def measure(sizes: Sizes = Sizes()) -> list[Figure]:
+    """The figures, in seconds; those with a target should have at most that ratio."""
+    workers = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            *_trivial(Path(folder) / "trivial", sizes.trivial, workers),
+            _frozen(Path(folder) / "frozen", sizes.dataset, sizes.points, workers),
+        ]
+
+
+def _trivial(folder: Path, count: int, workers: int) -> list[Figure]:
+    """Runs of SLDA on the digits, which learns them in a fraction of a second."""
+    settings = [{"shrinkage": 1e-4 * (1 + number)} for number in range(count)]
+    prepared, spent, times = _search(folder, "digits", "slda", settings, workers, pretrained=False)
+    own = (spent * workers - times.learning) / times.runs
+    return [
+        Figure(f"a worker's time for a trivial run ({count} of them)", own + times.learning / times.runs,
+               times.learning / times.runs, "its training steps; the rest starts, loads, evaluates, saves"),
+        Figure(f"workers' time that no run has ({workers} workers)", spent * workers, times.running,
+               "their runs", 1 / 0.9),
+        Figure("before the first run", prepared),
+    ]  # fmt: skip
+
+
+def _frozen(folder: Path, dataset: str, count: int, workers: int) -> Figure:
+    """A grid whose points share one frozen trunk."""
+    settings = [{"lr": 1e-3 * (1 + number)} for number in range(count)]
+    prepared, spent, times = _search(folder, dataset, "finetune", settings, workers, cut="last_block")
+    what = f"a grid of {count} points on a frozen trunk, from image files to tables"
+    return Figure(what, prepared + spent, times.learning / workers, "its training steps alone", 2.0)
+
+
+def _search(
+    folder: Path,
+    dataset: str,
+    agent: str,
+    settings: Sequence[Mapping[str, object]],
+    workers: int,
+    **options: object,
+) -> tuple[float, float, _Times]:
+    """Seconds for what the runs share, seconds for the runs, and their own times."""
+    places = Places(folder / "results", folder / "data", folder / "lists")
+    jobs = [
+        Job(
+            Trial.create(
+                dataset, "class_iid", agent, values, split="validation", data=places.data, **options
+            ),
+            0,
+        )
+        for values in settings
+    ]
+    ensure_dirmap(dataset, places.data / dataset, places.lists)  # draws it, which is no part of a search
+    times, start = _Times(), time.perf_counter()
+    prepare_all(jobs, places, _MACHINE)
+    ready = time.perf_counter()
+    run_jobs(jobs, places, [_MACHINE] * workers, times)
+    return ready - start, time.perf_counter() - ready, times

@@ -1,0 +1,64 @@
+"""Which worker computes on what, and what a search costs beside learning."""
+
+import argparse
+
+import pytest
+import torch
+
+from benchmarks.experiment import Machine
+from errors import InputError
+from gridsearch import engines, speed
+
+
+def machines(**options) -> list[Machine]:
+    values = {
+        "engine": "local", "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1,
+        "address": None, "checkpoint_batches": None, **options,
+    }  # fmt: skip
+    return engines.engine(argparse.Namespace(**values))[1]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+def test_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(engines.os, "cpu_count", lambda: 8)
+    assert machines() == [Machine("cpu", 1)] * 8
+    assert machines(threads=4, checkpoint_batches=9) == [Machine("cpu", 4, 9)] * 2
+    assert machines(threads=16) == [Machine("cpu", 16)]
+    assert machines(workers=3) == [Machine("cpu", 1)] * 3
+
+
+def test_runs_spread_over_all_gpus_before_they_share_one(two_gpus):
+    assert [machine.device for machine in machines(trials_per_gpu=2)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:0",
+        "cuda:1",
+    ]
+    assert machines(gpus="1", checkpoint_batches=9) == [Machine("cuda:1", 1, 9)]
+    assert machines(gpus="none", workers=1) == [Machine("cpu", 1)]
+
+
+@pytest.mark.parametrize("gpus", ["2", "0,2", "x", "", "-1"])
+def test_a_gpu_that_is_not_there_is_told(two_gpus, gpus):
+    with pytest.raises(InputError, match="expected numbers below 2"):
+        machines(gpus=gpus)
+
+
+def test_workers_are_not_counted_twice_on_gpus(two_gpus):
+    with pytest.raises(InputError, match="--trials-per-gpu"):
+        machines(workers=3)
+
+
+def test_what_a_search_costs_beside_learning_is_measured():
+    figures = speed.measure(speed.Sizes(trivial=3, points=2, dataset="digits"))
+    assert len(figures) == 4
+    assert all(figure.ours > 0 for figure in figures)
+    assert [figure.ratio is None for figure in figures] == [False, False, True, False]
+    # Learning is a part of running, and running a part of the workers' time.
+    assert all(figure.ratio >= 1 for figure in figures if figure.ratio is not None)
