@@ -96,6 +96,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from benchmarks import forkserver
+
+    if options.workers > 1 and not options.dry_run:
+        forkserver.start()  # both import PyTorch for seconds: at the same time
     from benchmarks import command
 
     return command.run(options)

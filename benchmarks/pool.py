@@ -5,20 +5,19 @@ until `TRIES` deaths have brought no new one. Whatever else goes wrong with a ru
 go on.
 """
 
-import os
 import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import connection, get_context
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from agents import registry
-from benchmarks import failures
+from benchmarks import failures, forkserver
 from benchmarks.experiment import Machine, Places, check_machine, prepare
 from benchmarks.published_files import write_published_tables
 from benchmarks.recorder import checkpointed, is_locked
@@ -78,16 +77,6 @@ class Died:
     how: str
 
 
-# glibc gives large freed blocks back to the system and faults them in again at the next step. Workers keep them.
-KEEP_PAGES = ":".join(
-    f"glibc.malloc.{name}" for name in ("mmap_threshold=4294967296", "trim_threshold=4294967296", "hugetlb=1")
-)
-
-# Workers are forked from a process that has imported what they need and done nothing else: a new one costs no seconds.
-_CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["benchmarks.warm"])
-
-
 def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
     """Make what several jobs share (lists, decoded images, features of frozen trunks) first, once."""
     for trial in {id(job.trial): job.trial for job in jobs}.values():
@@ -145,7 +134,7 @@ def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> Non
                     waiting.append(job)
                 else:
                     record(message, places)
-                    watch.ended(message)
+                    watch.ended(replace(message, job=job))  # it brings a copy, from another process
     finally:
         crew.stop()
 
@@ -190,9 +179,9 @@ class _Worker:
 
     @classmethod
     def start(cls, places: Places, machine: Machine) -> "_Worker":
-        os.environ.setdefault("GLIBC_TUNABLES", KEEP_PAGES)  # read when a program starts: by theirs alone
-        ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=serve, args=(theirs, places, machine), daemon=True)
+        context = forkserver.context()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, places, machine), daemon=True)
         process.start()
         theirs.close()  # so that the worker's death ends the connection
         return cls(process, ours, machine)

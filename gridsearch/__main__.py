@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from benchmarks import forkserver
 from errors import InputError
 
 _EXAMPLES = """examples:
@@ -21,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 if all that was asked for was done, 2 for a mistake in it."""
     options = _parser().parse_args(argv)
     try:
+        if options.command in ("run", "final") and options.engine == "local" and not options.dry_run:
+            forkserver.start()  # both import PyTorch for seconds: at the same time
         from gridsearch import command
 
         return getattr(command, options.command)(options)

@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from benchmarks import failures, provenance
 from benchmarks.experiment import Machine, Places
-from benchmarks.pool import ELSEWHERE, KEEP_PAGES, TRIES, Died, Watch, do_all
+from benchmarks.forkserver import KEEP_PAGES
+from benchmarks.pool import ELSEWHERE, TRIES, Died, Watch, do_all
 from benchmarks.recorder import RunLocked, lock
 from benchmarks.trial import begin
 from benchmarks.worker import Job, Learned, Outcome

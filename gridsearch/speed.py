@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import forkserver
 from benchmarks.experiment import Machine, Places
 from benchmarks.pool import prepare_all, run_jobs
 from benchmarks.speed import Figure
@@ -60,6 +61,7 @@ class _Times:
 
 def measure(sizes: Sizes = Sizes()) -> list[Figure]:
     """The figures, in seconds; those with a target should have at most that ratio."""
+    forkserver.start()
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         return [

@@ -68,6 +68,7 @@ def test_a_run_that_crashes_or_diverges_is_recorded_and_the_others_go_on(places)
     diverged = failures.read(jobs[1].folder(places.results))
     assert "loss became" in diverged.reason and "smaller learning rate" in diverged.reason
     assert pool.finished(jobs[2], places)
+    assert {id(outcome.job) for outcome in seen.outcomes} == set(map(id, jobs)), "not copies"
     assert failures.read(jobs[2].folder(places.results)) is None
 
 
