@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloaders import specs
+from dataloaders.files import read_text
 from dataloaders.problems import raise_any
 from dataloaders.specs import Dataset
 from errors import InputError, unknown
@@ -60,7 +61,7 @@ def find(name: str, root: Path) -> DatasetFile:
 
 def read(path: Path, name: str) -> DatasetFile:
     """The file of the dataset `name`; `InputError` with the line of every problem in it."""
-    text = _text(path)
+    text = read_text(path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -93,15 +94,6 @@ def natural(name: str) -> tuple[list[str | int], str]:
     """A key that sorts names as people count: `2.png` before `10.png`."""
     parts = re.split("([0-9]+)", name)  # text and digits in turn, text first
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text (byte {error.start})") from None
 
 
 def _is_count(value: Any) -> bool:

@@ -33,6 +33,7 @@ from agents import registry
 from agents.settings import Config
 from benchmarks.trial import Trial
 from dataloaders import specs
+from dataloaders.files import read_text
 from errors import InputError, unknown
 
 _PLACES = ("datasets", "paradigms")
@@ -82,7 +83,7 @@ def read(path: Path, data: Path = Path("data")) -> Grid:
 
     `data` holds a folder per dataset; a user's own is described in its folder.
     """
-    text = _text(path)
+    text = read_text(path)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -258,15 +259,6 @@ def settings_order(trial: Trial) -> tuple:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text (byte {error.start})") from None
 
 
 _NAME = r"""\s*("[^"]*"|'[^']*'|[\w-]+)\s*"""

@@ -40,7 +40,7 @@ except ModuleNotFoundError as error:
     raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
 
 _ROOT = Path(__file__).parents[1]
-_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/*.csv"]
+_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/*.csv", "!/agents/weights/*"]
 """What of `_ROOT` is not sent, in the syntax of .gitignore; what git ignores is not either. "." must not match."""
 _START = (
     "start one with `ray start --head --port=6379`, `ray start --address=HEAD:6379` on every other machine"

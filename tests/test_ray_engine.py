@@ -85,7 +85,7 @@ def places(tmp_path, folder):
 
 
 def job(agent: str, number: int = 0, **settings) -> Job:
-    trial = Trial.create("digits", "class_iid", agent, {"lr": 0.01, **settings}, pretrained=False)
+    trial = Trial.create("digits", "class_iid", agent, {"lr": 0.01, **settings})
     return Job(trial, number)
 
 
