@@ -69,7 +69,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
-    run.add_argument("--network", help="small, squeezenet or resnet18 (default: by image size)")
+    run.add_argument("--network", help="small, squeezenet, resnet18 or mobilenet (default: by image size)")
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
     run.add_argument(
         "--features",
