@@ -77,7 +77,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
     places = Places(options.out, options.data, options.lists)
     engine, machines = engines.engine(options)
     todo = plan(trials, runs, places, options.retry_failed)
-    print(f"{title}: {len(trials)} trials x {runs} runs: {_counts(todo, places, len(machines))}")
+    print(f"{title}: {todo.total // runs} trials x {runs} runs: {_counts(todo, places, len(machines))}")
     if options.dry_run:
         _print_all(todo)
         return 0
