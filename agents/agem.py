@@ -21,7 +21,6 @@ Differences from the authors' code (AGEM in agents/exp_replay.py of AugMem):
 2. Nothing leaves the device: the test for a conflict is part of the formula.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,16 +38,15 @@ class AGEMConfig(EpisodicConfig):
     replay_images: int = setting(10, "Images of earlier tasks in the reference gradient.", low=1)
 
 
-def projected(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor]:
-    """g̃ in the shapes of `gradient`, and whether there was a conflict, a bool scalar (equation 11).
+def without_conflict(gradient: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """g̃ [P], and whether there was a conflict, a bool scalar, for g and g_ref [P] (equation 11).
 
-    Both are gradients as sequences of tensors, one a parameter. Without a conflict g̃ is `gradient`.
+    Without a conflict g̃ is g.
     """
-    product = torch.stack([products.sum() for products in torch._foreach_mul(gradient, reference)]).sum()
-    square = torch.stack(torch._foreach_norm(reference)).square().sum()
+    product = torch.dot(gradient, reference)
     conflict = product < 0
-    length = torch.where(conflict, -product / square, 0)
-    return torch._foreach_addcmul(gradient, reference, [length] * len(reference)), conflict
+    length = torch.where(conflict, -product / torch.dot(reference, reference), 0)
+    return torch.addcmul(gradient, reference, length), conflict
 
 
 class AGEM(EpisodicAgent):
@@ -56,12 +54,9 @@ class AGEM(EpisodicAgent):
 
     Config = AGEMConfig
 
-    def project(self) -> Tensor:
-        """Make the parameters' gradients the projected one. Returns 1 where there was a conflict, else 0."""
+    def projected(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The projection [P] of `gradient` [P]; 1 where there was a conflict, else 0."""
         old_x, old_y = self.buffer.sample_past(self.config.replay_images)
         old_loss = seen_cross_entropy(self.network.plastic(old_x), old_y, self.seen)
-        reference = torch.autograd.grad(old_loss, self.parameters)
-        gradients, conflict = projected([p.grad for p in self.parameters], reference)
-        for p, gradient in zip(self.parameters, gradients, strict=True):
-            p.grad = gradient
-        return conflict.float()
+        projection, conflict = without_conflict(gradient, self.gradient(old_loss))
+        return projection, conflict.float()

@@ -148,11 +148,10 @@ class AugMem(SGDAgent):
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser, every element of the gradient between -10 and 10."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_value_(learned, _LARGEST_GRADIENT)
-        self.optimizer.step()
+        gradient = self.gradient(loss).clamp_(-_LARGEST_GRADIENT, _LARGEST_GRADIENT)
+        if self.memory.slots.grad is not None:  # a replay step has none: it reads no slots by attention
+            self.memory.slots.grad.clamp_(-_LARGEST_GRADIENT, _LARGEST_GRADIENT)
+        self.optimizer.descend(gradient)
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Store images of the task, hold the slots that they use, and set the learning rate."""

@@ -61,11 +61,23 @@ class Buffer(ABC):
                 torch.empty(shape, dtype=tensor.dtype, device=self.device, memory_format=layout)
             )
 
-    def _write(self, places: Tensor, rows: list[Tensor]) -> None:
+    def _write(self, places: Tensor | slice, rows: list[Tensor]) -> None:
         if not self._columns:
             self._allocate(rows)
         for column, values in zip(self._columns, rows, strict=True):
             column[places] = values
+
+    def _offer(self, first: int, rows: list[Tensor]) -> None:
+        """Offer `rows` to the reservoir that lies from place `first` on, `added` having been offered to it before."""
+        room, count = self.capacity - first, len(rows[0])
+        if self.added + count <= room:  # all stay, in one piece, and nothing need be drawn
+            start = first + self.added
+            self._write(slice(start, start + count), rows)
+        else:
+            stay, places = reservoir_places(self.added, count, room, self.generator)
+            stay = stay.to(self.device)
+            self._write((first + places).to(self.device), [take(column, stay) for column in rows])
+        self.added += count
 
     def _sample(self, first: int, end: int, count: int) -> tuple[Tensor, ...]:
         """`count` of the rows `first` .. `end` - 1, or all of them in their order."""
@@ -74,7 +86,14 @@ class Buffer(ABC):
         if count >= end - first:
             return tuple(column[first:end] for column in self._columns)
         rows = (first + torch.randperm(end - first, generator=self.generator)[:count]).to(self.device)
-        return tuple(column[rows] for column in self._columns)
+        return tuple(take(column, rows) for column in self._columns)
+
+
+def take(tensor: Tensor, rows: Tensor) -> Tensor:
+    """`tensor`[`rows`] for rows [N]: images come in channels_last, each copied in one piece if they lay so."""
+    if tensor.ndim != 4:
+        return tensor.index_select(0, rows)
+    return tensor.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
 
 
 def reservoir_places(
@@ -84,12 +103,15 @@ def reservoir_places(
 
     `added` rows were offered before. Both are int64 on the CPU; each place occurs once.
     """
-    order = torch.arange(added, added + count)
-    # The i-th row ever (from 0) goes to a place drawn from 0..i; while there is room, to the next free one.
-    draws = (torch.rand(count, generator=generator, dtype=torch.float64) * (order + 1)).long()
-    places = torch.where(order < capacity, order, draws)
-    last = {place: row for row, place in enumerate(places.tolist()) if place < capacity}
-    return torch.tensor(list(last.values()), dtype=torch.int64), torch.tensor(list(last), dtype=torch.int64)
+    last = {}
+    for row, draw in enumerate(torch.rand(count, generator=generator, dtype=torch.float64).tolist()):
+        # The i-th row ever (from 0) goes to a place drawn from 0..i; while there is room, to the next free one.
+        number = added + row
+        place = number if number < capacity else int(draw * (number + 1))
+        if place < capacity:
+            last[place] = row
+    rows, places = torch.tensor([list(last.values()), list(last)], dtype=torch.int64)
+    return rows, places
 
 
 class ReservoirBuffer(Buffer):
@@ -100,10 +122,7 @@ class ReservoirBuffer(Buffer):
 
     def add(self, x: Tensor, y: Tensor, *more: Tensor) -> None:
         """Offer inputs [B, ...], labels [B] and whatever shall be kept with them, [B, ...] each."""
-        rows, places = reservoir_places(self.added, len(y), self.capacity, self.generator)
-        self.added += len(y)
-        rows = rows.to(self.device)
-        self._write(places.to(self.device), [column[rows] for column in (x, y, *more)])
+        self._offer(0, [x, y, *more])
 
 
 class BalancedBuffer(Buffer):
@@ -180,10 +199,7 @@ class EpisodicMemory(Buffer):
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Offer inputs [B, ...] and labels [B] of the current task."""
-        rows, places = reservoir_places(self.added, len(y), self.capacity - self.past, self.generator)
-        self.added += len(y)
-        rows = rows.to(self.device)
-        self._write((self.past + places).to(self.device), [x[rows], y[rows]])
+        self._offer(self.past, [x, y])
 
     def next_task(self) -> None:
         """The current task becomes an earlier one; all earlier ones make room for a new one."""

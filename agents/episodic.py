@@ -50,13 +50,13 @@ class EpisodicAgent(SGDAgent):
         """One step along the projected gradient; then the batch is offered to the memory."""
         self.seen[y] = True
         loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        self.optimizer.zero_grad()
-        loss.backward()
-        conflicts = self.project() if self.buffer.past else 0.0
-        self.optimizer.step()
+        gradient, conflicts = self.gradient(loss), 0.0
+        if self.buffer.past:
+            gradient, conflicts = self.projected(gradient.clone())
+        self.optimizer.descend(gradient)
         self.buffer.add(x, y)
         return {"loss": loss.detach(), "conflicts": conflicts}
 
     @abstractmethod
-    def project(self) -> Tensor | float:
-        """Make the parameters' gradients the projected one. Returns with how many memories there was a conflict."""
+    def projected(self, gradient: Tensor) -> tuple[Tensor, Tensor | float]:
+        """The projection [P] of `gradient` [P], and with how many memories it was in conflict."""

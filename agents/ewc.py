@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from agents.base import Needs, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent, zeros
+from agents.penalty import HEAVIEST, PenaltyAgent
 from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
@@ -72,22 +72,20 @@ class EWC(PenaltyAgent):
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the Fisher information of this task to S, and this solution to m."""
         fisher = self.fisher(data)
-        for name, p in self.network.plastic.named_parameters():
-            total = self.importance[name] + fisher[name]
-            share = torch.where(total > 0, fisher[name] / total, torch.ones_like(total))
-            self.anchor[name].lerp_(p.detach(), share)
-            self.importance[name] = total
+        total = self.importance + fisher
+        share = torch.where(total > 0, fisher / total, 1)
+        self.anchor.lerp_(self.theta, share)
+        self.importance = total
 
-    def fisher(self, data: TaskData) -> dict[str, Tensor]:
-        """The diagonal of the Fisher information over the task's images, by parameter name."""
+    def fisher(self, data: TaskData) -> Tensor:
+        """The diagonal [P] of the Fisher information over the task's images."""
         plastic = self.network.plastic.eval()
-        total = zeros(plastic)
+        total = torch.zeros_like(self.theta)
         for x, _ in data.batches(_BATCH):
             with torch.no_grad():
                 p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()
             p = p.nan_to_num(nan=1.0)  # what is not finite is told by the loss
             y = torch.multinomial(p, 1, generator=self.generator).squeeze(1).to(self.device)
-            for name, squares in squared_gradients(plastic, x, y, self.seen).items():
-                total[name] += squares
+            total += self.optimizer.gather(squared_gradients(plastic, x, y, self.seen).values())
         plastic.train()
-        return {name: squares / len(data) for name, squares in total.items()}
+        return total / len(data)

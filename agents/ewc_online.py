@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 from agents.base import TaskData, TaskInfo
 from agents.ewc import EWC, EWCConfig
-from agents.penalty import values
 from agents.settings import setting
 
 
@@ -44,7 +43,5 @@ class EWCOnline(EWC):
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Ω ← γ Ω + F_t and θ* ← θ."""
-        self.importance = {
-            name: self.config.decay * self.importance[name] + f for name, f in self.fisher(data).items()
-        }
-        self.anchor = values(self.network.plastic)
+        self.importance = self.config.decay * self.importance + self.fisher(data)
+        self.anchor = self.theta.clone()

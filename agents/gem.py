@@ -75,33 +75,30 @@ class GEM(EpisodicAgent):
 
     Config = GEMConfig
 
-    def project(self) -> float:
-        """Make the parameters' gradients the projected one. Returns the number of tasks in conflict.
+    def projected(self, gradient: Tensor) -> tuple[Tensor, float]:
+        """The projection [P] of `gradient` [P], and the number of tasks in conflict.
 
         The only wait for the device in a step is for t² + t products; the programme is solved on the CPU.
         """
         tasks = [task for task, size in enumerate(self.buffer.sizes) if size]
         memories = torch.stack([self.memory_gradient(task) for task in tasks])
-        proposed = torch.cat([p.grad.reshape(-1) for p in self.parameters])
         # In float64: gradients of similar tasks are nearly parallel, and rounding could make GGᵀ indefinite.
-        together = torch.cat([memories, proposed.unsqueeze(0)]).double()
+        together = torch.cat([memories, gradient.unsqueeze(0)]).double()
         table = (together[:-1] @ together.T).cpu().numpy()
         gram, products = table[:, :-1], table[:, -1]
         conflicts = float((products < 0).sum())
         if conflicts and np.isfinite(table).all():  # what is not finite is told by the loss
             v = torch.from_numpy(dual(gram, products, self.config.margin)).to(memories)
-            change = (v @ memories).split([p.numel() for p in self.parameters])
-            for p, part in zip(self.parameters, change, strict=True):
-                p.grad += part.view_as(p)
-        return conflicts
+            gradient = gradient + v @ memories
+        return gradient, conflicts
 
     def memory_gradient(self, task: int) -> Tensor:
         """g_k [P], the gradient of the mean loss over the memory of an earlier task."""
         x, y = self.buffer.of_task(task, self.config.replay_images or self.buffer.capacity)
-        total = [torch.zeros_like(p) for p in self.parameters]
+        self.optimizer.zero_grad()
         for inputs, labels in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
             loss = seen_cross_entropy(self.network.plastic(inputs), labels, self.seen) * (
                 len(labels) / len(y)
             )
-            torch._foreach_add_(total, torch.autograd.grad(loss, self.parameters))
-        return torch.cat([g.reshape(-1) for g in total])
+            loss.backward()
+        return self.optimizer.collect().clone()

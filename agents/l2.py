@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent, values
+from agents.penalty import HEAVIEST, PenaltyAgent
 from agents.settings import SGDConfig, setting
 
 
@@ -41,8 +41,8 @@ class L2(PenaltyAgent):
         self, problem: Problem, config: L2Config, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        # One number a tensor is enough: all its parameters matter alike, not at all in the first task.
-        self.importance = {name: torch.zeros((), device=device) for name in self.anchor}
+        # One number is enough: all parameters matter alike, not at all in the first task.
+        self.importance = torch.zeros((), device=device)
 
     @property
     def weight(self) -> float:
@@ -51,5 +51,5 @@ class L2(PenaltyAgent):
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Hold on to this solution from now on."""
-        self.anchor = values(self.network.plastic)
-        self.importance = {name: torch.ones_like(one) for name, one in self.importance.items()}
+        self.anchor = self.theta.clone()
+        self.importance = torch.ones_like(self.importance)

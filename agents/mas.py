@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from agents.base import Needs, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent, values
+from agents.penalty import HEAVIEST, PenaltyAgent
 from agents.settings import SGDConfig, setting
 
 _BATCH = 64  # images whose gradients are in memory at a time
@@ -70,7 +70,7 @@ class MAS(PenaltyAgent):
         """Add the sensitivity on this task's images, and hold on to this solution from now on."""
         plastic = self.network.plastic.eval()
         for x, _ in data.batches(_BATCH):
-            for name, total in absolute_gradients(plastic, x, self.seen).items():
-                self.importance[name] += total / len(data)
-        self.anchor = values(plastic)
+            total = self.optimizer.gather(absolute_gradients(plastic, x, self.seen).values())
+            self.importance += total / len(data)
+        self.anchor = self.theta.clone()
         plastic.train()

@@ -1,10 +1,10 @@
 """What agents share that hold each parameter near an old value, as firmly as it mattered to old tasks."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.base import Network, Problem
 from agents.settings import SGDConfig
@@ -12,30 +12,6 @@ from agents.sgd import SGDAgent, seen_cross_entropy
 
 HEAVIEST = 1e30
 """The largest weight of a penalty: times two it still fits float32."""
-
-
-def zeros(module: nn.Module) -> dict[str, Tensor]:
-    """Zeros in the shape of each parameter of `module`, by its name."""
-    return {name: torch.zeros_like(p, requires_grad=False) for name, p in module.named_parameters()}
-
-
-def values(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of each parameter of `module`, by its name."""
-    return {name: p.detach().clone() for name, p in module.named_parameters()}
-
-
-def quadratic(
-    parameters: Sequence[Tensor], importance: Sequence[Tensor], anchor: Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Σ_i Ω_i (θ_i - θ*_i)², a scalar, and half its gradient, Ω_i (θ_i - θ*_i), one tensor a parameter.
-
-    parameters: θ; importance: Ω, each in a shape that broadcasts to its parameter's; anchor: θ*.
-    """
-    with torch.no_grad():
-        moved = torch._foreach_sub(parameters, anchor)
-        pull = torch._foreach_mul(moved, importance)
-        torch._foreach_mul_(moved, pull)
-        return torch.stack([squares.sum() for squares in moved]).sum(), pull
 
 
 class PenaltyAgent(SGDAgent):
@@ -49,8 +25,8 @@ class PenaltyAgent(SGDAgent):
         self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.anchor = values(network.plastic)
-        self.importance = zeros(network.plastic)
+        self.anchor = self.theta.clone()
+        self.importance = torch.zeros_like(self.theta)
 
     @property
     @abstractmethod
@@ -61,20 +37,16 @@ class PenaltyAgent(SGDAgent):
         """One step on the batch's loss and the penalty."""
         self.seen[y] = True
         loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        self.optimizer.zero_grad()
-        loss.backward()
-        penalty = self.add_penalty()
-        self.optimizer.step()
+        penalised, penalty = self.penalised(self.gradient(loss))
+        self.optimizer.descend(penalised)
         return {"loss": loss.detach(), "penalty": penalty}
 
-    def add_penalty(self) -> Tensor:
-        """Give the parameters new gradients, of loss and penalty together. Returns the penalty, a scalar.
+    def penalised(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient [P] of loss and penalty together, from that of the loss, and the penalty, a scalar.
 
-        Its gradient is known, so that none of it need be left to automatic differentiation.
+        The penalty's own gradient is known, so that none of it need be left to automatic differentiation.
         """
-        parameters = self.parameters
-        total, pull = quadratic(parameters, list(self.importance.values()), list(self.anchor.values()))
-        gradients = torch._foreach_add([p.grad for p in parameters], pull, alpha=2 * self.weight)
-        for p, gradient in zip(parameters, gradients, strict=True):
-            p.grad = gradient
-        return self.weight * total
+        moved = self.theta - self.anchor
+        pull = moved * self.importance
+        penalty = self.weight * torch.dot(pull, moved)
+        return torch.add(gradient, pull, alpha=2 * self.weight, out=pull), penalty

@@ -2,6 +2,7 @@
 
 import faiss
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from errors import InputError
@@ -49,5 +50,5 @@ def encode(maps: Tensor, centroids: Tensor) -> Tensor:
 
 def decode(codes: Tensor, centroids: Tensor) -> Tensor:
     """Feature maps [B, C, H, W] float32, in channels-last memory, of codes [B, H, W, M]: one gather."""
-    codebooks = torch.arange(len(centroids), device=codes.device)
-    return centroids[codebooks, codes.long()].flatten(3).permute(0, 3, 1, 2)
+    first = CENTROIDS * torch.arange(len(centroids), device=codes.device)
+    return F.embedding(codes.long() + first, centroids.flatten(0, 1)).flatten(3).permute(0, 3, 1, 2)

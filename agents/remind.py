@@ -79,12 +79,12 @@ def beta_draw(alpha: float, generator: torch.Generator) -> float:
 
 
 def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
-    """Each of `maps` [B, C, H, W] cropped at random and resized to H x W (bilinear).
+    """Each of `maps` [B, C, H, W] cropped at random and resized to H x W (bilinear), in channels-last memory.
 
     A crop has a share of the area uniform in [smallest, 1] and an aspect log-uniform in [3/4, 4/3]; the first of ten
     tries that fits counts, else the whole map.
     """
-    count, _, height, width = maps.shape
+    count, channels, height, width = maps.shape
     draws = torch.rand(4, count, 10, generator=generator)
     area = height * width * (smallest + (1 - smallest) * draws[0])
     ratio = torch.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[1])
@@ -96,15 +96,25 @@ def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> T
     w, h = w.masked_fill(whole, width), h.masked_fill(whole, height)
     left, top = (left * (width - w + 1)).floor(), (top * (height - h + 1)).floor()
 
-    def places(low: Tensor, size: Tensor, full: int) -> Tensor:
-        """Where the `full` new pixels lie on the old axis [B, full], kept inside the crop, in -1 .. 1."""
-        at = low[:, None] + (torch.arange(full) + 0.5) * (size / full)[:, None] - 0.5
-        at = torch.minimum(torch.maximum(at, low[:, None]), (low + size - 1)[:, None])
-        return (2 * at + 1) / full - 1
+    def neighbours(low: Tensor, size: Tensor, full: int) -> tuple[Tensor, Tensor]:
+        """The two old pixels that each of `full` new ones lies between on an axis, and their shares [B, full, 2]."""
+        first, last = low[:, None], (low + size - 1)[:, None]  # of the crop, outside which nothing is read
+        at = first + (torch.arange(full) + 0.5) * (size / full)[:, None] - 0.5
+        at = torch.minimum(torch.maximum(at, first), last)
+        before = at.floor()
+        pixels = torch.stack([before, torch.minimum(before + 1, last)], dim=2)
+        return pixels.long(), torch.stack([1 - (at - before), at - before], dim=2)
 
-    x, y = places(left, w, width), places(top, h, height)
-    grid = torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
-    return F.grid_sample(maps, grid.to(maps.device), mode="bilinear", align_corners=False)
+    # A new pixel is a weighted sum of four old ones: a bag of rows, each all channels of a pixel.
+    (x, x_share), (y, y_share) = neighbours(left, w, width), neighbours(top, h, height)
+    rows = width * y[:, :, None, :, None] + x[:, None, :, None, :]
+    rows = (rows.flatten(1) + height * width * torch.arange(count)[:, None]).view(-1, 4)
+    shares = (y_share[:, :, None, :, None] * x_share[:, None, :, None, :]).view(-1, 4)
+    pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+    found = F.embedding_bag(
+        rows.to(maps.device), pixels, per_sample_weights=shares.to(maps.device), mode="sum"
+    )
+    return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 class REMIND(SGDAgent):
@@ -163,7 +173,7 @@ class REMIND(SGDAgent):
         if mixing:
             share, pairs = beta_draw(config.mixup, self.generator), len(old) // 2
             first, second = slice(1, 1 + pairs), slice(1 + pairs, 1 + 2 * pairs)
-            maps = torch.cat([maps[:1], share * maps[first] + (1 - share) * maps[second]])
+            maps = torch.cat([maps[:1], maps[second].lerp(maps[first], share)])
             scores = self.network.plastic(maps)
             ours, others = torch.cat([label, labels[first]]), torch.cat([label, labels[second]])
             loss = share * seen_cross_entropy(scores, ours, self.seen)

@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.base import Agent, Network, Problem
 from agents.settings import SGDConfig
+from agents.vector_sgd import VectorSGD
 
 
 def seen_cross_entropy(scores: Tensor, y: Tensor, seen: Tensor) -> Tensor:
@@ -23,24 +24,24 @@ class SGDAgent(Agent):
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
         self.seen = torch.zeros(problem.num_classes, dtype=torch.bool, device=device)
-        self.optimizer = torch.optim.SGD(
-            network.plastic.parameters(),
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.optimizer = VectorSGD(
+            network.plastic, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
-        """Those of the plastic part, in the order of its `named_parameters()`, without the walk through it."""
-        return self.optimizer.param_groups[0]["params"]
+    def theta(self) -> Tensor:
+        """θ [P], the parameters of the plastic part as one vector that shares their memory."""
+        return self.optimizer.theta
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """The gradient [P] of `loss`, in memory that the next call of `gradient` or `step` overwrites."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        return self.optimizer.collect()
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        self.optimizer.descend(self.gradient(loss))
 
     def predict(self, x: Tensor) -> Tensor:
         """The network's scores."""

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent, values, zeros
+from agents.penalty import HEAVIEST, PenaltyAgent
 from agents.settings import SGDConfig, setting
 from agents.sgd import seen_cross_entropy
 
@@ -53,22 +53,18 @@ class SI(PenaltyAgent):
         self, problem: Problem, config: SIConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.path = zeros(network.plastic)
-        """w of the task that is being learned."""
+        self.path = torch.zeros_like(self.theta)
+        """w [P] of the task that is being learned."""
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on the batch's loss and the penalty, which adds to w."""
         self.seen[y] = True
         loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        self.optimizer.zero_grad()
-        loss.backward()
-        gradient = [p.grad for p in self.parameters]
-        penalty = self.add_penalty()
-        drop = [p.detach().clone() for p in self.parameters]
-        self.optimizer.step()
-        with torch.no_grad():
-            torch._foreach_sub_(drop, self.parameters)  # -Δθ
-        torch._foreach_addcmul_(list(self.path.values()), gradient, drop)
+        gradient = self.gradient(loss)
+        penalised, penalty = self.penalised(gradient)
+        before = self.theta.clone()
+        self.optimizer.descend(penalised)
+        self.path.addcmul_(gradient, before.sub_(self.theta))  # before - θ is -Δθ
         return {"loss": loss.detach(), "penalty": penalty}
 
     @property
@@ -78,9 +74,8 @@ class SI(PenaltyAgent):
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Turn w into importance, and hold on to this solution from now on."""
-        for name, p in self.network.plastic.named_parameters():
-            # The anchor is where the task began: parameters stand still between tasks.
-            distance = p.detach() - self.anchor[name]
-            self.importance[name] += self.path[name].clamp(min=0) / (distance.square() + self.config.damping)
-        self.anchor = values(self.network.plastic)
-        self.path = zeros(self.network.plastic)
+        # The anchor is where the task began: parameters stand still between tasks.
+        distance = self.theta - self.anchor
+        self.importance += self.path.clamp(min=0) / (distance.square() + self.config.damping)
+        self.anchor = self.theta.clone()
+        self.path.zero_()

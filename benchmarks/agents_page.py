@@ -125,8 +125,8 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             "regularisation",
             "the last solution",
             "1612.00796",
-            "P + 4·(number of parameter tensors) + K",
-            lambda c, s: s.parameters + 4 * len(list(s.plastic.parameters())) + s.classes,
+            "P + 4 + K",
+            lambda c, s: s.parameters + 4 + s.classes,
         ),
         "ewc": Entry(
             "regularisation",

@@ -17,6 +17,7 @@ from agents.lwf import distillation
 from agents.mas import absolute_gradients
 from agents.si import SI
 from agents.toy import Batches, TinyNet, batch, build
+from tests.vectors import by_name
 
 pytestmark = pytest.mark.slow
 ALL = torch.ones(4, dtype=torch.bool)  # avalanche has no notion of labels that were not seen yet
@@ -55,11 +56,11 @@ def test_online_ewc_decay():
         x, y = batch(labels * 10, seed=task)
         agent.observe(x, y)
         state = agent.generator.get_state()
-        fisher = {n: ParamData(n, init_tensor=f) for n, f in agent.fisher(Batches(x, y)).items()}
+        fisher = by_name(agent, agent.fisher(Batches(x, y)))
         agent.generator.set_state(state)  # so that the same labels are drawn again
         agent.end_task(None, Batches(x, y))
-        plugin.update_importances(fisher, task)
-        same(agent.importance, plugin.importances[task])
+        plugin.update_importances({n: ParamData(n, init_tensor=f) for n, f in fisher.items()}, task)
+        same(by_name(agent, agent.importance), plugin.importances[task])
 
 
 def test_mas_sensitivity():
@@ -88,7 +89,7 @@ def test_si_path_and_importance():
     module, ewc_data = agent.network.plastic, ({}, {})
     kinds = ("old_theta", "new_theta", "grad", "trajectory", "cum_trajectory")
     syn_data = {kind: {} for kind in kinds}
-    total = {name: torch.zeros_like(v) for name, v in agent.importance.items()}
+    total = by_name(agent, torch.zeros_like(agent.theta))
     negative = 0
     for task, labels in enumerate([[0, 1], [2, 3], [0, 3]]):
         Plugin.create_syn_data(module, ewc_data, syn_data, set())
@@ -100,14 +101,14 @@ def test_si_path_and_importance():
             Plugin.pre_update(copy.deepcopy(module), syn_data, set())
             agent.observe(*batch(labels * 5, seed=10 * task + step))
             Plugin.post_update(module, syn_data, set())
-        same({n: -w for n, w in agent.path.items()}, syn_data["trajectory"], rtol=1e-3, atol=1e-8)
+        same(by_name(agent, -agent.path), syn_data["trajectory"], rtol=1e-3, atol=1e-8)
         Plugin.update_ewc_data(module, ewc_data, syn_data, float("inf"), set(), c=1, eps=0.01)
         for name, data in syn_data["cum_trajectory"].items():
             added = -(data.data - before[name]).view(total[name].shape)
             negative += (added < 0).sum().item()
             total[name] += added.clamp(min=0)
         agent.end_task(None, None)
-        same(agent.importance, total, rtol=1e-3)
+        same(by_name(agent, agent.importance), total, rtol=1e-3)
     assert negative
 
 
