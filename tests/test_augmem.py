@@ -127,6 +127,14 @@ def test_three_tasks_are_those_of_the_equations(agent_class, settings):
     assert (witness.largest > 10) == (agent.config.replay_weight == 60), "one of the settings cuts gradients"
 
 
+def test_gradients_of_slots_are_cut_as_well():
+    """A step of its own: where the regulariser makes them so steep, three tasks are chaos."""
+    agent = build(AugMem, momentum=0.0, weight_decay=0.0)
+    before = agent.memory.slots.detach().clone()
+    agent.step(100 * agent.memory.slots.sum())
+    torch.testing.assert_close(agent.memory.slots.detach(), before - 10 * agent.config.lr)
+
+
 def test_reads_and_winners_are_those_of_numpy():
     generator = torch.Generator().manual_seed(0)
     memory = HypothesisMemory(300, 4, 5.0, generator, CPU)

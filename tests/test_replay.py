@@ -181,7 +181,7 @@ def in_third_task(agent_class, **settings):
 def test_gem_steps_along_a_gradient_that_no_memory_objects_to():
     agent = in_third_task(GEM, margin=0.0)
     x, y = batch([0] * 10, seed=50)
-    memories = torch.stack([agent.memory_gradient(task) for task in range(2)])
+    memories = torch.stack([agent.memory_gradient(task).clone() for task in range(2)])
     before = agent.gradient(F.cross_entropy(agent.network.plastic(x), y)).clone()
     assert (memories @ before).min() < 0
     after, conflicts = agent.projected(before)

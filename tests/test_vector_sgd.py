@@ -111,10 +111,13 @@ def test_the_modules_own_zero_grad_does_no_harm():
             optimizer.step()
     for a, b in zip(plain.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+    parts = ours.views(ours.gradient)
+    assert all(p.grad.data_ptr() == part.data_ptr() for p, part in zip(ours.parameters, parts, strict=True))
 
 
 def test_a_parameter_without_a_gradient_counts_as_one_with_a_gradient_of_zero():
     _, _, module, optimizer = pair()
+    loss_of(module, 0).backward()  # what must not be found again
     module.zero_grad()
     module[0](torch.ones(1, 3, 6, 6)).sum().backward()
     gradient = optimizer.collect()
