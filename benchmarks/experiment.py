@@ -176,7 +176,7 @@ def _data(
 ) -> _Data:
     """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
     source = _source(dataset, data, lists)
-    read = tasklists.read(tasklists.ensure(source, *which, lists, split))
+    read = tasklists.load(source, *which, lists, split)
     pixels = _pixels(dataset, size, data, lists)
     return _Data(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
 

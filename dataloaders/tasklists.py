@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,27 @@ def ensure(
     origin = _origin(source, paradigm, run, mode, variant, split)
     if not _is_current(folder, origin):
         with _only_writer(folder):
-            if not _is_current(folder, origin):  # another process may have written it while this one waited
-                plan = paradigms.schedule if split == "test" else validation.schedule
-                schedule = plan(source.split, source.dataset, paradigm, run, mode, variant)
-                _install(_write_aside(folder, origin, source, schedule), folder)
+            _make_current(folder, origin, source)
     return folder
+
+
+def load(
+    source: Source, paradigm: str, run: int, mode: str, variant: str, out: Path, split: str = "test"
+) -> TaskLists:
+    """The lists that `ensure` makes, read and checked; raises what `ensure` and `read` raise.
+
+    Lists of both variants share a folder, and another process may want the other ones just now: what was replaced
+    while it was read is read again, and nobody replaces it meanwhile.
+    """
+    folder = ensure(source, paradigm, run, mode, variant, out, split)
+    origin = _origin(source, paradigm, run, mode, variant, split)
+    with suppress(InputError):  # what is wrong with files that nobody replaces is told below
+        lists = read(folder)
+        if (lists.variant, lists.dirmap_fingerprint) == (variant, source.fingerprint):
+            return lists
+    with _only_writer(folder):
+        _make_current(folder, origin, source)
+        return read(folder)
 
 
 def read(folder: Path) -> TaskLists:
@@ -210,6 +226,15 @@ def _is_current(folder: Path, origin: dict[str, Any]) -> bool:
         and all(manifest.get(key) == value for key, value in origin.items())
         and all((folder / name).is_file() for name in manifest["files"])
     )
+
+
+def _make_current(folder: Path, origin: dict[str, Any], source: Source) -> None:
+    """Write the lists of this origin unless `folder` holds them; the caller is its only writer."""
+    if _is_current(folder, origin):
+        return
+    plan = paradigms.schedule if origin.get("split", "test") == "test" else validation.schedule
+    which = (origin[key] for key in ("paradigm", "run", "mode", "variant"))
+    _install(_write_aside(folder, origin, source, plan(source.split, source.dataset, *which)), folder)
 
 
 @contextmanager

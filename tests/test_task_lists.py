@@ -353,6 +353,30 @@ def test_a_writer_waits_for_another_one(small, tmp_path):
     assert folder.exists()
 
 
+@pytest.mark.parametrize(
+    "module, name, call", [(tasklists, "read", 1), (tasklists.listfiles, "read_bytes", 3)]
+)
+def test_lists_that_another_command_replaces_meanwhile_are_never_mixed_up(
+    small, tmp_path, monkeypatch, module, name, call
+):
+    """Both variants lie in one folder: whoever asks for one gets that one, whole."""
+    expected = tasklists.load(small, "iid", 0, "stream", "published", tmp_path / "alone")
+    function, calls = getattr(module, name), []
+
+    def interrupted(path):
+        calls.append(path)
+        if len(calls) == call:
+            tasklists.ensure(small, "iid", 0, "stream", "corrected", tmp_path / "shared")
+        return function(path)
+
+    monkeypatch.setattr(module, name, interrupted)
+    ours = tasklists.load(small, "iid", 0, "stream", "published", tmp_path / "shared")
+    assert len(calls) > call
+    assert (ours.variant, ours.fingerprint) == ("published", expected.fingerprint)
+    other = tasklists.load(small, "iid", 0, "stream", "corrected", tmp_path / "shared")
+    assert other.fingerprint != expected.fingerprint
+
+
 def test_a_failing_disk_is_one_message_and_leaves_nothing(small, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
