@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from agents.transfer import to_device
 from errors import InputError
 
 
@@ -75,8 +76,8 @@ class Buffer(ABC):
             self._write(slice(start, start + count), rows)
         else:
             stay, places = reservoir_places(self.added, count, room, self.generator)
-            stay = stay.to(self.device)
-            self._write((first + places).to(self.device), [take(column, stay) for column in rows])
+            stay, places = to_device(stay, self.device), to_device(first + places, self.device)
+            self._write(places, [take(column, stay) for column in rows])
         self.added += count
 
     def _sample(self, first: int, end: int, count: int) -> tuple[Tensor, ...]:
@@ -85,7 +86,8 @@ class Buffer(ABC):
             raise ValueError("nothing has been added yet: check len(buffer) first")
         if count >= end - first:
             return tuple(column[first:end] for column in self._columns)
-        rows = (first + torch.randperm(end - first, generator=self.generator)[:count]).to(self.device)
+        drawn = torch.randperm(end - first, generator=self.generator)[:count]
+        rows = to_device(first + drawn, self.device)
         return tuple(take(column, rows) for column in self._columns)
 
 
@@ -136,7 +138,7 @@ class BalancedBuffer(Buffer):
     def add(self, x: Tensor, y: Tensor) -> None:
         """Offer inputs [B, ...] and labels [B]; labels are never looked at outside the device."""
         stored = len(self)
-        keys = torch.rand(len(y), generator=self.generator, dtype=torch.float64).to(self.device)
+        keys = to_device(torch.rand(len(y), generator=self.generator, dtype=torch.float64), self.device)
         if not self._columns:
             self._allocate([x, y, keys])
         _, old_labels, old_keys = (column[:stored] for column in self._columns)

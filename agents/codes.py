@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from agents.transfer import to_device
+
 
 class CodeMemory:
     """Codes uint8 [N, H, W, M] on the device and their labels; at most `capacity` of them.
@@ -44,7 +46,7 @@ class CodeMemory:
                 draws = torch.randint(stored, (count,), generator=self.generator).tolist()
                 distinct.update(dict.fromkeys(draws))
             chosen = torch.tensor(list(distinct)[:count])
-        rows = chosen.to(self.device)
+        rows = to_device(chosen, self.device)
         return self._codes[rows], self._labels[rows]
 
     def memory_bytes(self) -> int:

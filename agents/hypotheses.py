@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agents.transfer import to_device
+
 _TILE = 8192  # reads whose scores of all slots are in memory at once
 
 Rows = tuple[Tensor, Tensor]
@@ -95,8 +97,9 @@ class HypothesisStore:
         sizes = torch.tensor([self.sizes[label] for label in labels])
         starts = torch.tensor([sum(self.sizes[:label]) for label in labels])
         draws = torch.rand(rounds, len(labels), dtype=torch.float64, generator=self.generator)
-        rows = (starts + (draws * sizes).long()).view(-1).to(self.device)
-        return self._winners[rows], self._scores[rows], torch.tensor(labels * rounds, device=self.device)
+        rows = to_device((starts + (draws * sizes).long()).view(-1), self.device)
+        replayed = to_device(torch.tensor(labels * rounds), self.device)
+        return self._winners[rows], self._scores[rows], replayed
 
     def memory_bytes(self) -> int:
         """Bytes of the winning slots and scores that are stored."""

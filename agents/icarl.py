@@ -48,6 +48,7 @@ from agents.buffers import check_shares
 from agents.networks import features
 from agents.settings import SGDConfig, setting
 from agents.sgd import SGDAgent
+from agents.transfer import to_device
 
 _BATCH = 64  # images of one pass without gradients
 _NO_EXEMPLAR = -5.0  # below any score: squared distances of unit vectors are at most 4
@@ -125,7 +126,7 @@ class ICaRL(SGDAgent):
         self.seen[y] = True
         if self.buffer:
             drawn = torch.randperm(len(self.buffer["labels"]), generator=self.generator)
-            rows = drawn[: self.config.replay_images].to(self.device)
+            rows = to_device(drawn[: self.config.replay_images], self.device)
             x = torch.cat([x, self.buffer["inputs"][rows]])
             y = torch.cat([y, self.buffer["labels"][rows]])
         scores = self.network.plastic(x)

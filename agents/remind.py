@@ -15,14 +15,15 @@ Differences from the paper:
 
 Differences from the authors' code:
 
-1. The learning rate of a class is start · γ^⌊n / step⌋, in closed form from the number n of its images so far. The code
-   gives each class a scheduler of one shared optimiser; since PyTorch 1.4 these multiply each other's rates and
-   learning stops after the first classes (Ω 0.855 becomes 0.297).
+1. The learning rate of a class is start · γ^⌊n / step⌋, in closed form from the number n of its images so far in
+   streaming. The code gives each class a scheduler of one shared optimiser; since PyTorch 1.4 these multiply each
+   other's rates and learning stops after the first classes (Ω 0.855 becomes 0.297).
 2. The rate is that of the image's own class at once; the code sets it one image late.
 3. The plastic layers are built from named stages. There, deleting the first item of a sequence renumbers the
    rest in newer PyTorch, and the wrong block's weights are loaded.
 4. With fewer stored maps than asked for, fewer are replayed; the code leaves the rest of the batch uninitialised.
 5. The memory's budget holds from the start, and counters and random state are saved with the agent.
+6. Losses run over the labels that have come by; the code's run over all labels from the start.
 """
 
 import math
@@ -38,6 +39,7 @@ from agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from agents.codes import CodeMemory
 from agents.settings import SGDConfig, setting
 from agents.sgd import SGDAgent, seen_cross_entropy
+from agents.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class REMINDConfig(SGDConfig):
     class_images: int = setting(1300, "Images of a class over which the rate falls from start to end.", low=1)
     lr_step: int = setting(100, "Images of a class between two falls of its rate.", low=1)
     mixup: float = setting(
-        0.1, "α of the Beta distribution that old maps are mixed with; 0: no mixing.", low=0
+        0.1, "α of the Beta distribution that old maps are mixed with; 0: no mixing.", low=0, high=1
     )
     smallest_crop: float = setting(
         2 / 7, "Least share of a map that a random crop keeps; 1: no crops.", above=0, high=1
@@ -112,7 +114,10 @@ def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> T
     shares = (y_share[:, :, None, :, None] * x_share[:, None, :, None, :]).view(-1, 4)
     pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels)
     found = F.embedding_bag(
-        rows.to(maps.device), pixels, per_sample_weights=shares.to(maps.device), mode="sum"
+        to_device(rows, maps.device),
+        pixels,
+        per_sample_weights=to_device(shares, maps.device),
+        mode="sum",
     )
     return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
@@ -130,6 +135,7 @@ class REMIND(SGDAgent):
         super().__init__(problem, config, network, seed=seed, device=device)
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
+        """n [K], the images of each class that were streamed."""
         self.memory = CodeMemory(config.memory_maps, problem.num_classes, self.generator, device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
@@ -138,7 +144,6 @@ class REMIND(SGDAgent):
         if self.centroids is None:
             loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
             self.step(loss)
-            self.images += torch.bincount(y, minlength=len(self.images))
             return {"loss": loss.detach()}
         codes = quantiser.encode(x, self.centroids)
         losses = [self._learn(code, label) for code, label in zip(codes.split(1), y.split(1), strict=True)]

@@ -25,7 +25,10 @@ class SGDAgent(Agent):
         super().__init__(problem, config, network, seed=seed, device=device)
         self.seen = torch.zeros(problem.num_classes, dtype=torch.bool, device=device)
         self.optimizer = VectorSGD(
-            network.plastic, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+            network.plastic.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
         )
 
     @property
@@ -41,7 +44,9 @@ class SGDAgent(Agent):
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
-        self.optimizer.descend(self.gradient(loss))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
 
     def predict(self, x: Tensor) -> Tensor:
         """The network's scores."""

@@ -1,10 +1,12 @@
-"""Stochastic gradient descent on all parameters of a module as one vector θ.
+"""Stochastic gradient descent on all parameters of a network as one vector θ.
 
 A step is then one pass over memory instead of one for each parameter, and whoever weighs, compares or projects
 gradients writes what the papers write: `importance * (theta - anchor)`.
 """
 
+import copy
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +15,19 @@ from torch import Tensor, nn
 class VectorSGD(torch.optim.SGD):
     """SGD as PyTorch has it, for parameters that it moves into one vector, and their gradients into another.
 
-    The module goes on as ever: its parameters keep their shapes and layouts, and share memory with the vectors.
-    `zero_grad`, `backward` and `step` do what they do elsewhere, but that a parameter without a gradient counts
-    as one whose gradient is zero.
+    The network goes on as ever: its parameters keep their shapes and layouts, and share memory with the vectors.
+    `zero_grad`, `backward`, `step` and gradient clipping do what they do elsewhere, but that a parameter without a
+    gradient counts as one whose gradient is zero. Parameters are of one floating-point type, and want gradients: what
+    is not to be learned stays out, and what shall no longer be learned takes a new optimiser. Raises `ValueError`
+    otherwise.
     """
 
-    def __init__(self, module: nn.Module, *, lr: float, momentum: float, weight_decay: float):
-        self.parameters = list(module.parameters())
-        """The module's, in its order."""
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float, weight_decay: float
+    ):
+        self.parameters = list(parameters)
+        """In the order in which they came."""
+        _check(self.parameters)
         self._axes = [_axes_in_memory(p) for p in self.parameters]
         self.theta = self.gather(self.parameters)
         """θ [P], all parameters one after the other, each in the order in which it lies in memory."""
@@ -49,25 +56,33 @@ class VectorSGD(torch.optim.SGD):
             found.append(lying.permute([axes.index(axis) for axis in range(p.ndim)]))
         return found
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """A further group of tensors, which are not in the vector; `ValueError` if one of them is."""
+        given = param_group["params"]
+        given = param_group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        if any(p is known for p in given for known in self.parameters):
+            raise ValueError("expected parameters that are in no group yet, got one that is in the vector")
+        super().add_param_group(param_group)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients: those of the module become zero, those of further groups None."""
+        """Forget all gradients: those of the vector become zero, those of further groups None."""
         for (
             group
         ) in self.param_groups:  # not by PyTorch's method, which takes a fiftieth of a small network's step
             for p in group["params"]:
                 p.grad = None
-        self.gradient.zero_()
+        self.theta.grad = self.gradient.zero_()
         for p, view in zip(self.parameters, self._gradients, strict=True):
             p.grad = view
 
     def collect(self) -> Tensor:
-        """`gradient`, after `backward`: with what was not accumulated in it, as after the module's own `zero_grad`."""
+        """`gradient`, after `backward`: with what was not accumulated in it, as after a network's own `zero_grad`.
+
+        `RuntimeError` where parameters no longer lie in the vector, or no longer want a gradient.
+        """
         for p, view, place in zip(self.parameters, self._gradients, self._places, strict=True):
-            if p.data_ptr() != place:
-                raise RuntimeError(
-                    "expected the parameters where this optimiser put them, but they were moved or replaced: "
-                    "build the optimiser after the last call of `to`, and copy values in place"
-                )
+            if p.data_ptr() != place or not p.requires_grad:
+                raise RuntimeError(_LOST if p.requires_grad else _FROZEN)
             if p.grad is not view:
                 view.copy_(torch.zeros_like(p) if p.grad is None else p.grad)
                 p.grad = view
@@ -86,6 +101,39 @@ class VectorSGD(torch.optim.SGD):
         """One step along `gradient` [P], whatever `backward` found."""
         self.theta.grad = gradient
         super().step()
+        # The parameters changed behind autograd's back, which must not go backward through what they were.
+        torch.autograd.graph.increment_version(self.parameters)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "VectorSGD":
+        """An optimiser of the copies of the parameters, with a copy of the state."""
+        first, *further = self.param_groups
+        settings = {key: first[key] for key in ("lr", "momentum", "weight_decay")}
+        twin = VectorSGD(copy.deepcopy(self.parameters, memo), **settings)
+        for group in further:
+            twin.add_param_group(copy.deepcopy(group, memo))
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        memo[id(self)] = twin
+        return twin
+
+
+_LOST = (
+    "expected the parameters where this optimiser put them, but they were moved: build the optimiser after the last "
+    "call of `to`, one for a network, and copy values in place"
+)
+_FROZEN = (
+    "expected parameters that want gradients, as when this optimiser was built; one was frozen: build a new one, of "
+    "those that still learn"
+)
+
+
+def _check(parameters: list[nn.Parameter]) -> None:
+    """`ValueError` where parameters cannot lie in one vector that is learned."""
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) != 1:
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none"
+        raise ValueError(f"expected parameters of one type on one device, got {found}")
+    if not all(p.requires_grad for p in parameters):
+        raise ValueError("expected parameters that want gradients: leave out what is frozen")
 
 
 def _axes_in_memory(tensor: Tensor) -> list[int]:

@@ -1,5 +1,6 @@
 """REMIND piece by piece: codes against faiss, crops and rates against the formulas, the memory's budget."""
 
+import copy
 import math
 
 import faiss
@@ -199,7 +200,49 @@ def test_it_learns_new_classes_and_keeps_the_old(settings):
     agent.observe(*batch([2, 3] * 20, seed=1))
     x, y = batch([0, 1, 2, 3] * 10, seed=2)
     assert (agent.predict(x).argmax(1) == y).float().mean() > 0.9
-    assert agent.images.tolist() == [20, 20, 20, 20]
+    assert agent.images.tolist() == [0, 0, 20, 20], "those of base initialisation are none of streaming"
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+@pytest.mark.parametrize("smallest_crop", [0.3, 1.0])
+def test_a_step_is_that_of_the_formula(mixup, smallest_crop):
+    """Base initialisation's momentum is forgotten: θ moves by the class's rate times the gradient and weight decay."""
+    agent = started(mixup=mixup, smallest_crop=smallest_crop)
+    agent.observe(*batch([2, 2, 2, 3], seed=3))
+    agent.optimizer.state.clear()  # so that this step has no momentum either
+    state, (x, y) = agent.generator.get_state(), batch([2], seed=4)
+    before, head = agent.theta.clone(), copy.deepcopy(agent.network.plastic)
+
+    new = quantiser.encode(x, agent.centroids)
+    old, labels = agent.memory.sample(20 if mixup else 10)
+    maps = quantiser.decode(torch.cat([new, old]), agent.centroids)
+    if smallest_crop < 1:
+        cropped = random_crops(maps, smallest_crop, agent.generator)
+        assert not torch.equal(cropped, maps)
+        maps = cropped
+    share = beta_draw(mixup, agent.generator) if mixup else 1.0
+    scores, losses = head(maps[:1]), []
+    losses.append(F.cross_entropy(scores, y))
+    for row in range(1, 11):
+        partner = row + 10 if mixup else row
+        scores = head(share * maps[row : row + 1] + (1 - share) * maps[partner : partner + 1])
+        first, second = (F.cross_entropy(scores, labels[i - 1 : i]) for i in (row, partner))
+        losses.append(share * first + (1 - share) * second)
+    assert len(labels) == (20 if mixup else 10)
+    loss = torch.stack(losses).mean()
+    gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(head.parameters()))])
+
+    agent.generator.set_state(state)
+    logged = agent.observe(x, y)["loss"]
+    torch.testing.assert_close(logged, loss.detach())
+    rate = class_lr(torch.tensor(3), agent.config)  # three images of class 2 were streamed
+    moved = rate * (gradient + agent.config.weight_decay * before)
+    torch.testing.assert_close(before - agent.theta, moved, rtol=1e-3, atol=1e-6)
+
+
+def test_streaming_begins_without_the_momentum_of_base_initialisation():
+    agent = started()
+    assert not agent.optimizer.state
 
 
 def test_without_replay_of_the_old_they_are_forgotten():

@@ -12,7 +12,7 @@ from agents.agem import AGEM, without_conflict
 from agents.base import TaskInfo
 from agents.buffers import BalancedBuffer, EpisodicMemory
 from agents.derpp import DERpp
-from agents.er import ERConfig
+from agents.er import ER, ERConfig
 from agents.finetune import Finetune
 from agents.gem import GEM, dual
 from agents.toy import CPU, Batches, batch, build
@@ -72,6 +72,29 @@ def test_a_restored_balanced_buffer_goes_on_to_the_bit():
     for each in (buffer, twin):
         each.add(*numbered(100, 150))
     assert torch.equal(buffer.sample(10)[0], twin.sample(10)[0])
+
+
+@pytest.mark.parametrize("buffer", ["reservoir", "balanced"])
+def test_an_er_step_is_on_the_batch_and_its_replay_and_stores_the_batch_alone(buffer):
+    agent = build(ER, buffer=buffer, replay_images=7, momentum=0.0, weight_decay=0.0)
+    for step in range(3):
+        agent.observe(*batch([0, 1, 3], seed=step))
+    x, y = batch([0, 1], seed=9)
+    state, before = agent.generator.get_state(), agent.theta.clone()
+    old_x, old_y = agent.buffer.sample(7)
+    assert len(old_y) == 7
+    columns = [0, 1, 3]  # the labels that came by
+    labels = torch.tensor([columns.index(label) for label in [*y.tolist(), *old_y.tolist()]])
+    loss = F.cross_entropy(agent.network.plastic(torch.cat([x, old_x]))[:, columns], labels)
+    parameters = list(agent.network.plastic.parameters())
+    gradient = flat(torch.autograd.grad(loss, parameters))
+    agent.generator.set_state(state)
+    torch.testing.assert_close(agent.observe(x, y)["loss"], loss.detach())
+    torch.testing.assert_close(before - agent.theta, agent.config.lr * gradient, rtol=1e-4, atol=1e-6)
+    offered = torch.cat([batch([0, 1, 3], seed=step)[0] for step in range(3)] + [x])
+    stored = agent.buffer.sample(100)[0]
+    assert len(stored) == len(offered) == 11
+    assert sorted(stored.flatten(1).tolist()) == sorted(offered.flatten(1).tolist())
 
 
 def test_er_knows_both_buffers_and_names_the_nearest():

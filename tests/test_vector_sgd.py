@@ -32,7 +32,12 @@ def loss_of(module, seed):
 def pair():
     """The same module twice: with PyTorch's optimiser, and with one vector."""
     plain, module = net(), net()
-    return plain, torch.optim.SGD(plain.parameters(), **SETTINGS), module, VectorSGD(module, **SETTINGS)
+    return (
+        plain,
+        torch.optim.SGD(plain.parameters(), **SETTINGS),
+        module,
+        VectorSGD(module.parameters(), **SETTINGS),
+    )
 
 
 def same(plain, module):
@@ -79,7 +84,7 @@ def test_vectors_hold_what_the_parameters_hold_in_shape_and_layout(layout):
     module = net().to(memory_format=layout)
     before = [p.detach().clone() for p in module.parameters()]
     strides = [p.stride() for p in module.parameters()]
-    optimizer = VectorSGD(module, **SETTINGS)
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
     assert [p.stride() for p in module.parameters()] == strides
     for p, old, view in zip(module.parameters(), before, optimizer.views(optimizer.theta), strict=True):
         assert torch.equal(p, old) and torch.equal(view, old)
@@ -94,7 +99,7 @@ def test_vectors_hold_what_the_parameters_hold_in_shape_and_layout(layout):
 def test_gradients_are_accumulated_in_place():
     """What makes it fast: no gradient is copied together after a backward pass."""
     module = net()
-    optimizer = VectorSGD(module, **SETTINGS)
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
     loss_of(module, 0).backward()
     parts = optimizer.views(optimizer.gradient)
     for p, part in zip(module.parameters(), parts, strict=True):
@@ -127,25 +132,80 @@ def test_a_parameter_without_a_gradient_counts_as_one_with_a_gradient_of_zero():
 
 def test_parameters_that_were_moved_away_are_told():
     module = net()
-    optimizer = VectorSGD(module, **SETTINGS)
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
     module.to(memory_format=torch.contiguous_format)
     loss_of(module, 0).backward()
-    with pytest.raises(RuntimeError, match="they were moved or replaced: build the optimiser after"):
+    with pytest.raises(RuntimeError, match="they were moved: build the optimiser after"):
         optimizer.step()
 
 
 def test_a_second_optimiser_takes_the_parameters_from_the_first():
     module = net()
-    first, second = VectorSGD(module, **SETTINGS), VectorSGD(module, **SETTINGS)
+    first, second = VectorSGD(module.parameters(), **SETTINGS), VectorSGD(module.parameters(), **SETTINGS)
     loss_of(module, 0).backward()
     second.step()
-    with pytest.raises(RuntimeError, match="moved or replaced: build the optimiser after"):
+    with pytest.raises(RuntimeError, match="moved: build the optimiser after"):
         first.step()
+
+
+def test_frozen_parameters_are_refused_and_those_frozen_later_are_told():
+    """They would go on moving, by momentum and weight decay."""
+    module = net()
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
+    module[0].requires_grad_(False)
+    loss_of(module, 0).backward()
+    with pytest.raises(RuntimeError, match="one was frozen: build a new one, of those that still learn"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="leave out what is frozen"):
+        VectorSGD(module.parameters(), **SETTINGS)
+    before = [p.clone() for p in module[0].parameters()]
+    learning = VectorSGD([p for p in module.parameters() if p.requires_grad], **SETTINGS)
+    loss_of(module, 0).backward()
+    learning.step()
+    assert all(torch.equal(p, old) for p, old in zip(module[0].parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ([], "none"),
+        (
+            [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2).bfloat16())],
+            "bfloat16 on cpu, torch.float32",
+        ),
+    ],
+)
+def test_what_does_not_make_a_vector_is_refused(parameters, found):
+    with pytest.raises(ValueError, match=f"expected parameters of one type on one device, got .*{found}"):
+        VectorSGD(parameters, **SETTINGS)
+
+
+@pytest.mark.parametrize("which", ["module", "groups"])
+def test_gradients_can_be_clipped_as_usual(which):
+    plain, theirs, module, ours = pair()
+    for network, optimizer in ((plain, theirs), (module, ours)):
+        optimizer.zero_grad()
+        loss_of(network, 0).backward()
+        groups = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(network.parameters() if which == "module" else groups, 1e-3)
+        optimizer.step()
+    for a, b in zip(plain.parameters(), module.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+    assert ours.gradient.norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_graph_from_before_a_step_is_not_gone_back_through():
+    _, _, module, optimizer = pair()
+    first, second = loss_of(module, 0), loss_of(module, 1)
+    first.backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        second.backward()
 
 
 def test_values_copied_in_place_are_learned_on():
     module = net()
-    optimizer = VectorSGD(module, **SETTINGS)
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
     saved = copy.deepcopy(module.state_dict())
     loss_of(module, 0).backward()
     optimizer.step()
@@ -171,11 +231,29 @@ def test_state_continues_to_the_bit():
 
 def test_a_copy_of_the_module_is_independent():
     module = net()
-    optimizer = VectorSGD(module, **SETTINGS)
+    optimizer = VectorSGD(module.parameters(), **SETTINGS)
     twin = copy.deepcopy(module)
     loss_of(module, 0).backward()
     optimizer.step()
     assert same(net(), twin) and not same(module, twin)
+
+
+def test_a_copy_with_its_module_goes_on_like_the_original():
+    _, _, module, optimizer = pair()
+    optimizer.add_param_group({"params": [torch.ones(3, requires_grad=True)], "lr": 0.5})
+    loss_of(module, 0).backward()
+    optimizer.step()
+    twin, copied = copy.deepcopy((module, optimizer))
+    assert same(module, twin) and copied.param_groups[1]["lr"] == 0.5
+    for network, sgd in ((module, optimizer), (twin, copied)):
+        sgd.zero_grad()
+        (loss_of(network, 1) + sgd.param_groups[1]["params"][0].sum()).backward()
+        sgd.step()
+        if network is module:
+            assert not same(module, twin), "the copy has its own memory"
+    assert same(module, twin)
+    one, other = (sgd.param_groups[1]["params"][0] for sgd in (optimizer, copied))
+    assert one is not other and torch.equal(one, other)
 
 
 def test_a_further_group_is_stepped_and_cleared_as_usual():
@@ -187,6 +265,8 @@ def test_a_further_group_is_stepped_and_cleared_as_usual():
     assert torch.equal(extra.detach(), torch.full((3,), 1 - 0.05 * (1 + 0.01)))
     optimizer.zero_grad()
     assert extra.grad is None
+    with pytest.raises(ValueError, match="in no group yet"):
+        optimizer.add_param_group({"params": module[-1].parameters(), "lr": 0.5})
 
 
 def test_a_closure_is_called_with_gradients():
@@ -208,7 +288,7 @@ def test_the_small_networks_parameters_lie_as_they_did():
     """In channels_last, so that no layer converts anything."""
     network = networks.build("small", 10, cut=None, pretrained=False, seed=0, device=CPU)[0]
     strides = [p.stride() for p in network.plastic.parameters()]
-    VectorSGD(network.plastic, **SETTINGS)
+    VectorSGD(network.plastic.parameters(), **SETTINGS)
     assert [p.stride() for p in network.plastic.parameters()] == strides
     assert any(
         p.is_contiguous(memory_format=torch.channels_last)
