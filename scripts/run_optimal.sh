@@ -3,7 +3,7 @@
 #   bash scripts/run_optimal.sh core50 augmem
 #   bash scripts/run_optimal.sh core50 all --runs 3     options go to `python -m gridsearch final`
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname "$0")/.."
 
 # check KIND GIVEN NAME...: stop unless GIVEN is one of the names.
 check() {
