@@ -2,8 +2,9 @@
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from dataloaders.prepare import ensure_dirmap, image_folder
 from dataloaders.streams import Images, Stream
 from errors import InputError
 
-_FIXED = ("device", "threads", "torch", "dirmap", "weights")
+_FIXED = ("device", "threads", "torch", "dirmap", "images", "weights")
 """What of a trial's environment its runs must share, or their numbers do not belong in one mean."""
 
 
@@ -73,8 +74,6 @@ class _Opened:
     network: Network
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
-    trunk: str | None
-    """Fingerprint of the frozen part; None where nothing is frozen."""
     store: np.ndarray
     """What the plastic part gets, [N, H, W, C]: the pixels, or the stored output of the frozen part."""
 
@@ -98,7 +97,7 @@ def run(
     facts = {
         "needs": asdict(agent.needs),
         "dirmap": opened.data.dirmap,
-        "pixels": opened.data.pixels.fingerprint,
+        "images": opened.data.pixels.content,
         "weights": opened.weights,
     }
     _check_environment(folder, machine, device, facts)
@@ -118,31 +117,22 @@ def run(
     return recorder.finish(agent, evaluator, machine.predictions)
 
 
-def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> tuple[str, str | None, str]:
+def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
     """Make whatever run `number` of `trial` needs and is not there: lists, decoded images, features.
 
-    Returns what names the stores: the fingerprints of the pixels and of the frozen trunk (None without one), and the
-    type of the features. Cheap where all is there. `machine` may be another one, with a GPU that this one lacks.
+    Cheap where all is there. `machine` may be another one, with a GPU that this one lacks: then features, whose bits
+    depend on the device, are left to it.
     """
-    if not torch.cuda.is_available():
-        machine = replace(machine, device="cpu")
-    opened = _open(trial, number, places, machine)
-    return opened.data.pixels.fingerprint, opened.trunk, trial.features
+    if torch.device(machine.device).type == "cuda" and not torch.cuda.is_available():
+        _data_of(trial, number, places)
+    else:
+        _open(trial, number, places, machine)
 
 
 def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opened:
     """Lists, stores and a new network; with progress bars for what has to be built."""
     torch.set_num_threads(machine.threads)
-    device = torch.device(machine.device)
-    mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
-    data = _data(
-        trial.dataset,
-        (trial.paradigm, number, mode, trial.variant),
-        trial.split,
-        trial.image_size,
-        places.data,
-        places.lists,
-    )
+    device, data = torch.device(machine.device), _data_of(trial, number, places)
     network, weights = networks.build(
         trial.network,
         data.stream.num_classes,
@@ -152,19 +142,25 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
         device=device,
     )
     if not list(network.frozen.children()):
-        return _Opened(data, network, weights, None, data.pixels.pixels)
-    trunk = networks.fingerprint(network.frozen)
+        return _Opened(data, network, weights, data.pixels.pixels)
     with Bar("computing features", "image") as bar:
         store = feature_store(
             data.pixels,
             network.frozen,
-            trunk,
+            networks.fingerprint(network.frozen),
             places.data / "stores",
             device,
             bar.set,
             dtype=trial.features,
         )
-    return _Opened(data, network, weights, trunk, store)
+    return _Opened(data, network, weights, store)
+
+
+def _data_of(trial: Trial, number: int, places: Places) -> _Data:
+    """The stream of run `number` of `trial`, and its decoded images."""
+    mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
+    which = (trial.paradigm, number, mode, trial.variant)
+    return _data(trial.dataset, which, trial.split, trial.image_size, places.data, places.lists)
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.
@@ -242,10 +238,20 @@ def check_machine(folder: Path, machine: Machine) -> None:
 
 
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
+    """`InputError` where one of `keys` is another than before; what was not noted then is not known."""
     before = read_json(path)
-    changed = [f"{key}: {before.get(key)} -> {now[key]}" for key in keys if before.get(key) != now[key]]
+    changed = [
+        f"{key}: {_shown(before[key])} -> {_shown(now[key])}"
+        for key in keys
+        if key in before and before[key] != now[key]
+    ]
     if changed:
         raise InputError(
             f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "
-            "make all its runs alike, or give another --out"
+            "bring back what was there then, or give another --out"
         )
+
+
+def _shown(value: object) -> object:
+    """A fingerprint in short."""
+    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value

@@ -1,7 +1,8 @@
 """The feature store: what a frozen trunk makes of every image, computed once and memory-mapped.
 
 Every agent, run and hyperparameter with the same trunk and images shares one store. It is named after the
-fingerprints of the pixels and of the trunk.
+fingerprints of the pixels and of the trunk, and after what the last bits of a sum depend on: the kind of device, the
+number of threads and PyTorch's version. Otherwise a run's numbers would be those of whoever needed features first.
 """
 
 from collections.abc import Callable
@@ -53,8 +54,9 @@ def feature_store(
         features.flush()
 
     one = _stored(passed(Images(pixels.pixels[:1], device), 0, 1), dtype)
+    maker = f"{device.type}{torch.get_num_threads() if device.type == 'cpu' else ''}-torch{torch.__version__}"
     suffix = "" if dtype == "float32" else f"-{dtype}"
-    folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}{suffix}"
+    folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}-{maker}{suffix}"
     return open_array(folder, (count, *one.shape[1:]), one.dtype, fill)
 
 

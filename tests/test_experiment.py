@@ -1,9 +1,13 @@
 """What runs share is made once, from the lists that the trial asks for, in the type that it asks for."""
 
 import json
+import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from benchmarks import experiment
 from benchmarks.__main__ import main
@@ -25,6 +29,12 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def places(shared, tmp_path):
     return Places(tmp_path / "results", *shared)
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Places where nothing is."""
+    return Places(tmp_path / "results", tmp_path / "data", tmp_path / "lists")
 
 
 def trial(paradigm="class_iid", agent="finetune", **options) -> Trial:
@@ -66,37 +76,45 @@ def test_a_validation_trial_learns_and_is_judged_on_validation_lists(places, mon
 # What is shared
 
 
-def test_prepare_makes_everything_but_results(places, monkeypatch):
-    key = prepare(trial("iid"), 1, places, MACHINE)
-    assert not places.results.exists()
-    assert (places.lists / "digits_task_filelists" / "iid" / "run1" / "stream" / "manifest.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in places.data.rglob("stores/*/*")}
-    assert any(key[0][:16] in str(path) and key[1][:16] in str(path) for path in before)
-    run(trial("iid"), 1, places, MACHINE)
-    assert {path: path.stat().st_mtime_ns for path in places.data.rglob("stores/*/*")} == before
+def stores(places):
+    """The stores that are there, by kind: of pixels, of features."""
+    names = {path.name for path in (places.data / "stores").iterdir() if path.is_dir()}
+    return [{name for name in names if name.startswith(kind)} for kind in ("pixels", "features")]
 
 
-def test_trials_with_the_same_trunk_and_images_share_their_stores(places):
-    key = prepare(trial(), 0, places, MACHINE)
-    assert key == prepare(trial("iid", "er", split="validation", settings={}), 3, places, MACHINE)
-    assert hash(key) == hash(prepare(trial(agent="offline", settings={}), 0, places, MACHINE))
-    others = [
-        prepare(other, 0, places, MACHINE)
-        for other in (
-            trial(cut=None),
-            trial(cut="conv3"),
-            trial(pretrained=False),
-            trial(features="bfloat16"),
-        )
-    ]
-    assert len({key, *others}) == 5
-    assert {other[0] for other in others} == {key[0]}, "one set of images"
-    assert others[0][1] is None
+def test_prepare_makes_everything_but_results(fresh):
+    prepare(trial("iid"), 1, fresh, MACHINE)
+    assert not fresh.results.exists()
+    assert (fresh.lists / "digits_task_filelists" / "iid" / "run1" / "stream" / "manifest.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in fresh.data.rglob("stores/*/*")}
+    assert [len(kind) for kind in stores(fresh)] == [1, 1]
+    run(trial("iid"), 1, fresh, MACHINE)
+    assert {path: path.stat().st_mtime_ns for path in fresh.data.rglob("stores/*/*")} == before
+
+
+def test_prepare_leaves_features_to_the_machine_that_has_the_gpu(fresh, monkeypatch):
+    """Their bits depend on the device: made here, they would be made again there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    prepare(trial("iid"), 1, fresh, replace(MACHINE, device="cuda"))
+    assert (fresh.lists / "digits_task_filelists" / "iid" / "run1" / "stream" / "manifest.json").exists()
+    assert [len(kind) for kind in stores(fresh)] == [1, 0]
+
+
+def test_trials_with_the_same_trunk_and_images_share_their_stores(fresh):
+    prepare(trial(), 0, fresh, MACHINE)
+    first = stores(fresh)
+    prepare(trial("iid", "er", split="validation", settings={}), 3, fresh, MACHINE)
+    prepare(trial(agent="offline", settings={}), 0, fresh, MACHINE)
+    prepare(trial(cut=None), 0, fresh, MACHINE)
+    assert stores(fresh) == first
+    for other in (trial(cut="conv3"), trial(pretrained=False), trial(features="bfloat16")):
+        prepare(other, 0, fresh, MACHINE)
+    assert [len(kind) for kind in stores(fresh)] == [1, 4], "one set of images"
 
 
 def test_a_second_run_in_a_process_reads_no_file_of_the_data_again(places, monkeypatch):
     prepare(trial(), 0, places, MACHINE)
-    for name in ("ensure", "read", "Source"):
+    for name in ("load", "ensure", "read", "Source"):
         monkeypatch.setattr(tasklists, name, None)
     monkeypatch.setattr(experiment.PixelStore, "open", None)
     assert run(trial(), 0, places, MACHINE)["metrics"]["accuracy_last"] >= 0
@@ -105,18 +123,17 @@ def test_a_second_run_in_a_process_reads_no_file_of_the_data_again(places, monke
 # bfloat16 features
 
 
-def test_features_in_bfloat16_are_half_as_large_and_learned_from(places, capsys):
-    options = ["--out", str(places.results), "--data", str(places.data), "--lists", str(places.lists)]
+def test_features_in_bfloat16_are_half_as_large_and_learned_from(fresh, capsys):
+    options = ["--out", str(fresh.results), "--data", str(fresh.data), "--lists", str(fresh.lists)]
     options += ["--agent", "finetune", "--set", "lr=0.01", "batch_size=100", "--cut", "conv3"]
     for features in ("float32", "bfloat16"):
         assert main(["run", "digits/class_iid", *options, "--features", features]) == 0
-    key = prepare(trial(cut="conv3", features="bfloat16"), 0, places, MACHINE)
-    (exact, coarse) = sorted((places.data / "stores").glob(f"features-*-{key[1][:16]}*/array.npy"))
+    (exact, coarse) = sorted((fresh.data / "stores").glob("features-*/array.npy"))
     assert coarse.parent.name.endswith("-bfloat16")
     assert coarse.stat().st_size < 0.51 * exact.stat().st_size
-    configs = [json.loads(path.read_text()) for path in places.results.rglob("config.json")]
+    configs = [json.loads(path.read_text()) for path in fresh.results.rglob("config.json")]
     assert {config["features"] for config in configs} == {"float32", "bfloat16"}
-    logs = {path.read_bytes() for path in places.results.rglob("metrics.jsonl")}
+    logs = {path.read_bytes() for path in fresh.results.rglob("metrics.jsonl")}
     assert len(logs) == 2, "the rounding is felt"
 
 
@@ -152,3 +169,35 @@ def test_gpus_of_one_model_count_as_the_same(tmp_path, monkeypatch):
     assert (environment["device"], environment["device_name"]) == ("cuda", "H200")
     with pytest.raises(InputError, match="device_name: H200 -> A100"):
         check(2)
+
+
+# The images
+
+
+def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(places, tmp_path):
+    images = shutil.copytree(places.data / "digits", tmp_path / "data" / "digits")
+    places = replace(places, data=tmp_path / "data")
+    one = trial(cut=None, pretrained=False)
+
+    def learn(number: int) -> dict:
+        experiment._pixels.cache_clear()  # as in another process
+        experiment._data.cache_clear()
+        return run(one, number, places, MACHINE)
+
+    learn(0)
+    for path in images.rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    learn(1)
+    for path in images.rglob("*.png"):
+        ImageOps.invert(Image.open(path).convert("L")).save(path)
+    with pytest.raises(
+        InputError, match=r"env\.json.*images: \w{12} -> \w{12}.*bring back.*or give another --out"
+    ):
+        learn(2)
+    learn(0)  # a finished run is not looked at
+
+
+def test_a_trial_begun_before_its_images_were_noted_goes_on(tmp_path):
+    facts = {"dirmap": "d", "weights": "w"}
+    for noted in ({}, {"images": "i"}, {"images": "j"}):
+        experiment._check_environment(tmp_path, MACHINE, torch.device("cpu"), facts | noted)

@@ -1,5 +1,7 @@
 """The feature store: what the trunk makes of each image, in its row, computed once."""
 
+import mmap
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,20 @@ def test_a_store_is_computed_once_for_a_trunk(pixels, tmp_path):
     assert other.calls == 1 + 3
 
 
+def test_features_made_with_another_number_of_threads_are_others(pixels, tmp_path):
+    """Sums depend on it in their last bits: a run's numbers must not be those of whoever came first."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            feature_store(pixels, Trunk(), "half", tmp_path / "stores", CPU)
+    finally:
+        torch.set_num_threads(before)
+    names = [path.name for path in (tmp_path / "stores").glob("features*") if path.is_dir()]
+    assert len(names) == 2 and all(torch.__version__ in name for name in names)
+    assert {name.split("-")[3] for name in names} == {"cpu1", "cpu2"}
+
+
 def test_bfloat16_features_are_the_rounded_ones_in_half_the_space(pixels, tmp_path):
     class Thirds(Trunk):
         def forward(self, x):
@@ -55,7 +71,7 @@ def test_bfloat16_features_are_the_rounded_ones_in_half_the_space(pixels, tmp_pa
 
     exact = feature_store(pixels, Thirds(), "thirds", tmp_path / "stores", CPU)
     coarse = feature_store(pixels, Thirds(), "thirds", tmp_path / "stores", CPU, dtype="bfloat16")
-    assert coarse.nbytes * 2 == exact.nbytes and isinstance(coarse, np.memmap)
+    assert coarse.nbytes * 2 == exact.nbytes and isinstance(coarse.base, mmap.mmap)
     sizes = {path.parent.name: path.stat().st_size for path in (tmp_path / "stores").glob("features*/*")}
     assert len(sizes) == 2 and max(sizes.values()) - exact.nbytes == min(sizes.values()) - coarse.nbytes
     rows = torch.tensor([69, 0, 33])
