@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from dataloaders import dataset_file, prepare, specs, tasklists
 from dataloaders import dirmap as dirmaps
-from dataloaders import prepare, specs, tasklists
 from dataloaders.decode import fault
 from dataloaders.problems import first
 from dataloaders.specs import Dataset
@@ -40,11 +40,12 @@ class Verdict:
 def check(
     dataset: Dataset, frame: pd.DataFrame, root: Path, lists: Path, *, everything: bool = False
 ) -> Iterator[Verdict]:
-    """Look at the dirmap `frame` of `dataset`, its images below `root`, and its task lists below `lists`.
+    """Look at the dirmap `frame` of `dataset`, which lies in `lists`, its images below `root`, and its task lists.
 
     Every file of the dirmap must be there; `everything` decodes them all and not a sample of `SAMPLE`.
     """
     yield from counts(dataset, frame)
+    yield from _description(dataset, root, lists)
     folder = prepare.image_folder(dataset.name, root)
     paths = sorted(set(frame["im_path"]))
     missing = [path for path in paths if not (folder / path).is_file()]
@@ -85,6 +86,18 @@ def counts(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Verdict]:
     )
     for what, sizes, span in spans:
         yield _span(what, (int(sizes.min()), int(sizes.max())), span, sizes)
+
+
+def _description(dataset: Dataset, root: Path, lists: Path) -> Iterator[Verdict]:
+    """A verdict on whether a user's own dataset is described as it was when its dirmap was made."""
+    if dataset.name in specs.DATASETS:
+        return
+    path = prepare.dirmap_path(dataset.name, lists)
+    changes = prepare.changes(dataset.name, root, path)
+    if changes is None:
+        yield Verdict(f"nothing tells what {path} was made from", judged=False)
+    else:
+        yield Verdict(f"{path} was made from {root / dataset_file.NAME}", tuple(changes))
 
 
 def _span(

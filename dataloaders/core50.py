@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dataloaders import specs
 from dataloaders.dirmap import COLUMNS
 from dataloaders.problems import raise_any
 from errors import InputError
 
-FOLDER = "core50_128x128"
+FOLDER = specs.DATASETS["core50"].image_folder
 """The folder of the published archive that holds the sessions; `im_path` starts below it."""
 
-LARGER = "core50_350x350"
+LARGER = specs.DATASETS["core50"].larger_images
 """The same of the archive of larger images, whose paths are the same."""
 
 SESSIONS = 11
@@ -37,7 +38,7 @@ def index(root: Path) -> pd.DataFrame:
     and frame. Reads folders only, no image and no file's status. Raises `InputError` where there is no
     such tree, or with every session that an object lacks and every name that does not fit.
     """
-    base = find_images(root)
+    base = _find_images(root)
     images: list[tuple[int, int, int, str]] = []
     problems: list[str] = []
     for session in _numbered(base, "s", SESSIONS, problems):
@@ -55,17 +56,17 @@ def index(root: Path) -> pd.DataFrame:
     return _table(sorted(images))
 
 
-def find_images(root: Path) -> Path:
-    """The folder that holds `s1`: `root/core50_128x128`, `root/core50_350x350` or `root` itself."""
-    for base in (root / FOLDER, root / LARGER, root):
-        if (base / "s1").is_dir():
-            return base
-    raise InputError(
-        f"{root}: no CORe50 images: none of {root / FOLDER / 's1'}, {root / LARGER / 's1'} and {root / 's1'} "
-        f"is a folder. Give the folder that {FOLDER}.zip or {LARGER}.zip "
-        f"(https://vlomonaco.github.io/core50/) was unpacked in, "
-        f"or draw the stand-in: python -m dataloaders draw core50_mini"
-    )
+def _find_images(root: Path) -> Path:
+    """The folder that holds the sessions; `InputError` where that has no `s1`."""
+    base = specs.DATASETS["core50"].images_below(root)
+    if not (base / "s1").is_dir():
+        raise InputError(
+            f"{root}: no CORe50 images: {base / 's1'} is no folder; expected {root / FOLDER / 's1'}, "
+            f"{root / LARGER / 's1'} or {root / 's1'}. Give the folder that {FOLDER}.zip or {LARGER}.zip "
+            f"(https://vlomonaco.github.io/core50/) was unpacked in, "
+            f"or draw the stand-in: python -m dataloaders draw core50_mini"
+        )
+    return base
 
 
 def _table(images: list[tuple[int, int, int, str]]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ Reads this file and the names of the class folders, nothing else, and imports li
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ LAYOUTS = ("class", "class/object/session")
 
 _LARGEST = 4096  # pixels of a side
 
+_INDEXED = ("layout", "test_fraction", "images")
+
 
 @dataclass(frozen=True)
 class DatasetFile:
@@ -46,6 +48,8 @@ class DatasetFile:
     layout: str
     test_fraction: float | None
     """Share of each class's images that test; None where sessions are held out."""
+    indexed: Mapping[str, Any]
+    """What a dirmap follows from, besides the images: the values of `_INDEXED` and the classes, as in JSON."""
 
 
 def find(name: str, root: Path) -> DatasetFile:
@@ -87,7 +91,8 @@ def read(path: Path, name: str) -> DatasetFile:
         problems.append(("task_classes", told))
     raise_any([f"{path}{_line(text, key)}: {problem}" for key, problem in sorted(problems)])
     dataset = _dataset(name, sound, classes, images)
-    return DatasetFile(path, dataset, images, layout, sound.get("test_fraction"))
+    indexed = {key: sound.get(key) for key in _INDEXED} | {"classes": list(classes)}
+    return DatasetFile(path, dataset, images, layout, sound.get("test_fraction"), indexed)
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

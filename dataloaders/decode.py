@@ -4,15 +4,19 @@ Imports little, because every worker process imports it.
 """
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-RESIZE_RULE = "rgb-bilinear-exact-1"
+from errors import InputError
+
+RESIZE_RULE = "rgb-bilinear-exact-2"
 """Names how `decode` makes pixels; a change of that is a change of this, so that no old store is met."""
 
 FAULTS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -21,17 +25,28 @@ FAULTS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _SERIAL_BELOW = 1000  # images; below, worker processes cost more than they save
 _CHUNK = 64  # images; so few that no worker has much to do while the others have finished
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by the orientation that its camera noted."""
+
 
 def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image as uint8 [H, W, 3]: RGB, resized to exactly `size` (H, W), bilinear, no crop.
+    """The image as uint8 [H, W, 3]: upright, RGB, resized to exactly `size` (H, W), bilinear, no crop.
 
-    This is what the published protocol's loader does. Raises one of `FAULTS` where it cannot.
+    RGB images that no camera turned are resized as the published protocol's loader does. An orientation in the
+    file is obeyed, what is transparent shows a white ground, 16-bit grey is brought to 8 bits. Raises one of
+    `FAULTS` where it cannot: grey levels in 32 bits or in floating point have no scale.
     """
     height, width = size
     with Image.open(path) as image:
-        image.load()
-        # `convert` would copy an image that is RGB already.
-        pixels = image if image.mode == "RGB" else image.convert("RGB")
+        pixels = _upright_rgb(image)
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(pixels)
@@ -41,7 +56,7 @@ def fault(path: Path) -> str | None:
     """What keeps the image from being decoded, in words, or None; every pixel is read."""
     try:
         with Image.open(path) as image:
-            image.load()
+            _upright_rgb(image)
     except FAULTS as error:
         return _told(path, error)
     return None
@@ -53,6 +68,7 @@ def decode_into(
     """Decode `paths` (below `root`) into the rows of the .npy file `target` [N, H, W, 3].
 
     Yields, a chunk at a time, how many images were dealt with and a problem for each that could not be read.
+    A worker that dies is an `InputError`.
     """
     offset = np.load(target, mmap_mode="r").offset
     starts = range(0, len(paths), _CHUNK)
@@ -61,8 +77,41 @@ def decode_into(
     if workers <= 1 or len(paths) < _SERIAL_BELOW:
         yield from map(_decode_chunk, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_decode_chunk, jobs)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(_decode_chunk, jobs)
+    except BrokenProcessPool:
+        raise InputError(
+            f"{root}: a process that decodes its images was killed, most likely for want of memory: free some, "
+            f"and repeat the command"
+        ) from None
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    """What `image` shows, in 8-bit RGB; the image itself if it is that already."""
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    if image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))  # 65535 becomes 255; rounded
+    elif image.mode in ("I", "F"):
+        raise ValueError(
+            f"its grey levels ({image.mode}) have no known scale; save it with 8 or 16 bits a level"
+        )
+    elif image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation of a loaded image by its EXIF or XMP, 1 to 8; 1, upright, where that is absent or damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*FAULTS, LookupError, TypeError, EOFError, struct.error):
+        return 1
 
 
 def _told(path: Path, error: Exception) -> str:

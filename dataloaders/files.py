@@ -1,7 +1,7 @@
 """Writing files so that nothing half-written ever looks finished, and reading them back with care."""
 
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     a kill leaves it behind under a name that nothing reads. A full disk or a read-only folder becomes an
     `InputError` that names the file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # No process number: two containers that share the folder may have the same.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

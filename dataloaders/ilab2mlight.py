@@ -59,9 +59,10 @@ SIZES = Sizes()
 def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     """Index `root/train_img`, sample, and bring the sample to `out/<class>/obj_<o>/sess_<s>/`.
 
-    Images are hard links to the originals where `out` is on the same disk, else copies. What is there is
-    kept. Raises `InputError` where there is no such folder, more than `MAX_MISNAMED` of its names do not
-    parse, a class lacks objects or sessions, or `out` cannot be written.
+    Images are hard links to the originals where `out` is on the same disk, else copies. What is there is kept,
+    but for images of `train_img` that a sample of an earlier, partial download put there; other files that are not
+    of the sample are problems of the result. Raises `InputError` where there is no such folder, more than
+    `MAX_MISNAMED` of its names do not parse, a class lacks objects or sessions, or `out` cannot be written.
     """
     names = scan(root / FOLDER)
     frame, misnamed = parse(names)
@@ -75,16 +76,23 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     placed = dirmap(sampled)
     how = place.place(root, sampled["im_path"].tolist(), out, placed["im_path"].tolist(), workers)
     notes = [f"{len(names)} images indexed, {len(placed)} of them sampled", how]
+    surplus = sorted({*_prepared_images(out)} - {*placed["im_path"]})
+    strangers = place.remove_copies(root / FOLDER, out, surplus)
+    if len(surplus) > len(strangers):
+        notes.append(f"{len(surplus) - len(strangers)} images of an earlier sample were removed from {out}")
     if misnamed:
         notes.append(
             f"{len(misnamed)} names do not parse and were passed over: {', '.join(misnamed[:_EXAMPLES])}"
         )
-    return Prepared(placed, notes=tuple(notes))
+    problems = tuple(
+        f"{out / path}: is not of the sample, so that no index can be made: remove it" for path in strangers
+    )
+    return Prepared(placed, notes=tuple(notes), problems=problems)
 
 
 def index(root: Path) -> pd.DataFrame:
     """The dirmap of the prepared images below `root`, as `prepare` gave it; reads folders only."""
-    paths = [path.relative_to(root).as_posix() for path in root.glob("*/obj_*/sess_*/*.jpg")]
+    paths = _prepared_images(root)
     frame, misnamed = parse(sorted(path.rpartition("/")[2] for path in paths))
     raise_any([f"{root}: {name}: does not parse" for name in misnamed])
     if frame.empty:
@@ -94,23 +102,38 @@ def index(root: Path) -> pd.DataFrame:
         )
     placed = dirmap(reindex(frame))
     raise_any(
-        [f"{root / path}: is not where prepare puts it" for path in sorted({*paths} - {*placed["im_path"]})]
+        [
+            f"{root / path}: is not where prepare puts it; run that again: python -m dataloaders prepare ilab2mlight"
+            for path in sorted({*paths} - {*placed["im_path"]})
+        ]
     )
     return placed
 
 
+def _prepared_images(root: Path) -> list[str]:
+    """Paths, relative to `root`, of all that lies where prepare puts images."""
+    return [path.relative_to(root).as_posix() for path in root.glob("*/obj_*/sess_*/*.jpg")]
+
+
 def scan(folder: Path) -> list[str]:
     """Names of the `.jpg` files in `folder`, sorted; one pass, and no file's status is asked for."""
+    names, links = [], 0
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.endswith(".jpg") and e.is_file(follow_symlinks=False)]
+            for entry in entries:
+                if entry.name.endswith(".jpg"):
+                    if entry.is_file(follow_symlinks=False):
+                        names.append(entry.name)
+                    else:
+                        links += entry.is_symlink()
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be read as a folder: {error.strerror or error}. Give --root the folder that "
             f"iLab-2M-Light was unpacked in; it holds {FOLDER}"
         ) from None
     if not names:
-        raise InputError(f"{folder}: no .jpg file in it")
+        told = f", but {links} links, which are not followed; give --root the folder of the originals"
+        raise InputError(f"{folder}: no .jpg file in it" + (told if links else ""))
     names.sort()
     return names
 

@@ -33,15 +33,15 @@ def index(file: DatasetFile) -> Prepared:
     """The dirmap of the images that `file` describes, and how many files are none.
 
     Reads folders only. Raises `InputError` with every problem of the tree: a class without images, without
-    training or without test images, a link that leaves the tree, a name that task lists cannot carry, a session
-    without a number.
+    training or without test images, a link that leaves the tree or leads to what counts already, a name that task
+    lists cannot carry, a session without a number.
     """
     problems: list[str] = []
     passed_over: list[str] = []
     rows: list[Image] = []
     numbered = all(re.fullmatch(INTEGER, name) for name in file.dataset.classes)
     for number, class_ in enumerate(file.dataset.classes, 1):
-        paths = list(_images(file.images, class_, passed_over, problems))
+        paths = list(_images(file, class_, passed_over, problems))
         arrange = _split_by_share if file.layout == "class" else _by_sessions
         found = arrange(file, class_, paths, problems)
         problems += _shortages(file, class_, found)
@@ -56,10 +56,12 @@ def index(file: DatasetFile) -> Prepared:
 
 
 def _images(
-    base: Path, class_: str, passed_over: list[str], problems: list[str]
+    file: DatasetFile, class_: str, passed_over: list[str], problems: list[str]
 ) -> Iterator[tuple[str, ...]]:
-    """The path of each image below `base/class_`, relative to `base`, in parts."""
-    if (base / class_).is_symlink() and not _is_harmless(base, base / class_, problems):
+    """The path of each image of a class, relative to the folder of the images, in parts."""
+    base = file.images
+    if (base / class_).is_symlink() and (problem := _link_problem(file, base / class_)):
+        problems.append(problem)
         return
     pending = [(class_,)]
     while pending:
@@ -75,11 +77,11 @@ def _images(
             problems.append(f"{folder}: {path_problem('/'.join(parts))}")  # told once, not for each image
             continue
         for entry in found:
-            if entry.is_symlink() and not _is_harmless(base, Path(entry.path), problems):
-                continue
-            if entry.is_dir():
+            if entry.is_symlink() and (problem := _link_problem(file, Path(entry.path))):
+                problems.append(problem)
+            elif entry.is_dir():
                 pending.append((*parts, entry.name))
-            elif not entry.name.lower().endswith(SUFFIXES):
+            elif not _has_suffix(entry.name):
                 passed_over.append(entry.path)
             elif not_plain([entry.name]):
                 problems.append(f"{entry.path}: {path_problem(entry.name)}")
@@ -87,18 +89,39 @@ def _images(
                 yield (*parts, entry.name)
 
 
-def _is_harmless(base: Path, link: Path, problems: list[str]) -> bool:
-    """Whether a link leads to a file below `base`; anything else is told in `problems`."""
-    target = link.resolve()
-    if not target.is_relative_to(base.resolve()):
-        problems.append(f"{link}: is a link that leaves {base} (to {target}); put the original there instead")
-    elif link.is_dir():
-        problems.append(
-            f"{link}: is a link to a folder of the same tree ({target}); its images would count twice"
+def _link_problem(file: DatasetFile, link: Path) -> str:
+    """What is wrong with a link, or nothing: images may lie in a hidden folder, as those of git-annex do."""
+    try:
+        base, target = file.images.resolve(), link.resolve(strict=True)
+        step = link.parent.resolve() / link.readlink()  # which may be a link itself
+        step = step.parent.resolve() / step.name
+    except (OSError, RuntimeError):  # the latter for links in a circle, before Python 3.13
+        return (
+            f"{link}: is a link that leads nowhere ({link.readlink()}); delete it, or put the original there"
         )
-    else:
-        return True
-    return False
+    if not target.is_relative_to(base):
+        return f"{link}: is a link that leaves {file.images} (to {target}); put the original there instead"
+    if target.is_dir():
+        return f"{link}: is a link to a folder of the same tree ({target}); its images would count twice"
+    twice = [place for place in (step, target) if _is_indexed(file, base, place)]
+    if twice and _has_suffix(link.name):
+        return (
+            f"{link}: is a link to an image of the same tree ({twice[0]}), which would count twice; delete it"
+        )
+    return ""
+
+
+def _is_indexed(file: DatasetFile, base: Path, path: Path) -> bool:
+    """Whether what lies at `path` counts as an image, `base` being the folder of the images."""
+    if not path.is_relative_to(base):
+        return False
+    parts = path.relative_to(base).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return parts[0] in file.dataset.classes and not hidden and _has_suffix(parts[-1])
+
+
+def _has_suffix(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
 def _split_by_share(
@@ -176,6 +199,7 @@ def _notes(file: DatasetFile, frame: pd.DataFrame, passed_over: list[str]) -> It
     if passed_over:
         kinds = Counter(Path(path).suffix or Path(path).name for path in passed_over)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        told = told.encode(errors="backslashreplace").decode()  # of names that are no UTF-8
         yield f"{len(passed_over)} files are no images and were passed over: {told}"
     dataset = file.dataset
     train = frame[~frame["session"].isin(dataset.test_sessions)]

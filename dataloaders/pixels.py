@@ -1,21 +1,24 @@
 """The pixel store: every image of a dataset decoded once, resized, and memory-mapped as uint8.
 
-A store is named after a fingerprint of the files, the size and the resize rule, so that a changed file never
-meets a stale store.
+A store is named after a fingerprint of the files, the size and the resize rule. A file counts as changed when its
+length or its time of change is another one.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dataloaders.decode import RESIZE_RULE, decode_into
-from dataloaders.problems import raise_any
+from dataloaders.files import write_text
+from dataloaders.problems import first
 from dataloaders.stores import open_array
+from errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class PixelStore:
     """Decoded images: `pixels` uint8 [N, H, W, 3], memory-mapped; `rows` from a path to its row."""
 
     fingerprint: str
+    """Of the files: it names the store."""
+    content: str
+    """SHA-256 of the pixels: the same for every copy of the images, wherever and whenever they were decoded."""
     pixels: np.ndarray
     rows: dict[str, int]
 
@@ -36,14 +42,15 @@ class PixelStore:
         *,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        remedy: str = "",
     ) -> "PixelStore":
         """The store of the images `paths` below `root`, resized to `size` (H, W); built under `stores` if absent.
 
         `progress(done, total)` is called as a build goes on. Missing or broken files are an `InputError` that
-        names them, and so is a disk without space.
+        names them and ends with the `remedy`; a disk without space is an `InputError` too.
         """
         paths = sorted(set(paths))
-        fingerprint = _fingerprint(root, paths, size)
+        fingerprint = _fingerprint(root, paths, size, remedy)
 
         def fill(target: Path) -> None:
             done, problems = 0, []
@@ -52,15 +59,42 @@ class PixelStore:
                 problems += found
                 if progress is not None:
                     progress(done, len(paths))
-            raise_any(problems)
+            _raise_any(problems, remedy)
 
         folder = stores / f"pixels-{size[0]}x{size[1]}-{fingerprint[:16]}"
         pixels = open_array(folder, (len(paths), *size, 3), np.uint8, fill)
-        return cls(fingerprint, pixels, {path: row for row, path in enumerate(paths)})
+        return cls(
+            fingerprint, _content(folder, pixels), pixels, {path: row for row, path in enumerate(paths)}
+        )
 
 
-def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int]) -> str:
-    """SHA-256 of the resize rule, the size, and each file's path, bytes and time of change."""
+def _content(folder: Path, pixels: np.ndarray) -> str:
+    """SHA-256 of the pixels of the store in `folder`, which notes it when it is first asked for."""
+    note = folder / "content.txt"
+    with suppress(FileNotFoundError):
+        noted = note.read_text(encoding="utf-8").strip()
+        if len(noted) == hashlib.sha256().digest_size * 2:
+            return noted
+    content = _digest(pixels)
+    with suppress(InputError):  # a store that cannot be written to is read once more next time
+        write_text(note, content + "\n")
+    return content
+
+
+def _digest(pixels: np.ndarray) -> str:
+    """SHA-256 of the shape and the values."""
+    digest = hashlib.sha256(json.dumps(pixels.shape).encode())
+    digest.update(pixels)
+    return digest.hexdigest()
+
+
+def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], remedy: str) -> str:
+    """SHA-256 of the resize rule, the size, the folder, and each file's path, bytes and time of change.
+
+    The folder counts because two of them may hold files of the same names, sizes and times: uncompressed images,
+    say, from archives that set all times to one. The time of the last change of status does not, though nobody can
+    set it back: a backup by hard links would change it, and all would be decoded again.
+    """
     digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve())]).encode())
     missing = []
     for path in paths:
@@ -70,6 +104,13 @@ def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int]) -> str
         except OSError:
             missing.append(path)
     if missing:
-        told = f"{len(missing)} of {len(paths)} images are missing below {root}:"
-        raise_any([told, *(f"{root / path}: no such image" for path in missing)])
+        told = f"{len(missing)} of {len(paths)} images are missing below {root}"
+        named = [f"{root / path}: no such image" for path in missing] if len(missing) < len(paths) else []
+        _raise_any([told, *named], remedy)
     return digest.hexdigest()
+
+
+def _raise_any(problems: Sequence[str], remedy: str) -> None:
+    """`InputError` with `problems`, and what to do, if there is any."""
+    if problems:
+        raise InputError(*first(problems), *([remedy] if remedy else []))

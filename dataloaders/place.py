@@ -43,6 +43,24 @@ def place(root: Path, sources: Sequence[str], out: Path, targets: Sequence[str],
     return f"{placed} images were copied to {out}: hard links to {root} are not possible there"
 
 
+def remove_copies(originals: Path, out: Path, paths: Sequence[str]) -> list[str]:
+    """Remove each `out/path` of which the folder `originals` has the same file, or a whole copy; returns the others.
+
+    Raises `InputError` with the file that cannot be removed.
+    """
+    kept = []
+    with only_writer(out):
+        for path in paths:
+            try:
+                if _is_placed(str(originals / Path(path).name), str(out / path)):
+                    (out / path).unlink()
+                else:
+                    kept.append(path)
+            except FileNotFoundError:  # no such original
+                kept.append(path)
+    return kept
+
+
 def _place_folder(job: tuple[Path, Path, str, list[tuple[str, str]], bool]) -> int:
     """Place the files of one folder; returns their number."""
     root, out, folder, pairs, linked = job

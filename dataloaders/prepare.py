@@ -2,12 +2,14 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from dataloaders import dirmap as dirmaps
 from dataloaders import specs
 from dataloaders.prepared import Prepared
+from dataloaders.problems import raise_any
 from errors import InputError, unknown
 
 INDEXERS: Mapping[str, str] = MappingProxyType(
@@ -43,6 +45,11 @@ PREPARERS: Mapping[str, str] = MappingProxyType(
 _SHIPPED = {"core50": Path(__file__).with_name("core50_dirmap_sampled.csv")}
 """Dirmaps that come with the project: enough for the task lists."""
 
+_DOWNLOADS = {
+    "core50": "unpack core50_128x128.zip or core50_350x350.zip (https://vlomonaco.github.io/core50/)",
+}
+"""How to get the images of the other datasets."""
+
 
 def default_root(dataset: str) -> Path:
     """Where the images of a dataset are looked for unless another folder is named."""
@@ -55,17 +62,15 @@ def dirmap_path(dataset: str, out: Path) -> Path:
 
 
 def image_folder(dataset: str, root: Path) -> Path:
-    """The folder that the dirmap's paths start from: the published one below `root`, or `root` itself."""
-    spec = specs.get(dataset, root)
-    for name in (spec.image_folder, spec.larger_images):
-        if (root / name).is_dir():
-            return root / name
-    return root
+    """The folder that the dirmap's paths start from; see `Dataset.images_below`."""
+    return specs.get(dataset, root).images_below(root)
 
 
 def draw(dataset: str, root: Path, seed: int = 0, workers: int | None = None) -> None:
     """Draw a generated dataset below `root`; what is there is kept."""
-    _load("generated dataset", dataset, DRAWERS)(root, seed, workers)
+    drawer = _load("generated dataset", dataset, DRAWERS)
+    specs.check_name_is_free(dataset, root)
+    drawer(root, seed, workers)
 
 
 def index(dataset: str, root: Path, out: Path) -> Prepared:
@@ -74,15 +79,20 @@ def index(dataset: str, root: Path, out: Path) -> Prepared:
     A user's own dataset is described by `root/dataset.toml`; where `root` is not `data/<dataset>`, that is made
     a link to it, so that all commands find the dataset by its name.
     """
+    path = dirmap_path(dataset, out)
     if dataset in specs.DATASETS:
+        specs.check_name_is_free(dataset, root)
         indexed = Prepared(_load("dataset with an indexer", dataset, INDEXERS)(root))
-    else:
-        from dataloaders import dataset_file, image_folder
+        dirmaps.write(indexed.dirmap, path)
+        return indexed
+    from dataloaders import dataset_file, image_folder, origins
 
-        indexed = image_folder.index(dataset_file.find(dataset, root))
-        _link(default_root(dataset), root)
-    dirmaps.write(indexed.dirmap, dirmap_path(dataset, out))
-    return indexed
+    file = dataset_file.find(dataset, root)
+    indexed = image_folder.index(file)
+    notes = _link(default_root(dataset), root)
+    dirmaps.write(indexed.dirmap, path)
+    origins.note(file, path)
+    return replace(indexed, notes=(*indexed.notes, *notes))
 
 
 def prepare(dataset: str, root: Path, out: Path, lists: Path, workers: int | None = None) -> Prepared:
@@ -118,12 +128,48 @@ def find_dirmap(dataset: str, out: Path) -> Path:
     )
 
 
+def current_dirmap(dataset: str, root: Path, out: Path) -> Path:
+    """`find_dirmap`; `InputError` where the dataset's own file has been changed since."""
+    path = find_dirmap(dataset, out)
+    raise_any(changes(dataset, root, path) or [])
+    return path
+
+
+def changes(dataset: str, root: Path, dirmap: Path) -> list[str] | None:
+    """Why the dirmap of a user's own dataset has to be made anew, in lines; None where nobody can tell."""
+    if dataset in specs.DATASETS:
+        return None
+    from dataloaders import dataset_file, origins
+
+    found = origins.changes(dataset_file.find(dataset, root), dirmap)
+    if not found:
+        return found
+    where = "" if dirmap.parent == Path("dataloaders") else f" --out {dirmap.parent}"
+    return [*found, f"{dirmap}: is to be made anew: python -m dataloaders index {dataset}{where}"]
+
+
+def remedy(dataset: str, root: Path, lists: Path) -> str:
+    """What to do where images of a dataset are missing below `root`, or broken."""
+    command = (
+        f"python -m dataloaders {{}} {dataset}{'' if root == default_root(dataset) else f' --root {root}'}"
+    )
+    where = "" if lists == Path("dataloaders") else f" --out {lists}"
+    if dataset not in specs.DATASETS:
+        return f"mend or delete broken images, then index what there is: {command.format('index')}{where}"
+    if dataset in DRAWERS:
+        return f"delete broken images, then draw what is missing: {command.format('draw')}"
+    if dataset in PREPARERS:
+        made = f"python -m dataloaders prepare {dataset} --root DOWNLOADED --out {root}"
+        return f"delete broken images, then make what is missing: {made}"
+    return f"{_DOWNLOADS[dataset]} in {root}; python -m dataloaders check {dataset} says what is there"
+
+
 def ensure_dirmap(dataset: str, root: Path, out: Path) -> Path:
-    """`find_dirmap`; a generated dataset is drawn and indexed first, unless it is there whole."""
+    """`current_dirmap`; a generated dataset is drawn and indexed first, unless it is there whole."""
     if specs.get(dataset, root).generated and not _is_whole(dataset, root, out):
         draw(dataset, root)
         index(dataset, root, out)
-    return find_dirmap(dataset, out)
+    return current_dirmap(dataset, root, out)
 
 
 def _is_whole(dataset: str, root: Path, out: Path) -> bool:
@@ -135,10 +181,10 @@ def _is_whole(dataset: str, root: Path, out: Path) -> bool:
     return all((folder / image).is_file() for image in dirmaps.read(path)["im_path"])
 
 
-def _link(usual: Path, root: Path) -> None:
-    """Make `usual` a link to `root`, unless it is that folder; `InputError` if it is another one."""
+def _link(usual: Path, root: Path) -> list[str]:
+    """Make `usual` a link to `root`, unless it is that folder, and say so; `InputError` if it is another one."""
     if usual.resolve() == root.resolve():
-        return
+        return []
     if usual.is_symlink() or usual.exists():
         raise InputError(
             f"{usual}: is not {root}, but where all commands look for {usual.name}: move it away, or give "
@@ -149,6 +195,7 @@ def _link(usual: Path, root: Path) -> None:
         usual.symlink_to(root.resolve(), target_is_directory=True)
     except OSError as error:
         raise InputError(f"{usual}: cannot be made a link: {error.strerror or error}") from error
+    return [f"{usual} is now a link to {root.resolve()}, so that all commands find {usual.name}"]
 
 
 def _load(kind: str, dataset: str, table: Mapping[str, str]) -> Callable:

@@ -9,7 +9,7 @@ from errors import InputError
 SHOWN = 20
 """Problems that are told one by one; of more, only the number is told."""
 
-_PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f]+"
+_PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f\ud800-\udfff]+"
 
 PLAIN_PATH = f"(?![A-Za-z]:){_PART}(?:/{_PART})*"
 """A relative path that cannot leave its root and holds nothing that blank-separated lists cannot carry."""
@@ -49,6 +49,8 @@ def path_problem(path: str) -> str:
         fault = "leaves the folder of the images ('..')"
     elif re.search(r"[\s\x00-\x1f\x7f]", path):
         fault = "has a blank or a control character, which task lists cannot carry; rename the file"
+    elif re.search(r"[\ud800-\udfff]", path):  # what the bytes of such a name are read as
+        fault = "is no UTF-8, which task lists are; rename the file"
     else:
         fault = "is not in its shortest form (an empty or '.' component)"
     return f"image path {path!r} {fault}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from errors import unknown
+from errors import InputError, unknown
 
 PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
 VARIANTS = ("published", "corrected")
@@ -68,6 +68,23 @@ class Dataset:
     """Drawn by `python -m dataloaders draw`; nothing to download."""
     expected: Expected | None = None
     """The counts of the complete dirmap; None where nothing is known about them."""
+
+    def images_below(self, root: Path) -> Path:
+        """The folder that the dirmap's paths start from.
+
+        `image_folder` or else `larger_images` below `root`, whichever has folders in it, or else `root` itself.
+        """
+        for name in filter(None, (self.image_folder, self.larger_images)):
+            if _has_folder(root / name):
+                return root / name
+        return root
+
+
+def _has_folder(path: Path) -> bool:
+    try:
+        return any(inner.is_dir() for inner in path.iterdir())
+    except OSError:  # it is not there, or cannot be read
+        return False
 
 
 _CORE50_CLASSES = (
@@ -241,13 +258,25 @@ def get(name: str, root: Path | None = None) -> Dataset:
     """The dataset of that name; `InputError` with the nearest name where there is none.
 
     A user's own is described by `root/dataset.toml` (see `dataset_file.py`), `root` being `data/<name>` unless
-    another folder is given.
+    another folder is given. It cannot have the name of one of `DATASETS`.
     """
+    root = root or Path("data") / name
     if name in DATASETS:
+        check_name_is_free(name, root)
         return DATASETS[name]
     from dataloaders import dataset_file  # which needs Dataset
 
-    return dataset_file.find(name, root or Path("data") / name).dataset
+    return dataset_file.find(name, root).dataset
+
+
+def check_name_is_free(name: str, root: Path) -> None:
+    """`InputError` where `root` describes a dataset of a user's own under the `name` of one of `DATASETS`."""
+    from dataloaders import dataset_file  # which needs Dataset
+
+    if (root / dataset_file.NAME).is_file():
+        raise InputError(
+            f"{root / dataset_file.NAME}: the name {name} is taken, by a dataset of the project: rename the folder"
+        )
 
 
 def check_paradigm(dataset: Dataset, paradigm: str) -> None:

@@ -1,8 +1,10 @@
 """Arrays on disk that are computed once: built whole or not at all, by one process at a time, memory-mapped."""
 
 import fcntl
+import mmap
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from errors import InputError
 
 _ARRAY = "array.npy"
 
+# Linux' value, for a Python that does not know the name; elsewhere nothing is reserved, or the flag has another value.
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
 
 def open_array(
     folder: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[Path], None]
@@ -21,19 +26,40 @@ def open_array(
     """The array in `folder`, memory-mapped; where it is absent, `fill(path)` writes into the .npy file at `path`.
 
     The file is made with `shape` and `dtype` under a temporary name, its space claimed, and its folder renamed when
-    `fill` returns. Who writes to the array that is returned changes a copy. A disk without space, a folder that
-    cannot be written and an array of another shape are an `InputError`.
+    `fill` returns. Who writes to the array that is returned changes a copy; it may be larger than memory. A disk
+    without space, a folder that cannot be written, a damaged array and one of another shape are an `InputError`.
     """
     if not folder.exists():
         with _only_builder(folder):
             if not folder.exists():  # another process may have built it while this one waited
                 _build(folder, shape, dtype, fill)
-    array = np.load(folder / _ARRAY, mmap_mode="c")
+    array = _mapped(folder / _ARRAY)
     if array.shape != shape or array.dtype != dtype:
         raise InputError(
-            f"{folder}: expected {dtype} {shape}, got {array.dtype} {array.shape}: delete this folder"
+            f"{folder}: expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}: delete this folder, "
+            f"and it is made anew"
         )
     return array
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a .npy file, in pages that are read from the file and copied when they are written to.
+
+    NumPy's own such map ("c") is charged to memory in full when it is made, as if all of it would be written to.
+    """
+    try:
+        told = np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            pages = mmap.mmap(
+                file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+            )
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(
+            f"{path}: is missing or damaged: delete {path.parent}, and it is made anew"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return np.ndarray(told.shape, told.dtype, buffer=pages, offset=told.offset)
 
 
 @contextmanager

@@ -195,6 +195,15 @@ def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple
     return tuple(manifest["classes"])
 
 
+def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
+    """What of a dataset's description the lists of a paradigm depend on, as JSON gives it back."""
+    return {
+        "test_sessions": list(dataset.test_sessions),
+        "frames": list(dataset.frames) if dataset.frames else None,
+        **{name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())},
+    }
+
+
 def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str, split: str) -> dict[str, Any]:
     """The part of the manifest that decides whether lists are stale, as JSON gives it back."""
     dataset = source.dataset
@@ -206,11 +215,7 @@ def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str, sp
         "mode": mode,
         "variant": variant,
         **({} if split == "test" else {"split": split}),  # the manifests of test lists are older than splits
-        "parameters": {
-            "test_sessions": list(dataset.test_sessions),
-            "frames": list(dataset.frames) if dataset.frames else None,
-            **{name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())},
-        },
+        "parameters": parameters(dataset, paradigm),
         "dirmap_sha256": source.fingerprint,
     }
 
@@ -318,8 +323,22 @@ def _install(aside: Path, folder: Path) -> None:
                     f"written here and is kept: move {folder} away, or choose another folder for lists"
                 )
     old = folder.with_name(f".{folder.name}.old")
+    # Where there is none, a process may have been killed between the two renames.
+    _keep_others(folder if folder.exists() else old, aside)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     aside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_others(folder: Path, aside: Path) -> None:
+    """Copy what a user has put beside the lists in `folder`, if anything, to `aside`."""
+    ours = {MANIFEST, *list_names(folder)}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in ours:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, aside / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, aside / path.name, follow_symlinks=False)

@@ -31,4 +31,10 @@ def test_the_larger_images_have_the_same_dirmap(small, tmp_path):
 def test_the_published_size_comes_first(small):
     (small / core50.LARGER / "s1").mkdir(parents=True)
     assert prepare.image_folder("core50", small) == small / core50.FOLDER
-    assert core50.find_images(small) == small / core50.FOLDER
+
+
+def test_a_folder_of_the_published_name_that_is_empty_does_not_hide_the_larger_images(small):
+    (small / core50.FOLDER).rename(small / core50.LARGER)
+    (small / core50.FOLDER).mkdir()
+    path = core50.index(small)["im_path"][0]
+    assert (prepare.image_folder("core50", small) / path).is_file()

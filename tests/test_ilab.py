@@ -227,6 +227,57 @@ def test_a_file_that_is_not_its_source_is_replaced(dump, small, tmp_path):
     assert victim.samefile(dump / FOLDER / victim.name)
 
 
+def part_of(dump: Path, folder: Path) -> Path:
+    """A download that lacks the first object of the first class."""
+    (folder / FOLDER).mkdir(parents=True)
+    for path in (dump / FOLDER).iterdir():
+        if not path.name.startswith("boat-i0003"):
+            os.link(path, folder / FOLDER / path.name)
+    return folder
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_a_download_that_was_not_whole_left_is_removed(linked, dump, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, "_can_link", lambda source, out: linked)
+    out = tmp_path / "out"
+    ilab2mlight.prepare(part_of(dump, tmp_path / "part"), out, None)
+    whole = ilab2mlight.prepare(dump, out, None)
+    assert whole.notes[2].endswith(f"images of an earlier sample were removed from {out}")
+    assert not whole.problems
+    assert sorted(contents(out)) == sorted(whole.dirmap["im_path"])
+    assert ilab2mlight.index(out).equals(whole.dirmap)
+    assert len(list((dump / FOLDER).iterdir())) == 900, "the originals are kept"
+    assert len(ilab2mlight.prepare(dump, out, None).notes) == 2
+
+
+def test_files_that_are_not_of_the_download_are_named_and_kept(dump, small, tmp_path, capsys):
+    out, lists = tmp_path / "out", tmp_path / "lists"
+    frame = ilab2mlight.prepare(dump, out, None).dirmap
+    folder = (out / frame["im_path"][0]).parent
+    (folder / "mine.jpg").write_bytes(b"mine")
+    (folder / made_ilab.name("boat", 3, 99, 0)).write_bytes(b"mine too")
+    other = next((dump / FOLDER).glob("van-*")).name
+    (folder / other).write_bytes(b"of another size")
+    command = ["prepare", "ilab2mlight", "--root", str(dump), "--out", str(out), "--lists", str(lists)]
+    assert main(command) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3 and f"problem: {folder / 'mine.jpg'}: is not of the sample" in "".join(told)
+    assert (folder / "mine.jpg").read_bytes() == b"mine"
+    (folder / "mine.jpg").unlink()
+    with pytest.raises(
+        InputError, match="is not where prepare puts it; run that again: python -m dataloaders"
+    ):
+        ilab2mlight.index(out)
+
+
+def test_a_download_of_links_is_told_that_they_are_not_followed(dump, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    for path in sorted((dump / FOLDER).iterdir())[:3]:
+        (tmp_path / FOLDER / path.name).symlink_to(path)
+    with pytest.raises(InputError, match=r"no \.jpg file in it, but 3 links, which are not followed"):
+        ilab2mlight.prepare(tmp_path, tmp_path / "out", None)
+
+
 KILLED = """
 import errno, os, sys, time
 from pathlib import Path

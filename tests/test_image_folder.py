@@ -88,7 +88,9 @@ def file_problems(root: Path, text: str) -> list[str]:
 def test_two_commands_from_a_folder_to_a_trained_agent(make, text, stream, here, capsys):
     root = make(here / "elsewhere")
     (root / dataset_file.NAME).write_text(text)
-    assert main(["index", stream.split("/")[0], "--root", "elsewhere"]) == 0
+    name = stream.split("/")[0]
+    assert main(["index", name, "--root", "elsewhere"]) == 0
+    assert f"data/{name} is now a link to {root}, so that" in capsys.readouterr().out
     command = ["run", stream, "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]
     assert benchmarks(command) == 0, capsys.readouterr().err
     assert f"{stream} finetune" in capsys.readouterr().out
@@ -120,6 +122,101 @@ def test_images_may_lie_elsewhere(here):
     folder = prepare.image_folder("pets", Path("data/pets"))
     paths = dirmap.read(Path("dataloaders/pets_dirmap.csv"))["im_path"]
     assert all((folder / path).is_file() for path in paths)
+
+
+# Changes after the index
+
+
+@pytest.fixture
+def indexed(here, capsys) -> Path:
+    """The indexed folder data/pets."""
+    root = by_class(here / "data" / "pets")
+    described(root, CLASSES)
+    assert main(["index", "pets"]) == 0
+    capsys.readouterr()
+    return root
+
+
+CHANGES = [
+    (("test_fraction = 0.25", "test_fraction = 0.5"), "test_fraction is 0.5; it was 0.25 when"),
+    (
+        ('layout = "class"', 'classes = ["cat", "dog"]\nlayout = "class"'),
+        "classes that are no more: emu, fox",
+    ),
+    (('layout = "class"', 'images = "."\nlayout = "class"'), 'images is "."; it was not there when'),
+    (
+        ('layout = "class"\ntest_fraction = 0.25', 'layout = "class/object/session"\ntest_sessions = [2]'),
+        'layout is "class/object/session"; it was "class" when',
+    ),
+]
+TASKS = ["tasks", "pets", "--runs", "1"]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES)
+@pytest.mark.parametrize("command", [TASKS, ["show", "pets", "class_iid"]])
+def test_what_a_dirmap_follows_from_cannot_change_unnoticed(command, change, told, indexed, capsys):
+    assert main(command) == 0
+    described(indexed, CLASSES.replace(*change))
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert told in error and "python -m dataloaders index pets\n" in error
+    assert main(["check", "pets"]) == 1
+    assert told in capsys.readouterr().out
+
+
+def test_a_run_refuses_a_changed_description_until_it_is_indexed_again(indexed):
+    described(indexed, CLASSES.replace("0.25", "0.5"))
+    places = "pets", Path("data/pets"), Path("dataloaders")  # as `benchmarks run` looks for them
+    with pytest.raises(InputError, match=r"test_fraction is 0\.5"):
+        prepare.ensure_dirmap(*places)
+    assert main(["index", "pets"]) == 0
+    assert prepare.ensure_dirmap(*places) == Path("dataloaders/pets_dirmap.csv")
+
+
+def test_what_no_dirmap_follows_from_may_change(indexed):
+    described(
+        indexed, CLASSES.replace("task_classes = 2", "task_classes = 1\niid_task_images = 5\ntitle = 'P'")
+    )
+    assert main(TASKS) == 0
+
+
+def test_a_class_folder_that_the_dirmap_lacks_is_named(indexed, capsys):
+    assert main(["check", "pets"]) == 0
+    assert (
+        "ok     dataloaders/pets_dirmap.csv was made from data/pets/dataset.toml" in capsys.readouterr().out
+    )
+    draw(indexed / "gnu" / "0.png", 1)
+    draw(indexed / "gnu" / "1.png", 1)
+    assert main(["check", "pets"]) == 1
+    assert "the dirmap lacks the class folders gnu" in capsys.readouterr().out
+    assert main(["index", "pets"]) == 0
+    assert main(["check", "pets"]) == 0
+
+
+def test_classes_in_another_order_are_another_index(indexed, capsys):
+    described(indexed, CLASSES + 'classes = ["fox", "cat", "dog", "emu"]\n')
+    assert main(TASKS) == 2
+    assert "the classes are in another order than in the dirmap" in capsys.readouterr().err
+
+
+def test_a_dirmap_that_nobody_noted_anything_about_is_used(indexed, capsys):
+    note = Path("dataloaders/pets_dirmap.json")
+    note.write_text("{")
+    assert main(TASKS) == 2
+    assert "pets_dirmap.json: is damaged" in capsys.readouterr().err
+    note.unlink()
+    assert main(TASKS) == 0
+    assert main(["check", "pets"]) == 0
+    assert "-      nothing tells what dataloaders/pets_dirmap.csv was made from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["index"], ["prepare"], ["draw"], ["tasks"], ["check"]])
+def test_the_name_of_a_dataset_of_the_project_is_taken(command, here, capsys):
+    root = by_class(here / "data" / "digits")
+    (root / dataset_file.NAME).write_text(CLASSES)
+    assert main([*command, "digits"]) == 2
+    assert "data/digits/dataset.toml: the name digits is taken" in capsys.readouterr().err
+    assert not (root / "0").exists()
 
 
 # What the index holds
@@ -197,17 +294,73 @@ def test_the_suggested_sizes_give_as_many_tasks_as_there_are_class_tasks(tmp_pat
 # Mistakes in the tree
 
 
-def test_links_that_leave_the_tree_are_refused_and_links_inside_count_once(tmp_path):
+def test_links_that_leave_the_tree_or_lead_to_one_of_its_folders_are_refused(tmp_path):
     root = by_class(tmp_path / "in")
     draw(tmp_path / "out" / "0.png", 1)
     (root / "cat" / "away.png").symlink_to(tmp_path / "out" / "0.png")
     (root / "cat" / "all").symlink_to(tmp_path / "out")
     (root / "dog" / "twice").symlink_to(root / "cat")
-    (root / "emu" / "again.png").symlink_to(root / "emu" / "0.png")
     problems = index_problems(root, CLASSES)
     assert len(problems) == 3
     assert sum("is a link that leaves" in problem for problem in problems) == 2
     assert sum("its images would count twice" in problem for problem in problems) == 1
+
+
+def test_a_link_to_an_image_of_the_tree_is_refused_because_both_would_count(tmp_path):
+    root = by_class(tmp_path)
+    (root / "emu" / "again.png").symlink_to("0.png")
+    (root / "emu" / "other.png").symlink_to(root / "dog" / "more" / "1.png")
+    (root / ".store").mkdir()
+    (root / ".store" / "hop").symlink_to("../fox/0.png")
+    (root / "fox" / "hop.png").symlink_to("../.store/hop")
+    problems = index_problems(root, CLASSES)
+    wanted = {"emu/again.png": "emu/0.png", "emu/other.png": "dog/more/1.png", "fox/hop.png": "fox/0.png"}
+    assert sorted(problems) == [
+        f"{root}/{link}: is a link to an image of the same tree ({root}/{target}), which would count twice; delete it"
+        for link, target in wanted.items()
+    ]
+
+
+def test_links_to_a_hidden_folder_count_once_and_links_to_them_are_refused(tmp_path):
+    """As git-annex keeps files."""
+    root = by_class(tmp_path)
+    draw(root / ".git" / "annex" / "objects" / "key.png", 1)
+    (root / "emu" / "annexed.png").symlink_to("../.git/annex/objects/key.png")
+    (root / "emu" / "latest").symlink_to("0.png")
+    paths = image_folder.index(described(root, CLASSES)).dirmap["im_path"].tolist()
+    assert paths.count("emu/annexed.png") == 1 and len(paths) == 33
+    (root / "cat" / "more" / "copy.png").symlink_to("../../emu/annexed.png")
+    (problem,) = index_problems(root, CLASSES)
+    assert f"to an image of the same tree ({root}/emu/annexed.png)" in problem
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    root = by_class(tmp_path)
+    (root / "cat" / "loop.png").symlink_to("loop.png")
+    (root / "dog" / "broken.png").symlink_to("absent.png")
+    problems = index_problems(root, CLASSES)
+    assert [problem.partition("; ")[0] for problem in problems] == [
+        f"{root}/cat/loop.png: is a link that leads nowhere (loop.png)",
+        f"{root}/dog/broken.png: is a link that leads nowhere (absent.png)",
+    ]
+
+
+@pytest.mark.parametrize(("make", "text"), [(by_class, CLASSES), (by_sessions, SESSIONS)])
+def test_names_that_are_no_utf_8_are_named(make, text, tmp_path):
+    folders = sorted(path.parent for path in make(tmp_path).rglob("*.png"))
+    draw(folders[0] / os.fsdecode(b"caf\xe9.png"), 1)
+    draw(folders[-1] / os.fsdecode(b"\xff") / "0.png", 1)
+    problems = index_problems(tmp_path, text)
+    assert len(problems) == 2
+    assert all("is no UTF-8, which task lists are; rename the file" in problem for problem in problems)
+
+
+def test_what_was_passed_over_is_told_whatever_its_name(here, capsys):
+    root = by_class(here / "data" / "pets")
+    described(root, CLASSES)
+    (root / "cat" / os.fsdecode(b"notes.caf\xe9")).touch()
+    assert main(["index", "pets"]) == 0
+    assert r"1 .caf\udce9" in capsys.readouterr().out
 
 
 def test_a_class_folder_that_leaves_the_tree_is_refused(tmp_path):
@@ -334,3 +487,39 @@ def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path, monkeypatch):
 
     monkeypatch.setattr(image_folder.os, "scandir", lambda path: Reversed(reversed(list(scandir(path)))))
     assert image_folder.index(file).dirmap.equals(frame)
+
+
+def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
+    root = by_class(here / "data" / "birds")
+    (root / "dataset.toml").write_text(CLASSES)
+    assert main(["index", "birds", "--out", "lists"]) == 0
+    (root / "cat" / "0.png").write_text("no image")
+    command = ["run", "birds/class_iid", "--agent", "finetune", "--no-pretrained", "--lists", "lists"]
+    assert benchmarks(command) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "cat/0.png" in told[0]
+    remedy = (
+        "error: mend or delete broken images, then index what there is: python -m dataloaders index birds"
+    )
+    assert told[1] == f"{remedy} --out lists"
+    (root / "cat" / "0.png").unlink()
+    assert benchmarks(command) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "1 of 32 images are missing below" in told[0] and told[-1] == f"{remedy} --out lists"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [
+        ("birds", "python -m dataloaders index birds --root here --out lists"),
+        ("digits", "python -m dataloaders draw digits --root here"),
+        ("toybox", "python -m dataloaders prepare toybox --root DOWNLOADED --out here"),
+        ("core50", "core50_350x350.zip"),
+    ],
+)
+def test_images_come_back_by_another_command_for_each_kind_of_dataset(dataset, told):
+    assert told in prepare.remedy(dataset, Path("here"), Path("lists"))
+
+
+def test_a_remedy_is_known_for_every_dataset():
+    assert all(prepare.remedy(dataset, Path("here"), Path("lists")) for dataset in specs.DATASETS)

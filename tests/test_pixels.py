@@ -13,8 +13,9 @@ from PIL import Image
 
 import dataloaders.pixels
 import dataloaders.stores
-from dataloaders.decode import decode
+from dataloaders.decode import decode, fault
 from dataloaders.pixels import PixelStore
+from dataloaders.stores import open_array
 from errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,77 @@ def test_images_become_rgb_and_are_resized_exactly_as_the_published_loader_does(
         assert np.array_equal(decode(file, (24, 16)), oracle)
 
 
+def gradient(levels: int, dtype: str) -> np.ndarray:
+    """16 x 16 grey levels from 0 to the largest."""
+    return np.linspace(0, levels, 256).round().astype(dtype).reshape(16, 16)
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.tif"])
+def test_16_bit_grey_is_brought_to_8_bits(tmp_path, name):
+    levels = gradient(65535, "uint16")
+    Image.fromarray(levels).save(tmp_path / name)
+    found = decode(tmp_path / name, (16, 16))
+    assert np.array_equal(found, np.repeat((levels / 257).round().astype(np.uint8)[:, :, None], 3, axis=2))
+    assert fault(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_grey_levels_without_a_scale_are_refused_by_the_decoder_and_by_the_check(tmp_path, dtype):
+    path = tmp_path / "grey.tif"
+    Image.fromarray(gradient(1000, dtype)).save(path)
+    with pytest.raises(InputError, match=r"grey.tif: cannot be decoded as an image: its grey levels"):
+        PixelStore.open(tmp_path, ["grey.tif"], (16, 16), tmp_path / "stores")
+    assert "its grey levels" in fault(path)
+
+
+def transparent(mode: str) -> Image.Image:
+    """Black, opaque in the left half and clear in the right one."""
+    alpha = Image.fromarray(np.tile(np.repeat(np.uint8([255, 0]), 8), (16, 1)))
+    image = Image.new("RGBA" if mode == "P" else mode, (16, 16))
+    image.putalpha(alpha)
+    return image.quantize(4) if mode == "P" else image
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_shows_a_white_ground(tmp_path, mode):
+    transparent(mode).save(tmp_path / "shape.png")
+    assert Image.open(tmp_path / "shape.png").mode == mode
+    found = decode(tmp_path / "shape.png", (16, 16))
+    assert not found[:, :8].any() and (found[:, 8:] == 255).all()
+
+
+def test_an_opaque_alpha_channel_changes_nothing(tmp_path):
+    (path,), (array,) = draw(tmp_path, 1)
+    image = Image.fromarray(array)
+    image.putalpha(255)
+    image.save(tmp_path / path)
+    assert np.array_equal(decode(tmp_path / path, (20, 30)), array)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.webp", "photo.tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_their_camera_notes(tmp_path, name, orientation):
+    """The numbers of the EXIF standard say at which side of the picture the file's first row and column are."""
+    upright = np.random.RandomState(0).randint(0, 256, (8, 12, 3)).astype(np.uint8)
+    rows_first = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1)}
+    columns_first = {5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+    down, right = (rows_first | columns_first)[orientation]
+    stored = upright[::down, ::right]
+    if orientation in columns_first:
+        stored = stored.transpose(1, 0, 2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif, lossless=True)
+    assert np.array_equal(decode(tmp_path / name, (8, 12)), upright)
+
+
+def test_a_photo_with_damaged_exif_is_taken_as_it_is(tmp_path):
+    (path,), (array,) = draw(tmp_path, 1)
+    for exif in (b"Exif\0\0no TIFF at all", b"Exif\0\0II*\0\xff\xff\xff\xff"):
+        Image.fromarray(array).save(tmp_path / path, exif=exif)
+        assert np.array_equal(decode(tmp_path / path, (20, 30)), array)
+
+
 def test_a_store_is_built_once_and_anew_when_a_file_or_the_size_changes(tmp_path, monkeypatch):
     paths, _ = draw(tmp_path / "root", 5)
     root, stores = tmp_path / "root", tmp_path / "stores"
@@ -85,11 +157,88 @@ def test_writing_to_the_pixels_never_changes_the_store(tmp_path):
     assert np.array_equal(again.pixels[0], arrays[0])
 
 
+def test_folders_whose_files_have_equal_names_sizes_and_times_share_no_store(tmp_path):
+    for folder, colour in (("one", 10), ("two", 200)):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (4, 4), (colour,) * 3).save(tmp_path / folder / "a.bmp")
+        os.utime(tmp_path / folder / "a.bmp", (0, 0))
+    stores = [PixelStore.open(tmp_path / f, ["a.bmp"], (4, 4), tmp_path / "s") for f in ("one", "two")]
+    assert [int(store.pixels[0, 0, 0, 0]) for store in stores] == [10, 200]
+
+
+def test_a_store_larger_than_memory_can_be_opened_and_its_pages_are_copied_on_write(tmp_path):
+    """Twice what the machine has, in a file with a hole."""
+    pages = 2 * (os.sysconf("SC_PHYS_PAGES") + swap_pages())
+    shape = (pages, os.sysconf("SC_PAGE_SIZE"))
+    (tmp_path / "store").mkdir()
+    with (tmp_path / "store" / "array.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        try:
+            file.truncate(file.tell() + shape[0] * shape[1])
+        except OSError as error:
+            pytest.skip(f"no file of that size here: {error}")
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
+        pytest.skip("this system charges every such map to memory")
+    opened = open_array(tmp_path / "store", shape, np.uint8, lambda _: pytest.fail("built again"))
+    opened[-1] = 7
+    assert opened[-1].tolist() == [7] * shape[1] and not opened[0].any()
+    again = open_array(tmp_path / "store", shape, np.uint8, lambda _: pytest.fail("built again"))
+    assert not again[-1].any()
+
+
+def swap_pages() -> int:
+    """Pages of swap space."""
+    told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(told["SwapTotal"].split()[0]) * 1024 // os.sysconf("SC_PAGE_SIZE")
+
+
+def test_torch_takes_a_store_without_a_warning(tmp_path, recwarn):
+    import torch
+
+    paths, arrays = draw(tmp_path / "root", 1)
+    store = PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+    assert torch.equal(torch.from_numpy(store.pixels)[0], torch.from_numpy(arrays[0]))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "lost", "no array"])
+def test_a_damaged_store_is_told_with_what_to_do(tmp_path, damage):
+    paths, _ = draw(tmp_path / "root", 2)
+    root, stores = tmp_path / "root", tmp_path / "stores"
+    PixelStore.open(root, paths, (20, 30), stores)
+    (array,) = stores.glob("*/array.npy")
+    if damage == "lost":
+        array.unlink()
+    else:
+        array.write_bytes({"cut": array.read_bytes()[:-1], "emptied": b"", "no array": b"x" * 5000}[damage])
+    with pytest.raises(
+        InputError, match=f"is missing or damaged: delete {array.parent}, and it is made anew"
+    ):
+        PixelStore.open(root, paths, (20, 30), stores)
+
+
+def test_a_decoder_that_is_killed_is_told_with_what_to_do(tmp_path, monkeypatch):
+    paths, _ = draw(tmp_path / "root", 100, size=(4, 4))
+    monkeypatch.setattr("dataloaders.decode._SERIAL_BELOW", 0)
+    monkeypatch.setattr("dataloaders.decode._decode_chunk", kill_myself)
+    with pytest.raises(InputError, match=r"killed, most likely for want of memory: .* repeat the command"):
+        PixelStore.open(tmp_path / "root", paths, (4, 4), tmp_path / "stores", workers=2)
+    assert [p for p in (tmp_path / "stores").iterdir() if p.is_dir()] == []
+
+
+def kill_myself(job):
+    """What the kernel does to a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_images_that_are_missing_or_broken_are_all_named_and_nothing_is_left(tmp_path):
     paths, _ = draw(tmp_path / "root", 6)
     root, stores = tmp_path / "root", tmp_path / "stores"
     with pytest.raises(InputError) as error:
         PixelStore.open(root, [*paths, "c0/none.png", "c1/none.png"], (20, 30), stores)
+    with pytest.raises(InputError, match=r"6 of 6 images are missing below [^\n]*\nunpack them$"):
+        PixelStore.open(tmp_path, paths, (20, 30), stores, remedy="unpack them")
     assert "2 of 8 images are missing" in str(error.value) and "c1/none.png: no such image" in str(
         error.value
     )
@@ -99,6 +248,8 @@ def test_images_that_are_missing_or_broken_are_all_named_and_nothing_is_left(tmp
     with pytest.raises(InputError) as error:
         PixelStore.open(root, paths, (20, 30), stores)
     assert len(error.value.problems) == 2
+    with pytest.raises(InputError, match=r"mend them$"):
+        PixelStore.open(root, paths, (20, 30), stores, remedy="mend them")
     assert all(name in str(error.value) for name in (paths[1], paths[2]))
     assert [p for p in stores.iterdir() if p.is_dir()] == []
 
@@ -138,3 +289,27 @@ def test_a_build_that_is_killed_leaves_no_store_and_can_be_repeated(tmp_path):
     assert time.perf_counter() - begun < 20, "the lock of the killed process is free"
     assert all(np.array_equal(store.pixels[store.rows[p]], a) for p, a in zip(paths, arrays, strict=True))
     assert len([p for p in stores.iterdir() if p.is_dir()]) == 1, "what the killed build left is gone"
+
+
+def test_equal_pixels_have_equal_fingerprints_of_content_and_others_do_not(tmp_path):
+    def content(root: str, seed: int, count: int = 4) -> str:
+        paths, _ = draw(tmp_path / root, count, seed=seed)
+        store = PixelStore.open(tmp_path / root, paths, (20, 30), tmp_path / "stores")
+        again = PixelStore.open(tmp_path / root, paths, (20, 30), tmp_path / "stores")
+        assert again.content == store.content
+        return store.content
+
+    assert content("a", seed=0) == content("copy", seed=0)
+    assert len({content("a", 0), content("b", 1), content("c", 0, count=3)}) == 3
+
+
+def test_a_store_is_fingerprinted_once_and_where_the_note_is_missing_or_torn(tmp_path, monkeypatch):
+    paths, _ = draw(tmp_path / "root", 3)
+    opened = [PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")]
+    (note,) = (tmp_path / "stores").rglob("content.txt")
+    for torn in (None, ""):
+        note.unlink() if torn is None else note.write_text(torn)
+        opened.append(PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores"))
+    monkeypatch.setattr(dataloaders.pixels, "_digest", None)
+    opened.append(PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores"))
+    assert len({store.content for store in opened}) == 1
