@@ -2,10 +2,10 @@
 
 import argparse
 import dataclasses
-import signal
 import sys
 import textwrap
 
+from command_line import exit_status
 from errors import InputError
 
 # What knows agents imports torch, which takes a second, so it waits until the command line is understood.
@@ -14,11 +14,7 @@ from errors import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 if an agent fails a check, 2 for a mistake in the command."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.command(options)
-    except InputError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
+    return exit_status(lambda: options.command(options), stopped="stopped")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,5 +98,4 @@ def _found(names: list[str]) -> dict[str, type]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it, as it ends other programs
     sys.exit(main())

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from errors import InputError
+from command_line import exit_status
 
 _EXAMPLES = """examples:
   python -m benchmarks run core50_mini/class_iid --agent er --runs 3 --set lr=0.01
@@ -16,14 +17,7 @@ _EXAMPLES = """examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 if all that was asked for was done, 2 for a mistake in it."""
     options = _parser().parse_args(argv)
-    try:
-        return options.command(options)
-    except InputError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return exit_status(lambda: options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +81,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
     run.add_argument(
-        "--threads", type=int, help="CPU threads of each (default: its share; 1 for the small network)"
+        "--threads",
+        type=int,
+        help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
+        "small network)",
     )
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
@@ -109,7 +106,8 @@ def _report(options: argparse.Namespace) -> int:
     from benchmarks.report import report
 
     summary = report(options.results, options.out)
-    print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+        print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
 
 
@@ -135,9 +133,9 @@ def _speed(options: argparse.Namespace) -> int:
         from benchmarks import speed_agents as part
 
     figures = part.measure()
-    print(speed.table(figures, part.UNIT))
     if options.out:
         write_text(options.out, json.dumps(speed.as_json(figures, part.UNIT), indent=1) + "\n")
+    print(speed.table(figures, part.UNIT))
     return 0
 
 

@@ -1,22 +1,26 @@
 """The command `run`: from options to trials, and from outcomes to a small table."""
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import fields
 
 import torch
 from tqdm import tqdm
 
+from agents import registry
 from benchmarks.comparison import compare
-from benchmarks.experiment import Machine, Places
-from benchmarks.pool import finished, prepare_all, record, run_jobs
+from benchmarks.experiment import Machine, Places, check_protocol, threads_before
+from benchmarks.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
 from benchmarks.progress import RunLine, live_line
 from benchmarks.published_files import write_tables_of
 from benchmarks.records import read_trial
-from benchmarks.tables import Table, accuracy_cell, plain_text
+from benchmarks.tables import Table, metric_cell, plain_text
 from benchmarks.trial import Trial
 from benchmarks.worker import Job, Outcome, attempt
+from command_line import below_one
 from errors import InputError
 
 _SHOWN = {
@@ -35,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: -trial.settings["epochs"])
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
+    for trial in trials:
+        check_protocol(trial, places)
     left = [job for job in jobs if not finished(job, places)]
     if options.dry_run:
         for job in jobs:
@@ -42,24 +48,24 @@ def run(options: argparse.Namespace) -> int:
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
         return 0
-    machine = _machine(options, trials)
+    machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
-        failed = _one_by_one(left, places, machine)
+        watch = _Watch()
+        do_all(left, places, _Here(places, machine), watch)
     else:
         with live_line(len(left), "runs", "run") as bar:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
-        failed = watch.failed
     write_tables_of(trial.folder(places.results) for trial in trials)
     print(_table(trials, places))
-    return 1 if failed else 0
+    return 1 if watch.failed else 0
 
 
 class _Watch:
     """Tells of every run that ends."""
 
-    def __init__(self, bar: tqdm):
+    def __init__(self, bar: tqdm | None = None):
         self.failed = 0
         self._bar = bar
 
@@ -72,25 +78,45 @@ class _Watch:
     def ended(self, outcome: Outcome) -> None:
         """Count it and print it."""
         self.failed += outcome.failure is not None
-        self._bar.update()
+        if self._bar is not None:
+            self._bar.update()
         _tell(outcome)
 
 
-def _one_by_one(jobs: Sequence[Job], places: Places, machine: Machine) -> int:
-    """Do the jobs in this process; returns how many failed."""
-    failed = 0
-    for job in jobs:
-        line = RunLine(str(job))
+class _Here:
+    """A crew (see `benchmarks.pool`) of this process alone, which shows a live line of the run that it learns."""
+
+    def __init__(self, places: Places, machine: Machine):
+        self.job: Job | None = None
+        self._places = places
+        self._machine = machine
+
+    def give(self, job: Job) -> None:
+        """Begin `job` with the next `news`."""
+        self.job = job
+
+    def free(self) -> "list[_Here]":
+        """The process, if it has no job."""
+        return [] if self.busy() else [self]
+
+    def busy(self) -> bool:
+        """Whether it has a job."""
+        return self.job is not None
+
+    def news(self) -> "Iterator[tuple[_Here, Outcome]]":
+        """The end of the job, which is done now; or nothing, after a wait, if other processes do all jobs."""
+        if self.job is None:
+            time.sleep(ELSEWHERE)
+            return
+        line = RunLine(str(self.job))
         try:
-            outcome = attempt(job, places, machine, line)
+            outcome = attempt(self.job, self._places, self._machine, line)
         finally:
             line.close()
-        if outcome.elsewhere:
-            raise InputError(f"{job.folder(places.results)}: another process is working on this run")
-        record(outcome, places)
-        _tell(outcome)
-        failed += outcome.failure is not None
-    return failed
+        yield self, outcome
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
 
 def _tell(outcome: Outcome) -> None:
@@ -106,9 +132,11 @@ def _tell(outcome: Outcome) -> None:
 
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
-    trials, problems = [], []
-    if options.runs < 1 or options.workers < 1 or (options.threads or 1) < 1:
-        problems.append("--runs, --workers and --threads: expected at least 1")
+    trials: list[Trial] = []
+    problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
+    misplaced = _misplaced(options.set, options.agent)
+    problems += misplaced.values()
+    pairs = [pair for pair in options.set if pair not in misplaced]
     for stream in options.streams:
         dataset, slash, paradigm = stream.partition("/")
         if not slash:
@@ -121,7 +149,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         dataset,
                         paradigm,
                         agent,
-                        _settings(options.set, agent, options.agent),
+                        _settings(pairs, agent, options.agent),
                         variant=options.variant,
                         network=options.network,
                         cut=options.cut,
@@ -136,6 +164,23 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return trials
+
+
+def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
+    """What is wrong with those `KEY=VALUE` pairs that are given to all agents, and are not known to all but to some."""
+    known = {}
+    for agent in agents:
+        with suppress(InputError):  # it is no agent, which is told of it elsewhere
+            known[agent] = {field.name for field in fields(registry.get(agent).Config)}
+    found = {}
+    for pair in pairs:
+        key = pair.partition("=")[0]
+        having = [agent for agent, names in known.items() if key in names]
+        lacking = [agent for agent in known if agent not in having]
+        if having and lacking:
+            instead = " ".join(f"{agent}.{pair}" for agent in having)
+            found[pair] = f"--set {pair}: no hyperparameter of {', '.join(lacking)}: give it as {instead}"
+    return found
 
 
 def _settings(pairs: Sequence[str], agent: str, agents: Sequence[str]) -> dict[str, str]:
@@ -153,7 +198,7 @@ def _settings(pairs: Sequence[str], agent: str, agents: Sequence[str]) -> dict[s
     return common | own
 
 
-def _machine(options: argparse.Namespace, trials: Sequence[Trial]) -> Machine:
+def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Places) -> Machine:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -163,7 +208,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial]) -> Machine:
         raise InputError(f"--device {device}: not available here ({error})") from error
     return Machine(
         device,
-        options.threads or _threads(trials, options.workers),
+        options.threads or threads_before(trials, places) or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
     )
@@ -172,7 +217,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial]) -> Machine:
 def _threads(trials: Sequence[Trial], workers: int) -> int:
     """Threads of a worker: its share of the cores; one for the small network, whose layers are too small to share."""
     small = all(trial.network == "small" for trial in trials)
-    return 1 if small else max(1, (os.cpu_count() or 1) // workers)
+    return 1 if small else max(1, cores() // workers)
 
 
 def _table(trials: Sequence[Trial], places: Places) -> str:
@@ -182,9 +227,9 @@ def _table(trials: Sequence[Trial], places: Places) -> str:
         (
             f"{entry.dataset}/{entry.paradigm} {entry.label}",
             str(len(entry.finished)),
-            *(accuracy_cell(entry.stats[name], entry.stats[name].runs) for name in _SHOWN),
+            *(metric_cell(entry, name, len(entry.finished)) for name in _SHOWN),
         )
         for entry in comparison.entries
     ]
-    caption = "Accuracy in percent at the end, mean and standard error over runs"
+    caption = "Accuracy and forgetting in percent, and speed; mean and standard error over runs"
     return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows)))

@@ -5,6 +5,7 @@ until `TRIES` deaths have brought no new one. Whatever else goes wrong with a ru
 go on.
 """
 
+import os
 import signal
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from benchmarks.recorder import checkpointed, is_locked
 from benchmarks.trial import begin
 from benchmarks.worker import DiskFull, Job, Learned, Outcome, serve
 from dataloaders.files import read_json
+from errors import InputError
 
 TRIES = 3
 """How often a run may lose its process without coming further."""
@@ -77,6 +79,11 @@ class Died:
     how: str
 
 
+def cores() -> int:
+    """How many CPU cores this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
 def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
     """Make what several jobs share (lists, decoded images, features of frozen trunks) first, once."""
     for trial in {id(job.trial): job.trial for job in jobs}.values():
@@ -95,7 +102,9 @@ def record(outcome: Outcome, places: Places) -> None:
     if outcome.failure is not None:
         failures.write(outcome.job.folder(places.results), outcome.failure)
     else:
-        write_published_tables(outcome.job.trial.folder(places.results))
+        # A damaged record stops no other run; `write_tables_of` tells of it at the end.
+        with suppress(InputError):
+            write_published_tables(outcome.job.trial.folder(places.results))
 
 
 def run_jobs(jobs: Sequence[Job], places: Places, machines: Sequence[Machine], watch: Watch) -> None:
@@ -237,9 +246,16 @@ def _next(waiting: deque[Job], places: Places, watch: Watch) -> Job | None:
 
 def _end(code: int | None) -> str:
     """How a process ended, of its exit status."""
-    how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with status {code}"
+    how = f"by {_signal(-code)}" if code is not None and code < 0 else f"with status {code}"
     memory = ", as the kernel does when memory runs out" if code == -signal.SIGKILL else ""
     return f"its process ended {how}{memory}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal: only the first and the last have names
+        return f"signal {number}"
 
 
 _DECIDING = ("dataset", "paradigm", "variant", "split", "image_size")

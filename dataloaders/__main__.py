@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from command_line import exit_status
 from dataloaders import specs
 from errors import InputError
 
@@ -14,14 +15,7 @@ from errors import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 if all that was asked for was done, 2 after a mistake in it."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.command(options) or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return exit_status(lambda: options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,7 +152,9 @@ def _tasks(options: argparse.Namespace) -> None:
             paradigms.check(dataset, paradigm, mode, variant)
     if options.runs < 1:
         raise InputError(f"--runs {options.runs}: expected at least 1")
-    path = options.dirmap or prepare.find_dirmap(dataset.name, options.out)
+    path = options.dirmap or prepare.current_dirmap(
+        dataset.name, prepare.default_root(dataset.name), options.out
+    )
     source = tasklists.Source(dirmap.read(path), dataset)
     split = "validation" if options.validation else "test"
     kind = "validation lists" if options.validation else "lists"
@@ -206,7 +202,7 @@ def _show(options: argparse.Namespace) -> None:
     variant = options.variant or dataset.default_variant
     which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
     specs.check_paradigm(dataset, options.paradigm)
-    frame = dirmap.read(prepare.find_dirmap(dataset.name, options.lists))
+    frame = dirmap.read(prepare.current_dirmap(dataset.name, root, options.lists))
     sheet = contact_sheet.draw(dataset, frame, prepare.image_folder(dataset.name, root), which)
     path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")
     contact_sheet.save(sheet, path)

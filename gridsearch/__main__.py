@@ -1,13 +1,12 @@
 """`python -m gridsearch`: search, select, compare. Heavy imports wait until a command needs them."""
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
 
 from benchmarks import forkserver
-from errors import InputError
+from command_line import exit_status
 
 _EXAMPLES = """examples:
   python -m gridsearch run scripts/grids/demo.toml --dry-run   # what would be learned, and how long it takes
@@ -21,21 +20,15 @@ _EXAMPLES = """examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 if all that was asked for was done, 2 for a mistake in it."""
     options = _parser().parse_args(argv)
-    try:
-        if options.command in ("run", "final") and options.engine == "local" and not options.dry_run:
-            forkserver.start()  # both import PyTorch for seconds: at the same time
-        from gridsearch import command
+    return exit_status(lambda: _do(options))
 
-        return getattr(command, options.command)(options)
-    except InputError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who read the output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+def _do(options: argparse.Namespace) -> int:
+    if options.command in ("run", "final") and options.engine == "local" and not options.dry_run:
+        forkserver.start()  # both import PyTorch for seconds: at the same time
+    from gridsearch import command
+
+    return getattr(command, options.command)(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     final.add_argument("--runs", type=int, default=10, help="runs of each (default 10)")
     _add_running(final)
     _add(commands, "table", "tables and plots of the search and of the final runs").add_argument(
-        "--into", type=Path, metavar="FOLDER", help="default OUT/grids/NAME"
+        "--into",
+        type=Path,
+        metavar="FOLDER",
+        help="default OUT/grids/NAME; of several grids, each in a folder of its name",
     )
     speed = commands.add_parser("speed", help="measure what a search costs beside learning")
     speed.add_argument("--out", type=Path, metavar="JSON", help="write the figures to this file as well")

@@ -3,13 +3,16 @@
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 from benchmarks.experiment import Places
 from benchmarks.pool import prepare_all
 from benchmarks.published_files import write_tables_of
 from benchmarks.trial import Trial
 from benchmarks.worker import Job
+from errors import InputError
 from gridsearch import engines, grid
 from gridsearch.live import Live, label, run_label
 from gridsearch.search import Pace, Plan, duration, plan
@@ -25,11 +28,14 @@ def best(options: argparse.Namespace) -> int:
     from dataloaders.files import write_text
     from gridsearch.selection import best_toml, choose_all
 
-    for found in _grids(options):
+    for found in _grids_of_names(options):
         path = options.into / f"{found.name}.toml"
+        if path.resolve() == found.path.resolve():
+            raise InputError(f"{path}: the winners would take the place of their grid: give another --into")
         text = best_toml(choose_all(found, options.out))
         write_text(path, text)
-        print(text, end="")
+        with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+            print(text, end="")
         print(f"{path}: written", file=sys.stderr)
     return 0
 
@@ -49,9 +55,13 @@ def table(options: argparse.Namespace) -> int:
     """Tables and plots of the search, and of the final runs that there are."""
     from gridsearch.report import report
 
-    for found in _grids(options):
-        summary = report(found, options.out, options.into or options.out / "grids" / found.name)
-        print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    for found in _grids_of_names(options):
+        into = options.into or options.out / "grids"
+        if options.into is None or len(options.grids) > 1:
+            into /= found.name
+        summary = report(found, options.out, into)
+        with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+            print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
 
 
@@ -62,14 +72,29 @@ def speed(options: argparse.Namespace) -> int:
     from gridsearch.speed import UNIT, measure
 
     figures = measure()
-    print(table(figures, UNIT))
     if options.out:
         write_text(options.out, json.dumps(as_json(figures, UNIT), indent=1) + "\n")
+    print(table(figures, UNIT))
     return 0
 
 
 def _grids(options: argparse.Namespace) -> list[grid.Grid]:
     return [grid.read(path, options.data) for path in options.grids]
+
+
+def _grids_of_names(options: argparse.Namespace) -> list[grid.Grid]:
+    """The grids, for what is written by their names; `InputError` where two have the same."""
+    found, paths = _grids(options), defaultdict(list)
+    for one in found:
+        paths[one.name].append(str(one.path))
+    problems = [
+        f"{', '.join(alike)}: expected grids of different names, or one would replace the other: give one at a time"
+        for alike in paths.values()
+        if len(alike) > 1
+    ]
+    if problems:
+        raise InputError(*problems)
+    return found
 
 
 def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Namespace) -> int:
@@ -100,7 +125,8 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
 def _counts(todo: Plan, places: Places, workers: int) -> str:
     left = f"{len(todo.left)} to do"
     if todo.left:
-        left += f" with {workers} workers, {duration(Pace(todo.finished, places).left(todo.left, workers))}"
+        time = duration(Pace(todo.finished, places).left(todo.left, workers))
+        left += f" with {workers} worker{'s' * (workers != 1)}, {time}"
     return f"{len(todo.finished)} finished, {len(todo.failed)} failed, {left}"
 
 

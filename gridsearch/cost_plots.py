@@ -1,10 +1,10 @@
 """What accuracy costs: accuracy on test images against memory and against time, with the Pareto front marked."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -38,7 +38,11 @@ _SECONDS = {0: "0"} | {
     )
     for number in numbers
 }
-_COSTS = {"memory_bytes": ("memory beyond the network", _BYTES), "seconds": ("time per run", _SECONDS)}
+_COSTS = {
+    "memory_bytes": ("memory beyond the network", _BYTES),
+    "seconds": ("training time per run", _SECONDS),
+    "wall_seconds": ("wall time per run", _SECONDS),
+}
 """The metric, the label of its axis, and the places of that which may be ticked."""
 _MOST_TICKS = 3
 _MARGIN = 1.6
@@ -58,22 +62,23 @@ def write_cost_plots(comparison: Comparison, out: Path) -> list[Path]:
 
 
 def cost_figure(comparison: Comparison, dataset: str) -> Figure:
-    """A row for memory, a row for time, a column a paradigm; accuracy is averaged over tasks.
+    """A row for memory and for each time that is known, a column a paradigm; accuracy is averaged over tasks.
 
     A learner from offline lists is shown, and has no part in the front.
     """
     entries = [entry for entry in comparison.entries if entry.dataset == dataset and entry.finished]
     paradigms = [name for name in comparison.paradigms(dataset) if any(e.paradigm == name for e in entries)]
+    costs = [metric for metric in _COSTS if any(entry.stats[metric].runs for entry in entries)]
     styles = entry_styles(entries)
     handles = {label: Line2D([], [], **_point(style)) for label, style in styles.items()}
     handles["Pareto front"] = Line2D([], [], **_FRONT)
     width = max(_PANEL_INCHES[0] * len(paradigms) + 0.3, 3.4)
     legend_columns, legend_rows = legend_shape(list(handles), width)
-    height = _PANEL_INCHES[1] * len(_COSTS) + 0.3 + LEGEND_LINE_INCHES * legend_rows
+    height = _PANEL_INCHES[1] * len(costs) + 0.3 + LEGEND_LINE_INCHES * legend_rows
     figure = Figure(figsize=(width, height), layout="constrained")
-    for row, metric in enumerate(_COSTS):
+    for row, metric in enumerate(costs):
         for index, paradigm in enumerate(paradigms):
-            axes = figure.add_subplot(len(_COSTS), len(paradigms), row * len(paradigms) + index + 1)
+            axes = figure.add_subplot(len(costs), len(paradigms), row * len(paradigms) + index + 1)
             _panel(axes, [entry for entry in entries if entry.paradigm == paradigm], metric, styles)
             if row == 0:
                 axes.set_title(paradigm, parse_math=False)
@@ -121,13 +126,16 @@ def _panel(axes: Axes, entries: Sequence[Entry], metric: str, styles: Mapping[st
 
 
 def _cost_axis(axes: Axes, costs: Sequence[float], ticks: Mapping[float, str]) -> None:
-    """Logarithmic; with a place for zero, where there is one."""
+    """Logarithmic, with ticks on both sides of all points; with a place for zero, where there is one."""
     positive = [cost for cost in costs if cost > 0]
     shown = {0.0: ticks[0]} if len(positive) < len(costs) else {}
     if positive:
-        least, greatest = min(positive) / _MARGIN, max(positive) * _MARGIN
-        inside = [tick for tick in ticks if least <= tick <= greatest]
-        shown |= {tick: ticks[tick] for tick in inside[:: math.ceil(len(inside) / _MOST_TICKS) or 1]}
+        first, last = min(positive), max(positive)
+        below = [] if shown else [tick for tick in ticks if 0 < tick < first][-1:]
+        above = [tick for tick in ticks if tick > last][:1]
+        around = [*below, *(tick for tick in ticks if first <= tick <= last), *above]
+        least, greatest = min([*below, first / _MARGIN]), max([*above, last * _MARGIN])
+        shown |= {tick: ticks[tick] for tick in _spread(around, _MOST_TICKS)}
         if 0 in shown:
             axes.set_xscale("symlog", linthresh=least, linscale=0.5)
             axes.set_xlim(-least / 2, greatest)
@@ -136,6 +144,12 @@ def _cost_axis(axes: Axes, costs: Sequence[float], ticks: Mapping[float, str]) -
             axes.set_xlim(least, greatest)
     axes.set_xticks(list(shown), list(shown.values()))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _spread(ticks: Sequence[float], most: int) -> list[float]:
+    """At most `most` of `ticks`, the first and the last among them."""
+    places = np.linspace(0, len(ticks) - 1, min(most, len(ticks))).round().astype(int)
+    return [ticks[place] for place in places]
 
 
 def _point(style: Style) -> dict[str, object]:

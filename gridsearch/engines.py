@@ -2,23 +2,19 @@
 
 import argparse
 import functools
-import os
 
 import torch
 
 from benchmarks.experiment import Machine
-from benchmarks.pool import run_jobs
+from benchmarks.pool import cores, run_jobs
+from command_line import below_one
 from errors import InputError
 from gridsearch.search import Engine
 
 
 def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
     """The engine that the options ask for, and the machine of each of its workers."""
-    problems = [
-        f"--{name.replace('_', '-')}: expected at least 1, got {getattr(options, name)}"
-        for name in ("workers", "threads", "trials_per_gpu")
-        if getattr(options, name) is not None and getattr(options, name) < 1
-    ]
+    problems = below_one(options, "runs", "workers", "threads", "trials_per_gpu", "checkpoint_batches")
     if options.address and options.engine != "ray":
         problems.append("--address is of --engine ray")
     if problems:
@@ -35,7 +31,7 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     """One for each worker on this machine."""
     gpus = _gpus(options.gpus)
     if not gpus:
-        count = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
+        count = options.workers or max(1, cores() // options.threads)
         return [Machine("cpu", options.threads, options.checkpoint_batches)] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")

@@ -32,13 +32,18 @@ class Difference:
     p: float
     p_adjusted: float
     """For the number of comparisons in the column."""
-    too_few: bool
-    """Whether so few runs could not reach the level whatever they said."""
+    least: float
+    """What `p_adjusted` would be if all common runs had spoken as one, the other comparisons being as they are."""
 
     @property
     def is_told_apart(self) -> bool:
         """Whether the difference is more than chance."""
         return self.p_adjusted <= LEVEL
+
+    @property
+    def too_few(self) -> bool:
+        """Whether so few common runs could not have told them apart whatever they said."""
+        return self.least > LEVEL
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ def column(entries: Sequence[Entry], metric: str) -> Column | None:
     others = [entry for entry in rivals if entry is not best]
     differences = [_differences(entry, best, metric) for entry in others]
     p_values = [paired_p(values) for values in differences]
-    tests = zip(others, differences, p_values, holm(p_values), strict=True)
+    least = [_least(p_values, index, len(values)) for index, values in enumerate(differences)]
+    tests = zip(others, differences, p_values, holm(p_values), least, strict=True)
     return Column(
         best.label,
         {
@@ -83,9 +89,9 @@ def column(entries: Sequence[Entry], metric: str) -> Column | None:
                 pairs=len(values),
                 p=p,
                 p_adjusted=adjusted,
-                too_few=smallest_p(len(values), len(others)) > LEVEL,
+                least=lowest,
             )
-            for entry, values, p, adjusted in tests
+            for entry, values, p, adjusted, lowest in tests
         },
     )
 
@@ -97,6 +103,11 @@ def _differences(entry: Entry, best: Entry, metric: str) -> list[float]:
         for run in sorted(entry.numbers.keys() & best.numbers.keys())
     ]
     return [own - other for own, other in pairs if own is not None and other is not None]
+
+
+def _least(p_values: Sequence[float], index: int, pairs: int) -> float:
+    """The adjusted p-value at `index`, if there the smallest stood that `pairs` runs can have."""
+    return holm([*p_values[:index], smallest_p(pairs), *p_values[index + 1 :]])[index]
 
 
 def _record(trial: Trial, results: Path) -> TrialRecord:

@@ -127,15 +127,14 @@ def _mark(tested: Column | None, label: str) -> str:
 
 def _too_few(tested: Column) -> str:
     """Why no agent, or not every one, can be told from the best; empty where all can."""
-    few = [difference.pairs for difference in tested.others.values() if difference.too_few]
+    few = [difference for difference in tested.others.values() if difference.too_few]
     if not few:
         return ""
-    comparisons, pairs = len(tested.others), max(few)
-    least = smallest_p(pairs, comparisons)
+    comparisons, nearest = len(tested.others), min(few, key=lambda difference: difference.least)
     enough = next(runs for runs in range(1, 64) if smallest_p(runs, comparisons) <= LEVEL)
     return (
-        f"too few runs to reach {LEVEL:.0%}: {_count(pairs, 'common run')} and {_count(comparisons, 'comparison')} "
-        f"reach p = {least:.2g} at the least; {enough} runs would do"
+        f"too few runs to reach {LEVEL:.0%}: {_count(nearest.pairs, 'common run')} and "
+        f"{_count(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
     )
 
 

@@ -121,7 +121,7 @@ def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iter
         tell((key,), str(unknown("key", key, _TOP)))
     for key, kind in _OF_TRIALS.items():
         if key in content and type(content[key]) is not kind:
-            tell((key,), f"{key}: expected a {kind.__name__}, got {content[key]!r}")
+            tell((key,), f"{key}: expected {kind.__name__}, got {content[key]!r}")
     runs = content.get("runs", 1)
     if type(runs) is not int or runs < 1:
         tell(("runs",), f"runs: expected a number from 1, got {runs!r}")
@@ -160,6 +160,12 @@ def _places(
     datasets, paradigms = (table.get(key, content.get(key)) for key in _PLACES)
     if datasets is None:
         tell(("datasets",), 'datasets is missing: expected a list, such as ["core50_mini"]')
+    of_paradigms = (*where, "paradigms") if "paradigms" in table else ("paradigms",)
+    named = paradigms if isinstance(paradigms, list) else []
+    for paradigm in named:
+        if isinstance(paradigm, str) and paradigm not in specs.PARADIGMS:
+            tell(of_paradigms, str(unknown("paradigm", paradigm, specs.PARADIGMS)))
+    known = [paradigm for paradigm in named if paradigm in specs.PARADIGMS]
     found = []
     for dataset in datasets if isinstance(datasets, list) else []:
         if not isinstance(dataset, str):
@@ -169,12 +175,12 @@ def _places(
         except InputError as error:
             tell((*where, "datasets") if "datasets" in table else ("datasets",), str(error))
             continue
-        for paradigm in paradigms if isinstance(paradigms, list) else spec.paradigms:
+        for paradigm in spec.paradigms if paradigms is None else known:
             try:
                 specs.check_paradigm(spec, paradigm)
                 found.append((dataset, paradigm))
             except InputError as error:
-                tell((*where, "paradigms") if "paradigms" in table else ("paradigms",), str(error))
+                tell(of_paradigms, str(error))
     return found
 
 

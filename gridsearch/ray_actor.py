@@ -75,9 +75,6 @@ class Actor:
         ) as error:  # not of learning: the node lacks the agent's module, its disk is full, ...
             reason = f"on {socket.gethostname()}: {error}"
             self._news.put(Outcome(job, None, Failure(reason, tuple(traceback.format_exc().splitlines()))))
-        except BaseException:  # an agent's sys.exit(): it would end a process, and ends this one
-            traceback.print_exc()
-            os._exit(1)
 
     def _pack(self, outcome: Outcome) -> Sent:
         """The files of a run that has ended; its folder is removed."""

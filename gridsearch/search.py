@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import failures
-from benchmarks.experiment import Places
+from benchmarks.experiment import Places, check_protocol
 from benchmarks.failures import Failure
 from benchmarks.pool import Watch, finished
 from benchmarks.trial import Trial
@@ -34,9 +34,13 @@ class Plan:
 
 
 def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool) -> Plan:
-    """Runs 0 .. `runs` - 1 of every trial; a trial that is given twice is run once."""
+    """Runs 0 .. `runs` - 1 of every trial; a trial that is given twice is run once.
+
+    `InputError` where the dataset has been described otherwise since a trial's runs were made.
+    """
     done, failed, left = [], [], []
     for trial in {trial.folder(places.results): trial for trial in trials}.values():
+        check_protocol(trial, places)
         for job in (Job(trial, number) for number in range(runs)):
             failure = None if retry_failed else failures.read(job.folder(places.results))
             if finished(job, places):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from agents import networks, registry
 from benchmarks import failures
-from benchmarks.comparison import Stat, printable, summarise
+from benchmarks.comparison import Stat, summarise
+from benchmarks.labels import printable
 from benchmarks.records import RunRecord, read_trial
 from benchmarks.trial import Trial
 from errors import InputError
@@ -85,16 +86,20 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
 def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
     """The best of `group`, trials of one dataset, paradigm and agent, by runs 0 .. `runs` - 1 below `results`.
 
-    The only trial of a group is chosen whatever its runs say. Where means are equal, the smaller value is taken, in
-    the order of the agent's hyperparameters. `Unfinished` where runs are missing; `InputError` where every
-    candidate has a run that failed.
+    The only trial of a group is chosen whatever its runs say, unless all of them failed. Where means are equal, the
+    smaller value is taken, in the order of the agent's hyperparameters. `Unfinished` where runs are missing;
+    `InputError` where every one of several candidates has a run that failed.
     """
     if any(trial.split != "validation" for trial in group):
         raise ValueError("expected trials on validation images: test images choose nothing")
     candidates = [_candidate(trial, results, runs) for trial in group]
-    if len(candidates) == 1:
-        return _choice(candidates, "the only candidate")
     place = "{}/{}, {}".format(*place_of(group[0]))
+    if len(candidates) == 1:
+        failed = len(candidates[0].failed)
+        if failed == runs:
+            raise InputError(f"{place}: the only candidate failed: {_reasons(candidates)}")
+        more = f"; {failed} of {_count(runs, 'run')} failed" if failed else ""
+        return _choice(candidates, f"the only candidate{more}")
     if missing := sum(len(candidate.missing) for candidate in candidates):
         raise Unfinished(place, missing)
     eligible = [candidate for candidate in candidates if not candidate.failed]

@@ -3,7 +3,6 @@
 All with runs of `digits` and `core50_mini` from an empty folder, so lists, pixels and features are made as well.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import forkserver
 from benchmarks.experiment import Machine, Places
-from benchmarks.pool import prepare_all, run_jobs
+from benchmarks.pool import cores, prepare_all, run_jobs
 from benchmarks.speed import Figure
 from benchmarks.trial import Trial
 from benchmarks.worker import Job, Outcome
@@ -62,7 +61,7 @@ class _Times:
 def measure(sizes: Sizes = Sizes()) -> list[Figure]:
     """The figures, in seconds; those with a target should have at most that ratio."""
     forkserver.start()
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     with tempfile.TemporaryDirectory() as folder:
         return [
             *_trivial(Path(folder) / "trivial", sizes.trivial, workers),

@@ -26,7 +26,8 @@ def two_gpus(monkeypatch):
 
 def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(engines.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8, 16)))
     assert machines() == [Machine("cpu", 1)] * 8
     assert machines(threads=4, checkpoint_batches=9) == [Machine("cpu", 4, 9)] * 2
     assert machines(threads=16) == [Machine("cpu", 16)]
@@ -48,6 +49,14 @@ def test_runs_spread_over_all_gpus_before_they_share_one(two_gpus):
 def test_a_gpu_that_is_not_there_is_told(two_gpus, gpus):
     with pytest.raises(InputError, match="expected numbers below 2"):
         machines(gpus=gpus)
+
+
+@pytest.mark.parametrize("name", ["runs", "workers", "threads", "trials_per_gpu", "checkpoint_batches"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_what_is_counted_is_at_least_one(name, value):
+    option = name.replace("_", "-")
+    with pytest.raises(InputError, match=f"^--{option}: expected at least 1, got {value}$"):
+        machines(**{name: value})
 
 
 def test_workers_are_not_counted_twice_on_gpus(two_gpus):

@@ -115,6 +115,14 @@ def test_all_problems_are_told_at_once_each_with_its_line(problems):
         assert problem.startswith(start)
 
 
+def test_an_unknown_dataset_hides_no_unknown_paradigm(problems):
+    found = problems('datasets = ["digit"]\nparadigms = ["class_idd"]\n[agents.er]\n')
+    assert [problem.partition(": did")[0] for problem in found] == [
+        "some.toml:1: unknown dataset 'digit'",
+        "some.toml:2: unknown paradigm 'class_idd'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -142,7 +150,7 @@ def test_all_problems_are_told_at_once_each_with_its_line(problems):
             HEAD + 'network = "smal"\n[agents.er]\n',
             "some.toml:3: unknown network 'smal': did you mean 'small'?",
         ),
-        (HEAD + "pretrained = 1\n[agents.er]\n", "some.toml:3: pretrained: expected a bool, got 1"),
+        (HEAD + "pretrained = 1\n[agents.er]\n", "some.toml:3: pretrained: expected bool, got 1"),
         (HEAD + "[agents.er.lr]\nx = 1\n", "some.toml:3: agent er: lr: expected float, got {'x': 1}"),
         (HEAD + "[agents]\ner = 3\n", "some.toml:4: agents.er: expected a table, got 3"),
     ],

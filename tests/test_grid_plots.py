@@ -96,17 +96,50 @@ def test_the_pareto_front_is_what_nothing_beats():
 
 def test_the_cost_plot_marks_the_front_without_the_offline_learner():
     records = [
-        trial("finetune", run(0, [20], memory_bytes=0, seconds=10.0)),
-        trial("er", run(0, [60], memory_bytes=10**6, seconds=20.0)),
-        trial("si", run(0, [40], memory_bytes=10**7, seconds=30.0)),
-        trial("offline", run(0, [90], memory_bytes=0, seconds=100.0), offline=True),
+        trial("finetune", run(0, [20], memory_bytes=0, seconds=10.0, wall_seconds=35.0)),
+        trial("er", run(0, [60], memory_bytes=10**6, seconds=20.0, wall_seconds=30.0)),
+        trial("si", run(0, [40], memory_bytes=10**7, seconds=30.0, wall_seconds=40.0)),
+        trial("offline", run(0, [90], memory_bytes=0, seconds=100.0, wall_seconds=200.0), offline=True),
     ]
-    memory, time = cost_figure(compare(records), "core50").axes
-    assert (memory.get_xlabel(), time.get_xlabel()) == ("memory beyond the network", "time per run")
-    for axes, costs in ((memory, [0, 10**6]), (time, [10, 20])):
+    memory, training, wall = cost_figure(compare(records), "core50").axes
+    assert [axes.get_xlabel() for axes in (memory, training, wall)] == [
+        "memory beyond the network", "training time per run", "wall time per run",
+    ]  # fmt: skip
+    for axes, costs in ((memory, [0, 10**6]), (training, [10, 20]), (wall, [30])):
         rings = [line for line in axes.lines if line.get_markersize() > 8]
         assert [ring.get_xdata()[0] for ring in rings] == costs
         assert "test accuracy" in axes.get_ylabel()
     assert [text.get_text() for text in memory.get_xticklabels()][:2] == ["0", "1 MB"]
     colours = {line.get_color() for line in memory.lines}
     assert agent_style("er").colour in colours
+
+
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        ([35], ["30 s", "1 min"]),
+        ([60], ["30 s", "1 min", "2 min"]),
+        ([5.5, 9], ["5 s", "10 s"]),
+        ([3, 4000], ["2 s", "2 min", "2 h"]),
+        ([0, 35], ["0", "1 min"]),
+        ([0, 3, 4000], ["0", "5 s", "5 min", "2 h"]),
+        ([0.01], ["0.1 s"]),
+        ([0], ["0"]),
+    ],
+)
+def test_a_cost_axis_has_ticks_on_both_sides_of_all_points(seconds, labels):
+    agents = ("er", "si", "ewc")
+    records = [
+        trial(agent, run(0, [60], seconds=float(value)))
+        for agent, value in zip(agents, seconds, strict=False)
+    ]
+    axes = cost_figure(compare(records), "core50").axes[1]
+    assert [text.get_text() for text in axes.get_xticklabels()] == labels
+    left, right = axes.get_xlim()
+    assert all(left <= value <= right for value in [*seconds, *axes.get_xticks()])
+
+
+def test_a_cost_that_older_records_lack_has_no_empty_panel():
+    record = trial("er", run(0, [60], wall_seconds=None))
+    labels = [axes.get_xlabel() for axes in cost_figure(compare([record]), "core50").axes]
+    assert labels == ["memory beyond the network", "training time per run"]

@@ -149,6 +149,11 @@ def test_the_winners_are_written_as_a_grid_and_learned_on_the_test_lists(searche
     assert list((tmp_path / "report").glob("*.png"))
 
 
+def test_runs_of_the_winners_are_at_least_one(searched):
+    told = searched.do("final", "--runs", 0, status=2)
+    assert told.splitlines()[-1] == "error: --runs: expected at least 1, got 0"
+
+
 def test_the_winners_need_a_finished_search(project):
     told = project.do("best", status=2)
     assert "error: " in told
@@ -217,10 +222,19 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(project):
     assert "Traceback" not in told
 
 
+def test_a_reader_that_leaves_early_stops_a_search_whose_status_says_that_work_is_left(project):
+    runner = project.start("run", "--workers", 1)
+    runner.stdout.readline()
+    runner.stdout.close()
+    assert runner.wait(timeout=120) == 1
+    assert len(project.runs()) < 10
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["--workers", "0"], "--workers: expected at least 1, got 0"),
+        (["--checkpoint-batches", "0"], "--checkpoint-batches: expected at least 1, got 0"),
         (["--gpus", "77"], "--gpus 77: expected "),
         (["--address", "auto"], "--address is of --engine ray"),
     ],

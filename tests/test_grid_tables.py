@@ -103,6 +103,32 @@ def test_more_comparisons_need_more_runs():
     assert marks(er=six, ewc=worse, si=worse, mas=worse)[0]["ewc"] == ["?"]
 
 
+def test_an_agent_with_few_runs_is_told_apart_where_its_adjusted_p_value_says_so():
+    ten = [50.0 + r for r in range(10)]
+    worse = [value - 9 for value in ten]
+    comparison = entries(er=ten, ewc=worse, si=worse, mas=worse[:6])
+    # 2 / 2^6 alone is left to compare when the two others are done: Holm multiplies it by one.
+    assert rows(difference_table(comparison, "core50"))["mas"]["class_iid"] == "-9.0 (p = 0.031)"
+    found, notes = marks(er=ten, ewc=worse, si=worse, mas=worse[:6])
+    assert found["mas"] == []
+    assert not any("too few runs to reach" in note for note in notes)
+
+
+def test_an_agent_whose_runs_could_have_told_has_not_too_few():
+    ten = [50.0 + r for r in range(10)]
+    worse, mixed = [value - 9 for value in ten], [59.0, 42, 61, 44, 63, 40]
+    assert marks(er=ten, ewc=worse, si=worse, mas=mixed)[0]["mas"] == ["="]
+
+
+def test_the_least_p_value_that_is_told_counts_the_comparisons_that_are_left():
+    ten = [50.0 + r for r in range(10)]
+    worse, mixed = [value - 9 for value in ten], [59.0, 42, 61, 44, 63, 40]
+    found, notes = marks(er=ten, ewc=worse, si=mixed, mas=worse[:6])
+    # ewc comes first; then two comparisons are left, and 2 x 2 / 2^6 is above the level.
+    assert found == {"er": ["best"], "ewc": [], "si": ["?"], "mas": ["?"]}
+    assert "6 common runs and 3 comparisons reach p = 0.062 at the least; 7 runs would do" in notes[1]
+
+
 def test_one_agent_is_compared_with_nothing():
     assert marks(er=[50.0], offline=[90.0]) == ({"er": [], "offline": []}, ())
 

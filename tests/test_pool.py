@@ -1,17 +1,24 @@
 """Worker processes: what goes wrong with one run is recorded with it, and the others go on."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+from safetensors import SafetensorError
 
 from benchmarks import failures, pool
 from benchmarks.experiment import Machine, Places
+from benchmarks.published_files import write_tables_of
 from benchmarks.trial import Trial
-from benchmarks.worker import DiskFull, Job, Outcome
+from benchmarks.worker import DiskFull, Job, Outcome, attempt, logged_attempt
+from errors import InputError
 
 MACHINE = Machine(threads=1)
 
@@ -95,6 +102,22 @@ def test_a_run_that_kills_its_worker_every_time_is_given_up(places):
     assert pool.finished(calm, places)
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(places):
+    dying, calm = job("tests.troubled:DiesUnnamed"), job("finetune")
+    seen = do([dying, calm], places, workers=1)
+    assert f"by signal {signal.SIGRTMIN + 6}," in seen.of("tests.troubled:DiesUnnamed").failure.reason
+    assert pool.finished(calm, places)
+
+
+def test_an_agent_that_ends_its_program_fails_and_the_others_go_on(places):
+    leaving, calm = job("tests.troubled:Leaves"), job("finetune")
+    seen = do([leaving, calm], places, workers=1)
+    failure = seen.of("tests.troubled:Leaves").failure
+    assert failure.reason == "SystemExit: 0"
+    assert any("troubled.py" in line for line in failure.log), "where it happened"
+    assert pool.finished(calm, places)
+
+
 def test_a_run_that_comes_further_between_deaths_is_not_given_up(places):
     victim = job("finetune", epochs=5)
     folder = victim.folder(places.results)
@@ -161,3 +184,66 @@ def _learning(folder: Path) -> int:
         if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
             return int(fields[4])
     raise AssertionError(f"nobody holds the lock in {folder}")
+
+
+def test_a_disk_that_is_full_when_a_checkpoint_is_written_blames_no_run(places, monkeypatch):
+    def full(*arguments, **options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    one = job("finetune")
+    with pytest.raises(DiskFull, match=r"cannot be written: No space left.*free some space"):
+        attempt(one, places, MACHINE)
+    assert failures.read(one.folder(places.results)) is None
+
+
+def test_a_run_whose_folder_cannot_be_made_is_told_in_words(places):
+    one = job("finetune")
+    folder = one.folder(places.results)
+    folder.parent.mkdir(parents=True)
+    folder.touch()
+    with pytest.raises(InputError, match=r"run0: cannot be written: File exists"):
+        attempt(one, places, MACHINE)
+    assert "cannot be written: File exists" in logged_attempt(one, places, MACHINE, None).failure.reason
+    with pytest.raises(InputError, match=r"failed\.json: cannot be written"):
+        pool.run_jobs([one], places, [MACHINE], Seen())
+
+
+@pytest.mark.parametrize("refused", ["benchmarks.worker.lock", "benchmarks.worker._output_to"])
+def test_a_disk_that_is_full_when_a_run_begins_blames_no_run(places, monkeypatch, refused):
+    def full(path):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        except OSError as error:
+            raise InputError(str(error)) from error
+
+    monkeypatch.setattr(refused, full)
+    assert isinstance(logged_attempt(job("finetune"), places, MACHINE, None), DiskFull)
+
+
+def test_what_a_run_prints_on_a_full_disk_is_lost_without_a_word(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from benchmarks.worker import _output_to\n"
+        "with _output_to(Path(sys.argv[1])):\n    print('a word')\n"
+        "print('the next', file=sys.stderr)"
+    )
+    log = tmp_path / "log.txt"
+    log.symlink_to("/dev/full")  # a link: an empty log is removed
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, log], env=buffered, capture_output=True, text=True, check=False
+    )
+    assert "OSError" not in done.stderr and "the next" in done.stderr
+
+
+def test_a_damaged_record_stops_no_run_and_is_told_in_the_end(places):
+    damaged, next_one, other = job("finetune"), job("finetune", number=1), job("er")
+    do([damaged], places, workers=1)
+    (damaged.folder(places.results) / "accuracy.csv").write_bytes(b"")
+    seen = do([next_one, other], places, workers=1)
+    assert [outcome.failure for outcome in seen.outcomes] == [None, None]
+    folders = [one.trial.folder(places.results) for one in (next_one, other)]
+    (folders[1] / "test.csv").unlink()
+    with pytest.raises(InputError, match=r"run0/accuracy\.csv: damaged.*delete its folder"):
+        write_tables_of(folders)
+    assert (folders[1] / "test.csv").read_text().count("\n") == 1, "the others have their tables"

@@ -119,8 +119,7 @@ def content(results: Path, jobs: list[Job]) -> dict[str, object]:
     for name in files:
         if name.endswith(".json"):
             files[name] = json.loads(files[name])
-            for changing in ("started", "pixels"):
-                files[name].pop(changing, None)
+            files[name].pop("started", None)
             for changing in ("seconds", "wall_seconds", "images_per_second"):
                 files[name].get("metrics", {}).pop(changing, None)
         if name.endswith(("log.txt", "failed.json")):
@@ -193,6 +192,15 @@ def test_an_agent_that_the_nodes_do_not_have_is_the_failure_of_its_runs(
     run([job("only_here:Mine")], places, seen)
     (outcome,) = seen.outcomes
     assert "module 'only_here' is not found" in outcome.failure.reason
+
+
+def test_an_agent_that_ends_its_program_fails_and_ends_no_actor(cluster, places):
+    run, _ = engine(cluster)
+    seen = Seen()
+    run([job("tests.troubled:Leaves")], places, seen)
+    (outcome,) = seen.outcomes
+    assert outcome.failure.reason == "SystemExit: 0"
+    assert len(seen.begun) == 1
 
 
 def test_a_full_disk_of_a_node_is_told_as_one_of_this_machine():

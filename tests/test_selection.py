@@ -158,6 +158,18 @@ def test_a_group_of_one_is_chosen_without_records(tmp_path):
     assert (choice.validation.mean, choice.validation.runs) == (None, 0)
 
 
+def test_the_failures_of_an_only_candidate_are_told(tmp_path):
+    only = grid(tmp_path, TEXT.split("[agents")[0] + "[agents.finetune]").trials
+    learn(tmp_path, only[0], 50)
+    fail(tmp_path, only[0], {1: "killed"})
+    choice = choose(only, tmp_path, 2)
+    assert choice.reason == "the only candidate; 1 of 2 runs failed"
+    assert choice.validation.mean == 50
+    fail(tmp_path / "all", only[0], {0: "killed", 1: "crashed"})
+    with pytest.raises(InputError, match="finetune: the only candidate failed: defaults: run 0: killed"):
+        choose(only, tmp_path / "all", 2)
+
+
 def test_test_images_choose_nothing(found, tmp_path):
     trials = [for_test(trial) for trial in found.trials]
     for trial in trials:

@@ -50,6 +50,20 @@ class Dies(_Troubled):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class DiesUnnamed(_Troubled):
+    """Is killed by a signal that has no name."""
+
+    def trouble(self):
+        os.kill(os.getpid(), signal.SIGRTMIN + 6)
+
+
+class Leaves(_Troubled):
+    """Ends its program as if all were well."""
+
+    def trouble(self):
+        sys.exit(0)
+
+
 class DiesOnce(_Troubled):
     """Is killed once."""
 
