@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from inspect import isabstract
 
 import torch
 from torch import Tensor
 
 from agents import toy
 from agents.base import Agent, TaskInfo
-from agents.contract_probes import ContractFailure, overrides, told
+from agents.contract_probes import ContractFailure, overrides, passed, told
 from agents.settings import Config
 
 K = toy.PROBLEM.num_classes
@@ -56,17 +57,29 @@ def config(agent_class: type[Agent]) -> None:
 
 def runs(agent_class: type[Agent]) -> None:
     """It is built, learns two tasks and predicts, without an exception."""
+    if isabstract(agent_class):
+        missing = sorted(agent_class.__abstractmethods__)
+        advice = f"define {' and '.join(missing)} as agents/base.py has it"
+        raise ContractFailure("a class that defines all of Agent", f"no {' and no '.join(missing)}", advice)
     try:
         agent = toy.build(agent_class)
         toy.learn(agent)
         toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
     except Exception as error:  # whatever an agent's code can raise
-        raise ContractFailure(
-            "two tasks to be learned without an exception",
-            told(error),
-            "end_task gets None for its data unless Needs declares task_data; defaults of Config that do not fit "
-            f"{K} classes and images of 8x8 pixels can be changed in a subclass, and that be checked",
-        ) from error
+        wanted = "two tasks to be learned without an exception"
+        raise ContractFailure(wanted, told(error), _advice(agent_class, error)) from error
+
+
+def _advice(agent_class: type[Agent], error: Exception) -> str:
+    """What may help against an exception of an agent; empty where only its own text does."""
+    if passed(error, "end_task") and not agent_class.needs.task_data:
+        return "end_task gets None for its data unless Needs declares task_data"
+    if isinstance(error, RuntimeError | ValueError):  # PyTorch's of shapes, and an InputError of settings
+        return (
+            f"if defaults of Config do not fit {K} classes and images of 8x8 pixels, change them in a subclass, "
+            "and check that"
+        )
+    return ""
 
 
 def logs(agent_class: type[Agent]) -> None:

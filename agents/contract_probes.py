@@ -14,10 +14,10 @@ from agents.base import Agent
 
 
 class ContractFailure(AssertionError):
-    """A broken promise: what was expected, what came, and what to do."""
+    """A broken promise: what was expected, what came, and what to do where that is not plain."""
 
-    def __init__(self, expected: str, got: str, advice: str):
-        super().__init__(f"expected {expected}; got {got}: {advice}")
+    def __init__(self, expected: str, got: str, advice: str = ""):
+        super().__init__(f"expected {expected}; got {got}{advice and ': '}{advice}")
 
 
 def bits(value: object) -> object:
@@ -123,6 +123,11 @@ def global_states() -> dict[str, object]:
         "numpy.random": (name, keys.tolist(), *rest),
         "random": random.getstate(),
     }
+
+
+def passed(error: Exception, function: str) -> bool:
+    """Whether `error` was raised in `function`, or in what that called."""
+    return any(frame.name == function for frame in traceback.extract_tb(error.__traceback__))
 
 
 def told(error: Exception) -> str:

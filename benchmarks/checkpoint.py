@@ -1,6 +1,8 @@
 """Nested tensors and plain values in one safetensors file, written atomically; nothing is ever unpickled."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -13,11 +15,21 @@ from errors import InputError
 
 
 def save(path: Path, state: object) -> None:
-    """Write `state`: tensors, None, bool, int, float, str, and lists and dictionaries (keys str or int) of these."""
+    """Write `state`: tensors, None, bool, int, float, str, and lists and dictionaries (keys str or int) of these.
+
+    What the disk refuses is an `InputError` caused by an `OSError`.
+    """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
     with atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"tree": tree})
+        try:
+            safetensors.torch.save_file(tensors, temporary, metadata={"tree": tree})
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            # As what it is, so that a full disk is told from a run that went wrong.
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load(path: Path) -> object:

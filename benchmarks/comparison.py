@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.labels import labels, printable, text_of
 from benchmarks.metrics import chance, omega_all
 from benchmarks.records import RunRecord, TrialRecord
 from dataloaders.specs import DATASETS, PARADIGMS
@@ -33,8 +34,13 @@ METRICS = (
     "memory_bytes",
     "images_per_second",
     "seconds",
+    "wall_seconds",
 )
-"""One number a run, in the order of the long table. Accuracies are percent, omega_all is a ratio."""
+"""One number a run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
+of learning alone, `wall_seconds` those of the whole run."""
+
+CONDITIONS = ("network", "pretrained", "features", "seed")
+"""What of a configuration, beside the stream and the agent, may move the numbers of all agents alike."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
 """One number a run and task: the name, and its column of `RunRecord.accuracy`."""
@@ -74,6 +80,12 @@ class Entry:
     """For every name of `CURVES`, a stat per task."""
     classes_seen: Mapping[int, tuple[int, ...]]
     """For every finished run, the number of classes seen after each task."""
+    conditions: Mapping[str, str]
+    """For every name of `CONDITIONS` that the configuration has, its value."""
+    reference: str
+    """Of the entries with the same text, the one that is offline is the reference of Ω_all."""
+    code: Mapping[int, str]
+    """For every finished run of which it is known, the commit of this project that made it."""
 
     @property
     def offline(self) -> bool:
@@ -129,11 +141,11 @@ def compare(trials: Sequence[TrialRecord]) -> Comparison:
     offline = defaultdict(list)
     for trial in trials:
         if trial.needs.get("offline"):
-            offline[_stream_of(trial)].append(trial)
-    references = {stream: _mean_accuracy(rivals[0]) for stream, rivals in offline.items() if len(rivals) == 1}
+            offline[_reference(trial)].append(trial)
+    references = {like: _mean_accuracy(rivals[0]) for like, rivals in offline.items() if len(rivals) == 1}
     entries = [
-        _entry(trial, label, references.get(_stream_of(trial)))
-        for trial, label in zip(trials, _labels(trials), strict=True)
+        _entry(trial, label, references.get(_reference(trial)))
+        for trial, label in zip(trials, labels(trials), strict=True)
     ]
     return Comparison(tuple(sorted(entries, key=_entry_order)), split, len(everything) - len(trials))
 
@@ -185,11 +197,6 @@ def agent_order(entry: Entry) -> tuple[int, str, str]:
     return (rank, entry.agent, entry.label)
 
 
-def printable(name: object) -> str:
-    """Whatever a file holds, as one line without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in str(name))
-
-
 def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entry:
     numbers = {run.run: _numbers(run, reference) for run in trial.runs}
     tasks = max((len(run.accuracy) for run in trial.runs), default=0)
@@ -213,6 +220,11 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         stats={name: summarise(run.get(name) for run in numbers.values()) for name in METRICS},
         curves=curves,
         classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
+        conditions={
+            name: printable(text_of(trial.config[name])) for name in CONDITIONS if name in trial.config
+        },
+        reference=_reference(trial),
+        code={run.run: code for run in trial.runs if (code := _code(run.summary))},
     )
 
 
@@ -223,63 +235,30 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     return {**run.summary["metrics"], "omega_all": omega_all(accuracy, reference) if comparable else None}
 
 
-def _stream_of(trial: TrialRecord) -> tuple[str, str, str]:
-    """What trials share that learned from the same task lists."""
-    return trial.config["dataset"], trial.config["paradigm"], trial.config["variant"]
+def _reference(trial: TrialRecord) -> str:
+    """What a trial and the reference of its Ω_all share: the stream, and the network that learns it.
+
+    Not what of the network is frozen: that belongs to some agents, and the upper bound learns all of it.
+    """
+    names = ("dataset", "paradigm", "variant", "image_size", "network", "pretrained", "seed")
+    return json.dumps([trial.config.get(name) for name in names])
+
+
+def _code(summary: Mapping[str, Any]) -> str | None:
+    """The commits that a run was learned with, in order; None where they are not known."""
+    told = summary.get("software")
+    texts = [
+        f"{one['commit'][:10]}{' with changes' if one.get('dirty') else ''}"
+        for one in (told if isinstance(told, list) else ())
+        if isinstance(one, Mapping) and isinstance(one.get("commit"), str)
+    ]
+    return printable(", then ".join(dict.fromkeys(texts))) or None
 
 
 def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:
     """Mean accuracy on seen classes [T] over finished runs; None where there are none or T differs."""
     curves = [run.accuracy[:, 0] for run in trial.runs]
     return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None
-
-
-def _labels(trials: Sequence[TrialRecord]) -> list[str]:
-    """A label per trial: the agent's name, and in brackets what tells its configurations apart.
-
-    What distinguishes two trials of one paradigm is named in the dataset's other paradigms too, so that a
-    configuration has one row in a table of paradigms.
-    """
-    cells, agents = defaultdict(list), defaultdict(set)
-    for index, trial in enumerate(trials):
-        dataset, agent = trial.config["dataset"], trial.config["agent"]
-        cells[dataset, agent, trial.config["paradigm"]].append(index)
-        agents[dataset, agent].add(trial.config["paradigm"])
-
-    labels = [""] * len(trials)
-    for (dataset, agent), paradigms in agents.items():
-        groups = [cells[dataset, agent, paradigm] for paradigm in paradigms]
-        keys = sorted(set().union(*(_differences([trials[i] for i in group]) for group in groups)))
-        for group in groups:
-            plain = [_label(agent, keys, trials[i]) for i in group]
-            for index, label in zip(group, plain, strict=True):
-                twins = plain.count(label) > 1
-                labels[index] = printable(f"{agent} [{trials[index].path.name}]" if twins else label)
-    return labels
-
-
-def _label(agent: str, keys: Sequence[str], trial: TrialRecord) -> str:
-    values = _settings(trial)
-    shown = ", ".join(f"{key}={_text(values.get(key))}" for key in keys)
-    return f"{agent} [{shown}]" if keys else agent
-
-
-def _differences(trials: Sequence[TrialRecord]) -> set[str]:
-    """Names of the settings in which trials differ."""
-    settings = [_settings(trial) for trial in trials]
-    names = set().union(*settings)
-    return {name for name in names if len({_text(values.get(name)) for values in settings}) > 1}
-
-
-def _settings(trial: TrialRecord) -> dict[str, Any]:
-    """All of a trial's configuration but its place, flat."""
-    place = {"dataset", "paradigm", "agent", "settings"}
-    top = {key: value for key, value in trial.config.items() if key not in place}
-    return {**top, **trial.config["settings"]}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _entry_order(entry: Entry) -> tuple:

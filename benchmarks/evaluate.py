@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agents.base import Agent
 from benchmarks import metrics
+from benchmarks.failures import Diverged
 from dataloaders.streams import Images, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
@@ -38,16 +39,26 @@ class Evaluator:
         self.classes_met = [stream.classes_met(task) for task in range(len(stream.tasks))]
         groups = metrics.groups_of(self.classes_met)
         self.num_groups = max(groups.values()) + 1
+        self._tasks = stream.tasks
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
     def __call__(self, agent: Agent, task: int) -> Evaluation:
-        """Accuracy of `agent` after `task`, predictions limited to the classes met until then."""
+        """Accuracy of `agent` after `task`, predictions limited to the classes met until then.
+
+        `Diverged` where a score of these is no number.
+        """
         part, seen = self._part(task)
         top = 5 if self.num_classes > _TOP5_ABOVE else 1
-        hits = torch.cat([  # [N, top] bool: is the k-th likeliest class the right one?
-            scores.topk(min(top, len(seen)), dim=1).indices == labels.to(self.device).unsqueeze(1)
+        judged = torch.cat([
+            _judged(scores, labels.to(self.device), min(top, len(seen)))
             for scores, labels in self._scores(agent, part, seen)
         ]).cpu()  # fmt: skip
+        hits, faults = judged[:, :-1], int(judged[:, -1].sum())
+        if faults:
+            raise Diverged(
+                f"{faults} of {len(part)} test images have scores that are no numbers, after task {task}: "
+                "try a smaller learning rate"
+            )
         correct, groups = hits[:, 0].double(), self._group[part.labels]
         totals = torch.bincount(groups, minlength=self.num_groups)
         rights = torch.bincount(groups, weights=correct, minlength=self.num_groups)
@@ -62,6 +73,19 @@ class Evaluator:
         part, seen = self._part(task)
         scores = torch.cat([scores.float().cpu() for scores, _ in self._scores(agent, part, seen)])
         return {"row": part.rows.numpy(), "label": part.labels.numpy(), "scores": scores.numpy()}
+
+    def tasks_share_classes(self, *, cumulative: bool) -> bool:
+        """Whether a class is in two tasks; or in the new images of two, where each task repeats all before it."""
+        met: set[int] = set()
+        repeated = torch.empty(0, dtype=torch.int64)
+        for task in self._tasks:
+            labels = set(task.labels[~torch.isin(task.rows, repeated)].tolist())
+            if met & labels:
+                return True
+            met |= labels
+            if cumulative:
+                repeated = task.rows
+        return False
 
     def _part(self, task: int) -> tuple[Task, Tensor]:
         """The test images of the classes met until `task`, and these classes."""
@@ -79,3 +103,9 @@ class Evaluator:
         for batch in part.batches(_BATCH[self.device.type]):
             yield agent.predict(self.images[batch.rows]).masked_fill(unseen, -torch.inf), batch.labels
         agent.network.train()
+
+
+def _judged(scores: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Whether the k-th likeliest class is the right one, and, last, whether a score is NaN: bool [B, top + 1]."""
+    hits = scores.topk(top, dim=1).indices == labels.unsqueeze(1)
+    return torch.cat((hits, scores.isnan().any(dim=1, keepdim=True)), dim=1)

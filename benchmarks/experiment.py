@@ -23,11 +23,11 @@ from dataloaders import dirmap, specs, tasklists
 from dataloaders.features import feature_store
 from dataloaders.files import read_json, write_text
 from dataloaders.pixels import PixelStore
-from dataloaders.prepare import ensure_dirmap, image_folder
+from dataloaders.prepare import ensure_dirmap, image_folder, remedy
 from dataloaders.streams import Images, Stream
 from errors import InputError
 
-_FIXED = ("device", "threads", "torch", "dirmap", "images", "weights")
+_FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
 """What of a trial's environment its runs must share, or their numbers do not belong in one mean."""
 
 
@@ -96,6 +96,7 @@ def run(
     agent = _agent(trial, number, Problem(stream.num_classes, images.shape), opened.network, device)
     facts = {
         "needs": asdict(agent.needs),
+        "protocol": _protocol(trial, places),
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
@@ -109,6 +110,7 @@ def run(
         folder / f"run{number}",
         derive(trial.seed, number, "order"),
         {"run": number, "lists": opened.data.lists},
+        software=provenance.software(),
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
@@ -194,6 +196,7 @@ def _pixels(dataset: str, size: tuple[int, int], data: Path, lists: Path) -> Pix
             size,
             data / "stores",
             progress=bar.set,
+            remedy=remedy(dataset, data / dataset, lists),
         )
 
 
@@ -226,6 +229,13 @@ def note_environment(folder: Path, now: Mapping[str, object]) -> None:
     _refuse_changes(path, now, (*_FIXED, "device_name") if now["device"] == "cuda" else _FIXED)
 
 
+def threads_before(trials: Sequence[Trial], places: Places) -> int | None:
+    """CPU threads that all earlier runs of `trials` were made with; None where there are none, or they differ."""
+    paths = [trial.folder(places.results) / "env.json" for trial in trials]
+    found = {read_json(path).get("threads") for path in paths if path.exists()}
+    return found.pop() if len(found) == 1 else None
+
+
 def check_machine(folder: Path, machine: Machine) -> None:
     """`InputError` if earlier runs of the trial in `folder` were made on another kind of machine than this."""
     now = {
@@ -237,19 +247,43 @@ def check_machine(folder: Path, machine: Machine) -> None:
         _refuse_changes(folder / "env.json", now, tuple(now))
 
 
+def check_protocol(trial: Trial, places: Places) -> None:
+    """`InputError` if earlier runs of `trial` had tasks of another kind than its dataset describes now."""
+    path = trial.folder(places.results) / "env.json"
+    if path.exists():
+        _refuse_changes(path, {"protocol": _protocol(trial, places)}, ("protocol",))
+
+
+def _protocol(trial: Trial, places: Places) -> dict[str, object]:
+    """What a user may change in a dataset's description without a change of the trial: classes of a task, and so on."""
+    return tasklists.parameters(specs.get(trial.dataset, places.data / trial.dataset), trial.paradigm)
+
+
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
     """`InputError` where one of `keys` is another than before; what was not noted then is not known."""
     before = read_json(path)
     changed = [
-        f"{key}: {_shown(before[key])} -> {_shown(now[key])}"
+        told
         for key in keys
         if key in before and before[key] != now[key]
+        for told in _changes(key, before[key], now[key])
     ]
     if changed:
+        option = (
+            f" (--threads {before['threads']})" if any(t.startswith("threads: ") for t in changed) else ""
+        )
         raise InputError(
             f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "
-            "bring back what was there then, or give another --out"
+            f"bring back what was there then{option}, or give another --out"
         )
+
+
+def _changes(key: str, before: object, now: object) -> list[str]:
+    """What has changed, by name; of several values together, each that has."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
+    return [f"{key}: {_shown(before)} -> {_shown(now)}"]
 
 
 def _shown(value: object) -> object:

@@ -16,6 +16,10 @@ _NAME = "failed.json"
 _TAIL = 20
 
 
+class Diverged(RuntimeError):
+    """The loss or a score became infinite or no number."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """How a run ended badly."""

@@ -48,7 +48,7 @@ def first_task_last(matrix: np.ndarray) -> float:
 def forgetting(matrix: np.ndarray) -> float | None:
     """(1/(G-1)) Σ_{g<G-1} max_{t<T-1} R[t, g] - R[T-1, g] (Chaudhry et al. 2018, arXiv 1801.10112, eq. 3).
 
-    None where tasks share their classes: there is nothing that only an earlier task has taught.
+    Of tasks that share no class; None for a single group.
     """
     groups = matrix[:, 1:]
     if groups.shape[1] < 2:
@@ -60,7 +60,7 @@ def forgetting(matrix: np.ndarray) -> float | None:
 def backward_transfer(matrix: np.ndarray) -> float | None:
     """(1/(G-1)) Σ_{g<G-1} R[T-1, g] - R[t_g, g], t_g the task that brought g (Lopez-Paz and Ranzato 2017).
 
-    arXiv 1706.08840, eq. 3. None where tasks share their classes.
+    arXiv 1706.08840, eq. 3. Of tasks that share no class; None for a single group.
     """
     groups = matrix[:, 1:]
     if groups.shape[1] < 2:
@@ -80,14 +80,18 @@ def omega_all(accuracy: np.ndarray, offline: np.ndarray) -> float | None:
     return float((accuracy / offline).mean())
 
 
-def summary(matrix: np.ndarray) -> dict[str, float | None]:
-    """Every number that one run gives by itself."""
+def summary(matrix: np.ndarray, *, tasks_share_classes: bool) -> dict[str, float | None]:
+    """Every number that one run gives by itself.
+
+    Where tasks share classes, forgetting and backward transfer are None: there is nothing that only an earlier task
+    has taught, even if a class that is missing from the first task makes a second group.
+    """
     values = {
         "accuracy_mean": accuracy_mean(matrix),
         "accuracy_last": accuracy_last(matrix),
         "first_task_mean": first_task_mean(matrix),
         "first_task_last": first_task_last(matrix),
-        "forgetting": forgetting(matrix),
-        "backward_transfer": backward_transfer(matrix),
+        "forgetting": None if tasks_share_classes else forgetting(matrix),
+        "backward_transfer": None if tasks_share_classes else backward_transfer(matrix),
     }
     return {name: None if value is None or math.isnan(value) else value for name, value in values.items()}

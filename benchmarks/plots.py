@@ -1,14 +1,15 @@
 """The paradigm plot: a panel per paradigm, a row per dataset, accuracy against task with standard errors.
 
-An agent has one colour in every figure of every report. Colours are those of Okabe and Ito (2008), which
-the colour-blind can tell apart; markers, fills and dashes repeat the distinction for grey print. Bounds and
-chance are grey, so that colour means "contender".
+An agent of `STYLES` has one colour in every figure of every report; another has one that is free in the figure, if
+there is one. Colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; markers, fills and
+dashes repeat the distinction for grey print. Bounds and chance are grey, so that colour means "contender".
 """
 
 import itertools
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -90,6 +91,7 @@ LOOK = {
 PANEL_INCHES = (1.72, 1.75)
 LEGEND_LINE_INCHES = 0.17
 _PNG_DOTS_PER_INCH = 200
+_LONGEST_NAMES = 24  # signs above a panel
 
 
 def write_plots(comparison: Comparison, out: Path) -> list[Path]:
@@ -134,15 +136,14 @@ def paradigm_figure(comparison: Comparison, curve: str, label: str) -> Figure:
 def entry_styles(entries: Sequence[Entry]) -> dict[str, Style]:
     """The style of every label, in the order of the legend.
 
-    The colour is the agent's, always. Several configurations of one agent differ in marker and dashes.
+    The colour is the agent's. Several configurations of one agent differ in marker and dashes.
     """
     styles: dict[str, Style] = {}
+    own = _agent_styles({entry.agent for entry in entries if not is_bound(entry)})
     for entry in sorted(entries, key=agent_order):
         if entry.label in styles:
             continue
-        style = agent_style(entry.agent)
-        if is_bound(entry):
-            style = replace(style, colour=GREY)
+        style = replace(agent_style(entry.agent), colour=GREY) if is_bound(entry) else own[entry.agent]
         spares = (
             Style(style.colour, marker, dashes, filled)
             for filled, dashes in ((True, _DASH_DOT), (False, _DASHED), (True, _SOLID), (False, _SOLID))
@@ -150,6 +151,19 @@ def entry_styles(entries: Sequence[Entry]) -> dict[str, Style]:
         )
         taken = set(styles.values())
         styles[entry.label] = next((s for s in itertools.chain([style], spares) if s not in taken), style)
+    return styles
+
+
+def _agent_styles(agents: AbstractSet[str]) -> dict[str, Style]:
+    """The style of each agent; of those not in `STYLES`, with a colour that no other of them has if one is left."""
+    styles = {agent: STYLES[agent] for agent in agents & STYLES.keys()}
+    taken = {style.colour for style in styles.values()}
+    for agent in sorted(agents - STYLES.keys()):
+        style = agent_style(agent)
+        at = PALETTE.index(style.colour)
+        colour = next((c for c in (*PALETTE[at:], *PALETTE[:at]) if c not in taken), style.colour)
+        taken.add(colour)
+        styles[agent] = replace(style, colour=colour)
     return styles
 
 
@@ -243,7 +257,9 @@ def _runs_shown(entries: Sequence[Entry], expected: int) -> str:
     """How many runs a panel's curves are over, and which have fewer."""
     fewer = [f"{entry.label}: {len(entry.finished)}" for entry in entries if len(entry.finished) < expected]
     runs = f"{expected} run{'s' * (expected != 1)}"
-    names = ", ".join(fewer) if len(", ".join(fewer)) <= 24 else f"{len(fewer)} agents: fewer"
+    names = ", ".join(fewer)
+    if len(names) > _LONGEST_NAMES:
+        names = f"{len(fewer)} agent{'s' * (len(fewer) != 1)}: fewer"
     return f"{runs} ({names})" if fewer else runs
 
 

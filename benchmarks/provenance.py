@@ -21,7 +21,7 @@ _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "safetensors",
 def environment(device: torch.device, threads: int) -> dict[str, object]:
     """What may change numbers besides configuration and data, and when the trial began."""
     return {
-        **_software(),
+        **software(),
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": threads,
@@ -30,8 +30,8 @@ def environment(device: torch.device, threads: int) -> dict[str, object]:
 
 
 @functools.cache
-def _software() -> Mapping[str, object]:
-    """What this process has loaded; asked once, since a process does not change its code."""
+def software() -> Mapping[str, object]:
+    """Commit, versions and platform of this process; asked once, since a process does not change its code."""
     return {
         **code(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.records import TrialRecord, read_trial
 from dataloaders.files import write_text
+from errors import InputError
 
 _TABLES = {
     "test": {"test.csv": 0, "test_task1.csv": 1},
@@ -51,10 +52,19 @@ def write_published_tables(folder: Path) -> None:
 
 
 def write_tables_of(folders: Iterable[Path]) -> None:
-    """Write them for every trial that has begun: a process may have ended between a run and its tables."""
+    """Write them for every trial that has begun: a process may have ended between a run and its tables.
+
+    `InputError` with all problems if records are damaged; the other trials have their tables then.
+    """
+    problems: list[str] = []
     for folder in folders:
         if (folder / "config.json").exists():
-            write_published_tables(folder)
+            try:
+                write_published_tables(folder)
+            except InputError as error:
+                problems += error.problems
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
 
 
 def _options(trial: TrialRecord) -> dict[str, object]:

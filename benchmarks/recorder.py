@@ -26,6 +26,7 @@ from torch import Tensor
 from agents.base import Agent
 from benchmarks import checkpoint, metrics
 from benchmarks.evaluate import Evaluation, Evaluator
+from benchmarks.failures import Diverged
 from dataloaders.files import atomic_write, write_text
 from errors import InputError
 
@@ -51,10 +52,6 @@ class Progress(Protocol):
         """`images` more were learned, in `task`; accuracy in percent on classes seen at the last evaluation."""
 
 
-class Diverged(RuntimeError):
-    """The loss became infinite or no number."""
-
-
 class RunLocked(InputError):
     """Another process is working on this run."""
 
@@ -62,10 +59,13 @@ class RunLocked(InputError):
 def lock(folder: Path) -> IO[str]:
     """Lock the run in `folder`, made if it is not there, until what is returned is closed or the process ends.
 
-    Raises `RunLocked` where another process has.
+    Raises `RunLocked` where another process has, and `InputError` where nothing can be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    held = (folder / ".lock").open("w")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -79,10 +79,10 @@ def is_locked(folder: Path) -> bool:
     try:
         with (folder / ".lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # there is none; or it cannot be read, and `lock` will say why
+        return False
     return False
 
 
@@ -98,6 +98,7 @@ class Recorder:
     """Writes one run's folder, which its owner has locked (see `lock`).
 
     `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
+    `software` is what learns it now: the summary tells all that it was learned with.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Recorder:
         seed: int,
         identity: Mapping[str, object],
         *,
+        software: Mapping[str, object] | None = None,
         checkpoint_batches: int | None = None,
         progress: Progress | None = None,
     ):
@@ -113,6 +115,7 @@ class Recorder:
         self.seed = seed
         self.start = Position()
         self._identity = dict(identity)
+        self._software = [dict(software)] if software else []
         self._every = checkpoint_batches
         self._progress = progress
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +140,8 @@ class Recorder:
             self._rows, self._top5 = saved["rows"], saved["top5"]
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
             self._earlier = saved["wall_seconds"]
+            earlier = saved.get("software", [])  # older checkpoints do not tell
+            self._software = earlier + [one for one in self._software if one not in earlier]
             offset = saved["log_bytes"]
             agent.load_state_dict(saved["agent"])
             if self._progress is not None:
@@ -159,10 +164,13 @@ class Recorder:
             self._mark = time.perf_counter()
 
     def flush(self) -> None:
-        """Write the log so far; `Diverged` if a loss in it is not finite."""
+        """Write the log so far; up to the first loss that is not finite, if there is one, and then `Diverged`."""
+        lines, fault = _log_lines(self._pending)
         with (self.folder / "metrics.jsonl").open("ab") as log:
-            log.write(_log_lines(self._pending).encode())
+            log.write(lines.encode())
         self._pending.clear()
+        if fault:
+            raise Diverged(fault)
 
     def pause(self) -> None:
         """Stop the clock of learning: what follows is evaluation or writing."""
@@ -184,7 +192,8 @@ class Recorder:
         if predictions:
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **evaluator.predictions(agent, len(self._rows) - 1))
-        values = metrics.summary(np.array(self._rows))
+        shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
+        values = metrics.summary(np.array(self._rows), tasks_share_classes=shared)
         if self._top5[-1] is not None:
             values["top5_last"] = self._top5[-1]
         values |= {
@@ -199,6 +208,7 @@ class Recorder:
             "images": self._images,
             "steps": self._steps,
             **self._identity,
+            "software": self._software,
         }
         write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
@@ -233,31 +243,38 @@ class Recorder:
             "images": self._images,
             "seconds": self._seconds,
             "wall_seconds": self._wall,
+            "software": self._software,
             "log_bytes": (self.folder / "metrics.jsonl").stat().st_size,
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)
 
 
-def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> str:
-    """JSON lines of what was logged; `Diverged` if a loss is not finite. Waits for the device once a name."""
+def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> tuple[str, str]:
+    """JSON lines of what was logged, null for what is no finite number. Waits for the device once a name.
+
+    They end with the step in which a loss is not finite, and what to say of it comes second; else it is empty.
+    """
     names = sorted({name for _, _, logged in pending for name in logged})
     columns = {}
     for name in names:
         values = [torch.as_tensor(logged.get(name, math.nan)) for _, _, logged in pending]
         device = next((value.device for value in values if value.device.type != "cpu"), "cpu")
         columns[name] = torch.stack([value.to(device).float() for value in values]).tolist()
-    lines = []
+    lines, fault = [], ""
     for row, (task, step, logged) in enumerate(pending):
         for name in sorted(logged):
             value = columns[name][row]
-            if name == "loss" and not math.isfinite(value):
+            known = value if math.isfinite(value) else None  # JSON has no other numbers
+            lines.append(json.dumps({"task": task, "step": step, "name": name, "value": known}) + "\n")
+            if name == "loss" and known is None:
                 last = f"; the last finite one was {columns[name][row - 1]:.4g}" if row else ""
-                raise Diverged(
+                fault = (
                     f"the loss became {value} in task {task}, step {step}{last}: try a smaller learning rate"
                 )
-            lines.append(json.dumps({"task": task, "step": step, "name": name, "value": value}))
-    return "".join(f"{line}\n" for line in lines)
+        if fault:
+            break
+    return "".join(lines), fault
 
 
 def _accuracy_csv(rows: list[list[float]], top5: list[float | None]) -> str:

@@ -1,10 +1,11 @@
 """The report of a results folder: tables, plots, and what is missing."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison import Comparison, Entry, compare, judged_alike
+from benchmarks.comparison import CONDITIONS, Comparison, Entry, compare, judged_alike
 from benchmarks.plots import write_plots
 from benchmarks.records import TrialRecord, find_trials
 from benchmarks.tables import dataset_title, main_table, plain_text, write_tables
@@ -88,7 +89,7 @@ def _is_number(value: object) -> bool:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the numbers: what was judged, missing runs, unequal lists, no Ω_all."""
+    """What a reader must know beside the numbers: what was judged, what is missing, what is not alike, no Ω_all."""
     found = []
     if comparison.left_out:
         found.append(
@@ -104,13 +105,51 @@ def notes(comparison: Comparison) -> list[str]:
             variants = sorted({entry.variant for entry in entries})
             if len(variants) > 1:
                 found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
-            for variant in variants:
-                rivals = sum(entry.offline for entry in entries if entry.variant == variant)
-                if rivals > 1:
-                    found.append(
-                        f"{place}: omega_all is blank, because {rivals} offline trials could be its reference"
-                    )
+            told = (*_unlike(entries), *_without_omega(entries), *_mixed_code(entries))
+            found += [f"{place}: {note}" for note in told]
     return found
+
+
+def _unlike(entries: Sequence[Entry]) -> Iterable[str]:
+    """What of the conditions is not the same for all entries, and who has what."""
+    for name in CONDITIONS:
+        having = defaultdict(list)
+        for entry in entries:
+            if name in entry.conditions:
+                having[entry.conditions[name]].append(entry.label)
+        if len(having) > 1:
+            shown = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in sorted(having.items()))
+            yield f"not one {name}, but {shown}"
+
+
+def _without_omega(entries: Sequence[Entry]) -> Iterable[str]:
+    """Why entries have no Ω_all although there is an offline trial."""
+    alike = defaultdict(list)
+    for entry in entries:
+        alike[entry.reference].append(entry)
+    alone = []
+    for group in alike.values():
+        rivals = sum(entry.offline for entry in group)
+        if rivals > 1:
+            yield f"omega_all is blank, because {rivals} offline trials could be its reference"
+        elif not rivals:
+            alone += [entry.label for entry in group]
+    if alone and any(entry.offline for entry in entries):
+        yield (
+            f"omega_all of {', '.join(alone)} is blank, because no offline trial has the same task lists, "
+            "network, pretraining and seed"
+        )
+
+
+def _mixed_code(entries: Sequence[Entry]) -> Iterable[str]:
+    """Whose runs were not all made by the same commit."""
+    for entry in entries:
+        runs = defaultdict(list)
+        for run, code in entry.code.items():
+            runs[code].append(str(run))
+        if len(runs) > 1:
+            shown = "; ".join(f"{code} (run {', '.join(numbers)})" for code, numbers in runs.items())
+            yield f"{entry.label} was made by different commits: {shown}"
 
 
 def _gap(entry: Entry, expected: int) -> str:

@@ -97,7 +97,7 @@ def accuracy_table(
     paradigms = comparison.paradigms(dataset)
     expected = {paradigm: comparison.expected_runs(dataset, paradigm) for paradigm in paradigms}
     cells = {
-        (entry.label, paradigm): accuracy_cell(entry.stats[metric], expected[paradigm], digits)
+        (entry.label, paradigm): metric_cell(entry, metric, expected[paradigm], digits)
         for paradigm in paradigms
         for entry in comparison.select(dataset, paradigm)
     }
@@ -107,6 +107,13 @@ def accuracy_table(
         for label in _entries_of(comparison, dataset)
     )
     return Table(name, caption, header, lines)
+
+
+def metric_cell(entry: Entry, metric: str, expected: int, digits: int = 1) -> str:
+    """The cell of a metric of `expected` runs; one that no finished run has is undefined, and no run is missing."""
+    stat = entry.stats[metric]
+    undefined = entry.finished and not stat.runs
+    return accuracy_cell(stat, 0 if undefined else expected, digits)
 
 
 def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
@@ -123,7 +130,7 @@ def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
 
 def cost_table(comparison: Comparison, dataset: str) -> Table:
     """What each agent needs, keeps and takes; a range where paradigms differ."""
-    header = ("agent", *_NEEDS.values(), "memory", "images/s", "time per run", "runs")
+    header = ("agent", *_NEEDS.values(), "memory", "images/s", "training time", "wall time", "runs")
     lines = []
     for label, entries in _entries_of(comparison, dataset).items():
         needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
@@ -133,10 +140,14 @@ def cost_table(comparison: Comparison, dataset: str) -> Table:
             _span(entries, "memory_bytes", format_bytes),
             _span(entries, "images_per_second", "{:,.0f}".format),
             _span(entries, "seconds", format_seconds),
+            _span(entries, "wall_seconds", format_seconds),
             str(finished) if finished == expected else f"{finished}/{expected}",
         )
         lines.append((label, *needs, *costs))
-    caption = "Needs and cost: memory beyond the network's parameters; ranges span the paradigms"
+    caption = (
+        "Needs and cost: memory beyond the network's parameters; time of a run, in training steps and on the wall, "
+        "evaluation and writing included; ranges span the paradigms"
+    )
     return Table("cost", caption, header, tuple(lines))
 
 

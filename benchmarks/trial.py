@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agents import networks, registry
+from agents.base import Agent
+from agents.settings import Config
 from benchmarks.records import FORMAT
 from dataloaders import specs
 from dataloaders.features import FEATURES
@@ -71,7 +73,7 @@ class Trial:
         checked(specs.check_variant, variant or specs.VARIANTS[0])
         spec = checked(specs.get, dataset, data / dataset)
         agent_class = checked(registry.get, agent)
-        config = checked(agent_class.Config.from_settings, settings or {}) if agent_class else None
+        config = checked(_config, agent, agent_class, settings or {}) if agent_class else None
         if spec:
             checked(specs.check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
@@ -113,6 +115,14 @@ class Trial:
     def folder(self, results: Path) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
         return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:
+    """The agent's configuration; an `InputError` names the agent, which is one of several."""
+    try:
+        return agent_class.Config.from_settings(settings)
+    except InputError as error:
+        raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
 
 def _check_features(features: str, network: str, cut: str | None) -> None:

@@ -11,19 +11,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks import failures
 from benchmarks.experiment import Machine, Places, run
-from benchmarks.failures import Failure
-from benchmarks.recorder import Diverged, Progress, RunLocked, lock
+from benchmarks.failures import Diverged, Failure
+from benchmarks.recorder import Progress, RunLocked, lock
 from benchmarks.trial import Trial
 from errors import InputError
 
 _NEWS = 0.5  # seconds between two messages of a run
+_FREE = "free some space; the same command goes on from here"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class DiskFull(InputError):
 def attempt(job: Job, places: Places, machine: Machine, progress: Progress | None = None) -> Outcome:
     """Learn the job's run here, unless another process does.
 
-    Whatever an agent raises becomes a failure; `DiskFull` is raised.
+    Whatever an agent raises becomes a failure; `DiskFull` is raised, and `InputError` where the run cannot be locked.
     """
     try:
         with lock(job.folder(places.results)):
@@ -83,22 +84,26 @@ def logged_attempt(job: Job, places: Places, machine: Machine, progress: Progres
         return Outcome(job, None)
     except DiskFull as error:
         return error
+    except (InputError, OSError) as error:  # the lock, or the log
+        if _is_full(error):
+            return DiskFull(f"{error}: {_FREE}")
+        return Outcome(job, None, failures.Failure(str(error), ()))
 
 
 def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None) -> Outcome:
     begun = time.perf_counter()
     folder = job.folder(places.results)
-    failures.clear(folder)
     try:
+        failures.clear(folder)
         summary = run(job.trial, job.number, places, machine, progress)
         return Outcome(job, summary, None, time.perf_counter() - begun)
     except (InputError, Diverged) as error:
         if _is_full(error):
-            raise DiskFull(f"{error}: free some space; the same command goes on from here") from error
+            raise DiskFull(f"{error}: {_FREE}") from error
         reason = str(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an agent's sys.exit() ends its run, not the others
         if _is_full(error):
-            raise DiskFull(f"{folder}: {error}: free some space; the same command goes on") from error
+            raise DiskFull(f"{folder}: {error}: {_FREE}") from error
         traceback.print_exc()
         reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     sys.stderr.flush()
@@ -160,8 +165,9 @@ def _output_to(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):  # what a full disk does not take is lost
+                    stream.flush()
             for number, stream in enumerate(kept, start=1):
                 os.dup2(stream, number)
                 os.close(stream)

@@ -16,6 +16,7 @@ def run(
     seen: Sequence[float],
     first: Sequence[float] | None = None,
     classes_seen: Sequence[int] | None = None,
+    software: Sequence[Mapping[str, object]] = (),
     **metrics: float | None,
 ) -> RunRecord:
     """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
@@ -30,11 +31,13 @@ def run(
         "memory_bytes": 1000,
         "images_per_second": 100.0,
         "seconds": 10.0,
+        "wall_seconds": 15.0,
         **metrics,
     }
     classes = tuple(classes_seen or range(2, 2 * len(seen) + 1, 2))
     accuracy = np.array([seen, first], np.float64).T
-    return RunRecord(number, accuracy, None, classes, {"metrics": values, "classes_seen": list(classes)})
+    summary = {"metrics": values, "classes_seen": list(classes), "software": list(software)}
+    return RunRecord(number, accuracy, None, classes, summary)
 
 
 def trial(
@@ -49,8 +52,9 @@ def trial(
     offline: bool = False,
     unfinished: Sequence[int] = (),
     folder: str = "default-0",
+    **more: object,
 ) -> TrialRecord:
-    """A trial of those runs."""
+    """A trial of those runs; `more` of its configuration."""
     config = {
         "format": FORMAT,
         "dataset": dataset,
@@ -61,6 +65,7 @@ def trial(
         "settings": dict(settings or {}),
         "seed": 0,
         "split": split,
+        **more,
     }
     path = Path("results") / dataset / paradigm / agent.replace("/", ".") / folder
     return TrialRecord(path, config, {**NO_NEEDS, "offline": offline}, runs, tuple(unfinished))

@@ -1,5 +1,8 @@
 """Checkpoints give back what they were given, in the same layout, or say that they are damaged."""
 
+import errno
+import resource
+
 import pytest
 import torch
 
@@ -45,3 +48,19 @@ def test_a_damaged_file_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"state\.safetensors: damaged checkpoint"):
         checkpoint.load(path)
+
+
+def test_what_the_disk_refuses_is_told_as_such(tmp_path):
+    """What safetensors raises is no `OSError`; a file that may not grow is refused as one on a full disk is."""
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(path, {"x": torch.ones(1)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written: File too large") as told:
+            checkpoint.save(path, {"x": torch.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(told.value.__cause__, OSError) and told.value.__cause__.errno == errno.EFBIG
+    assert checkpoint.load(path)["x"].shape == (1,)
+    assert list(tmp_path.iterdir()) == [path]

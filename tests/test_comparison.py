@@ -55,11 +55,26 @@ def test_omega_is_a_mean_of_ratios_to_the_offline_mean():
         trial("offline", run(0, [80, 80]), offline=True, paradigm="iid"),
         trial("offline", run(0, [80, 80]), offline=True, dataset="digits"),
         trial("offline", run(0, [80, 80]), offline=True, variant="corrected"),
+        trial("offline", run(0, [80, 80]), offline=True, network="resnet18"),
+        trial("offline", run(0, [80, 80]), offline=True, pretrained=False),
+        trial("offline", run(0, [80, 80]), offline=True, seed=1),
+        trial("offline", run(0, [80, 80]), offline=True, image_size=[32, 32]),
         trial("offline", run(0, [80, 80, 80]), offline=True),
         trial("offline", run(0, [80, 0]), offline=True),
         trial("offline", offline=True, unfinished=[0]),
     ],
-    ids=["paradigm", "dataset", "variant", "tasks", "zero", "unfinished"],
+    ids=[
+        "paradigm",
+        "dataset",
+        "variant",
+        "network",
+        "pretrained",
+        "seed",
+        "size",
+        "tasks",
+        "zero",
+        "unfinished",
+    ],
 )
 def test_omega_is_blank_without_a_fitting_reference(reference):
     comparison = compare([trial("er", run(0, [40, 25])), reference])
@@ -252,3 +267,41 @@ def test_damaged_records_are_told_together_and_nothing_is_written(tmp_path):
         str(wordy / "run0" / "summary.json"),
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_offline_trial_of_another_network_is_no_second_reference():
+    fitting = trial("offline", run(0, [80, 50]), offline=True, folder="a")
+    other = trial("offline", run(0, [80, 50]), offline=True, network="resnet18", folder="b")
+    comparison = compare([trial("er", run(0, [40, 25])), fitting, other])
+    assert row(comparison, "er", "omega_all").mean == pytest.approx(0.5)
+    assert not any("omega_all" in note for note in notes(comparison))
+
+
+def test_what_is_not_alike_is_said():
+    trials = [
+        trial("er", run(0, [40]), pretrained=True, features="float32"),
+        trial("ewc", run(0, [40]), pretrained=True, network="resnet18"),  # its features are not known
+        trial("si", run(0, [40]), pretrained=False, seed=3, features="bfloat16"),
+        trial("offline", run(0, [80]), offline=True, pretrained=True, features="float32"),
+    ]
+    assert notes(compare(trials)) == [
+        "core50/class_iid: not one network, but resnet18 (ewc); small (er, si, offline)",
+        "core50/class_iid: not one pretrained, but false (si); true (er, ewc, offline)",
+        "core50/class_iid: not one features, but bfloat16 (si); float32 (er, offline)",
+        "core50/class_iid: not one seed, but 0 (er, ewc, offline); 3 (si)",
+        "core50/class_iid: omega_all of ewc, si is blank, because no offline trial has the same task lists, network, "
+        "pretraining and seed",
+    ]
+
+
+def test_runs_of_different_commits_are_said():
+    one, other = {"commit": "a" * 40, "dirty": False}, {"commit": "b" * 40, "dirty": True}
+    alike = trial("er", run(0, [40], software=[one]), run(1, [40], software=[one]), run(2, [40]))
+    assert notes(compare([alike])) == []
+    unlike = trial(
+        "er", *alike.runs, run(3, [40], software=[one, other]), run(4, [40], software=[{"commit": None}])
+    )
+    assert notes(compare([unlike])) == [
+        "core50/class_iid: er was made by different commits: aaaaaaaaaa (run 0, 1); "
+        "aaaaaaaaaa, then bbbbbbbbbb with changes (run 3)"
+    ]

@@ -13,8 +13,9 @@ from benchmarks import experiment
 from benchmarks.__main__ import main
 from benchmarks.experiment import Machine, Places, prepare, run
 from benchmarks.trial import Trial
-from dataloaders import tasklists
+from dataloaders import specs, tasklists
 from errors import InputError
+from gridsearch.search import plan
 
 MACHINE = Machine()
 
@@ -152,6 +153,24 @@ def test_an_unknown_type_of_features_is_refused_with_all_other_problems():
 
 
 # The environment
+
+
+@pytest.mark.parametrize("runs", ["1", "2"])
+def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeypatch, capsys, runs):
+    """Neither one that is finished nor a new one beside it, once the dataset is described otherwise."""
+    options = ["--out", str(fresh.results), "--data", str(fresh.data), "--lists", str(fresh.lists)]
+    options += ["--agent", "finetune", "--set", "batch_size=100"]
+    assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
+    assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
+    other = replace(specs.DATASETS["digits"], task_classes=5)
+    monkeypatch.setattr(specs, "DATASETS", {**specs.DATASETS, "digits": other})
+    capsys.readouterr()
+    assert main(["run", "digits/class_iid", *options, "--runs", runs]) == 2
+    told = capsys.readouterr().err
+    assert "earlier runs were made otherwise (task_classes: 2 -> 5)" in told and "--out" in told
+    assert main(["run", "digits/iid", *options, "--runs", runs]) == 0, "which has no such tasks"
+    with pytest.raises(InputError, match="task_classes: 2 -> 5"):
+        plan([trial(settings={"batch_size": 100}, cut=None)], 1, fresh, retry_failed=False)
 
 
 def test_gpus_of_one_model_count_as_the_same(tmp_path, monkeypatch):

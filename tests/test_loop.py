@@ -13,9 +13,11 @@ from agents.er import ER
 from agents.ewc import EWC
 from agents.offline import Offline
 from agents.toy import CPU, batch, network
+from benchmarks import checkpoint
 from benchmarks.evaluate import Evaluator
+from benchmarks.failures import Diverged
 from benchmarks.loop import learn
-from benchmarks.recorder import Diverged, Recorder, RunLocked, lock
+from benchmarks.recorder import Recorder, RunLocked, lock
 from dataloaders.streams import Images, Stream, Task
 from errors import InputError
 
@@ -227,5 +229,92 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path):
 
     with pytest.raises(Diverged, match=r"became nan in task 1, step 5; the last finite one was 0.5"):
         go(make(Explodes), tmp_path, *world())
+    assert logged(tmp_path)[3:] == [(1, 4, "loss", 0.5), (1, 5, "loss", None)], "all steps up to the bad one"
     assert (tmp_path / "accuracy.csv").read_text().count("\n") >= 2, "what was finished is kept"
     assert not (tmp_path / "summary.json").exists()
+
+
+def logged(folder):
+    """(task, step, name, value) of each line of the log."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [tuple(json.loads(line, parse_constant=pytest.fail).values()) for line in lines]
+
+
+def test_what_is_logged_and_is_no_number_is_null(tmp_path):
+    class Odd(Witness):
+        def observe(self, x, y):
+            super().observe(x, y)
+            return {"ratio": torch.tensor(float("nan")), "bound": torch.tensor(float("inf")), "norm": 1.0}
+
+    go(make(Odd), tmp_path, *world())
+    assert logged(tmp_path)[:3] == [(0, 1, "bound", None), (0, 1, "norm", 1.0), (0, 1, "ratio", None)]
+
+
+@pytest.mark.parametrize("when", [3, 6])
+def test_scores_that_are_no_numbers_stop_the_run(tmp_path, when):
+    """They would be judged as a right or a wrong class, whichever the sort puts first."""
+
+    class Unsure(Witness):
+        def predict(self, x):
+            scores = super().predict(x)
+            if sum(call[0] == "observe" for call in self.calls) == when:
+                scores[0, 1] = torch.nan
+            return scores
+
+    tested = {3: 4, 6: 8}[when]
+    message = rf"1 of {tested} test images have scores that are no numbers, after task {when // 3 - 1}"
+    with pytest.raises(Diverged, match=message):
+        go(make(Unsure), tmp_path, *world())
+
+
+def test_scores_of_classes_not_met_may_be_anything(tmp_path):
+    class Blank(Witness):
+        def predict(self, x):
+            scores = super().predict(x)
+            if len(self.calls) < 6:  # in the first task
+                scores[:, 2:] = torch.nan
+            return scores
+
+    assert go(make(Blank), tmp_path, *world())["metrics"]["accuracy_mean"] == 100
+
+
+@pytest.mark.parametrize(
+    ("labels", "shared"),
+    [
+        (LABELS, False),
+        ([[0, 1, 0, 1], [0, 2, 3, 1]], True),  # two groups of classes, and yet they are shared
+        ([[0, 1, 0, 1, 2, 3], [0, 0, 1]], True),
+    ],
+)
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_forgetting_is_defined_only_where_no_class_comes_again(tmp_path, labels, shared, cumulative):
+    class Learner(Witness):
+        needs = Needs(offline=cumulative)
+
+    stream, images = world(labels)
+    if cumulative:
+        first, second = stream.tasks
+        both = Task(torch.cat([second.rows, first.rows]), torch.cat([second.labels, first.labels]))
+        stream = Stream((first, both), stream.test, stream.num_classes)
+    metrics = go(make(Learner), tmp_path, stream, images)["metrics"]
+    assert [metrics[name] is None for name in ("forgetting", "backward_transfer")] == [shared] * 2
+
+
+def test_the_summary_tells_all_the_software_that_a_run_was_learned_with(tmp_path):
+    stream, images = world()
+    one, other = {"commit": "a", "dirty": False}, {"commit": "b", "dirty": None}
+    for software in (one, one, other):
+        with pytest.raises(KeyboardInterrupt):
+            go(make(stopping(ER, 2)), tmp_path, stream, images, checkpoint_batches=1, software=software)
+    assert go(make(ER), tmp_path, stream, images, software=other)["software"] == [one, other]
+
+
+def test_a_checkpoint_that_does_not_tell_its_software_goes_on(tmp_path):
+    stream, images = world()
+    with pytest.raises(KeyboardInterrupt):
+        go(make(stopping(ER, 4)), tmp_path, stream, images, software={"commit": "a"})
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    saved = checkpoint.load(path)
+    del saved["software"]
+    checkpoint.save(path, saved)
+    assert go(make(ER), tmp_path, stream, images, software={"commit": "b"})["software"] == [{"commit": "b"}]

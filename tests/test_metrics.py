@@ -29,9 +29,20 @@ def test_backward_transfer_compares_with_the_task_that_brought_the_classes():
 
 
 def test_where_tasks_share_classes_both_are_undefined_not_zero():
-    assert metrics.forgetting(CLASSES_SHARED) is None
-    assert metrics.backward_transfer(CLASSES_SHARED) is None
-    assert metrics.summary(CLASSES_SHARED)["forgetting"] is None
+    for matrix in (
+        CLASSES_SHARED,
+        CLASSES_APART,
+    ):  # a class may be missing from the first of the tasks that share it
+        found = metrics.summary(matrix, tasks_share_classes=True)
+        assert (found["forgetting"], found["backward_transfer"]) == (None, None)
+    found = metrics.summary(CLASSES_APART, tasks_share_classes=False)
+    assert found["forgetting"] == metrics.forgetting(CLASSES_APART)
+    assert found["backward_transfer"] == metrics.backward_transfer(CLASSES_APART)
+
+
+def test_a_single_task_forgets_nothing_that_could_be_measured():
+    found = metrics.summary(CLASSES_APART[:1, :2], tasks_share_classes=False)
+    assert (found["forgetting"], found["backward_transfer"]) == (None, None)
 
 
 def test_omega_all_is_one_for_the_offline_learner():

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -110,13 +111,39 @@ def test_known_agents_look_different_in_colour_and_in_grey():
     assert {style.colour for style in contenders} == okabe_ito
 
 
-def test_an_unknown_agent_has_a_style_by_name_alone():
-    alone = entry_styles(compare([trial("mine", run(0, [50]))]).entries)["mine"]
-    among = entry_styles(
-        compare([trial("hat", run(0, [50])), trial("mine", run(0, [50])), *trials()]).entries
-    )
-    assert alone == among["mine"] == agent_style("mine")
-    assert alone not in STYLES.values()
+def styles_of(*agents):
+    return entry_styles(compare([trial(agent, run(0, [50])) for agent in agents]).entries)
+
+
+def test_an_unknown_agent_has_a_style_by_its_name():
+    assert styles_of("mine")["mine"] == styles_of("finetune", "mine")["mine"] == agent_style("mine")
+    assert agent_style("mine") not in STYLES.values()
+
+
+def test_an_unknown_agent_has_a_colour_that_no_other_has_while_there_is_one():
+    mine = agent_style("mine")
+    (like,) = [n for n, s in STYLES.items() if s.colour == mine.colour and s.filled]
+    styles = styles_of(like, "mine", "hat", "cap", "hood")
+    assert styles[like] == STYLES[like]
+    assert len({style.colour for style in styles.values()}) == 5
+    assert replace(styles["mine"], colour=mine.colour) == mine
+    assert styles == styles_of("hood", "cap", "hat", "mine", like)
+    assert styles_of(*STYLES, "mine")["mine"] == mine, "none is free"
+
+
+def test_a_bound_takes_no_colour():
+    records = [trial("cap", run(0, [50])), trial("top", run(0, [50]), offline=True)]
+    assert agent_style("top").colour == agent_style("cap").colour
+    assert entry_styles(compare(records).entries)["cap"] == agent_style("cap")
+
+
+def test_one_agent_of_a_long_name_with_fewer_runs_is_one_agent():
+    records = [
+        trial("er", run(0, [50]), run(1, [50])),
+        trial("agents.nearest_mean:NearestMean", run(0, [50])),
+    ]
+    (axes,) = figure(records).axes
+    assert "2 runs (1 agent: fewer)" in [text.get_text() for text in axes.texts]
 
 
 def test_configurations_of_an_agent_share_its_colour_and_differ_otherwise():

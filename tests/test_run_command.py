@@ -3,11 +3,20 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks import command
 from benchmarks.__main__ import main
+from benchmarks.experiment import Places
+from benchmarks.recorder import lock
+from benchmarks.trial import Trial, begin
+from tests.made_records import run as made_run
+from tests.made_records import trial as made_trial
+from tests.made_records import write
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +48,10 @@ def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, ca
     for name in ("test.csv", "test_task1.csv"):
         rows = (folder / name).read_text().splitlines()
         assert len(rows) == 2 and all(len(row.split(",")) == 5 for row in rows)
+    summary = json.loads((folder / "run1" / "summary.json").read_text())
+    (software,) = summary["software"]
+    assert {name: environment[name] for name in software} == software
+    assert {"commit", "dirty", "versions"} <= software.keys()
     steps = [json.loads(line) for line in (folder / "run0" / "metrics.jsonl").read_text().splitlines()]
     assert {(line["task"], line["name"]) for line in steps} == {(task, "loss") for task in range(5)}
 
@@ -111,6 +124,38 @@ def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, caps
     assert not list((tmp_path / "out").rglob("fragile.Fragile/**/summary.json"))
 
 
+def test_an_agent_that_ends_its_program_fails_its_run_alone(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune") == 1
+    told = capsys.readouterr()
+    assert "run 0: SystemExit: 0" in told.err
+    assert "finetune digits/class_iid run 0:" in told.out
+
+
+def test_a_run_that_another_process_learns_is_left_for_later_and_its_end_waited_for(places, tmp_path, capsys):
+    settings = {"lr": 0.01, "batch_size": 50}
+    trial = Trial.create("digits", "class_iid", "finetune", settings, pretrained=False)
+    folder = trial.folder(tmp_path)
+    held = lock(folder / "run0")
+
+    def let_go():
+        while not (folder / "run1" / "summary.json").exists():
+            time.sleep(0.02)
+        held.close()
+
+    other = threading.Thread(target=let_go, daemon=True)
+    other.start()
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 0
+    told = capsys.readouterr().out
+    assert told.index("run 1: ") < told.index("run 0: ")
+
+
+def test_workers_share_the_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 3, 5, 7})
+    large = Trial.create("core50", "iid", "finetune", {}, network="resnet18")
+    assert command._threads([large], workers=2) == 2
+
+
 def test_report_writes_tables_and_plots(places, tmp_path, capsys):
     assert run(places, tmp_path / "runs", "--agent", "finetune", "er", "--runs", "2") == 0
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
@@ -131,11 +176,23 @@ def test_report_writes_tables_and_plots(places, tmp_path, capsys):
         (["digits/instance", "--agent", "er"], ["unknown paradigm of digits 'instance'"]),
         (["digits", "--agent", "er"], ["'digits': expected DATASET/PARADIGM"]),
         (["digits/iid", "--agent", "er", "--set", "memry=1"], ["unknown hyperparameter 'memry'"]),
+        (
+            ["digits/iid", "--agent", "er", "slda", "--set", "x=1"],
+            ["agent er: unknown hyperparameter 'x'", "agent slda: unknown hyperparameter 'x'"],
+        ),
+        (
+            ["digits/iid", "--agent", "er", "slda", "finetune", "--set", "lr=0.003"],
+            ["--set lr=0.003: no hyperparameter of slda: give it as er.lr=0.003 finetune.lr=0.003"],
+        ),
         (["digits/iid", "--agent", "er", "--set", "lr"], ["--set lr: expected KEY=VALUE"]),
         (["digits/iid", "--agent", "er", "--set", "ewc.lr=1"], ["'ewc' is none of the agents to run (er)"]),
         (["digits/iid", "--agent", "er", "--network", "resnet50"], ["unknown network 'resnet50'"]),
         (["core50/iid", "--agent", "er", "--network", "small"], ["takes images up to 64 px"]),
-        (["digits/iid", "--agent", "er", "--runs", "0"], ["expected at least 1"]),
+        (
+            ["digits/iid", "--agent", "er", "--runs", "0", "--workers", "-1", "--threads", "0"],
+            ["--runs: expected at least 1, got 0", "--workers: ", "--threads: "],
+        ),
+        (["digits/iid", "--agent", "er", "--checkpoint-batches", "0"], ["--checkpoint-batches: expected at "]),
         (["digits/iid", "--agent", "er", "--device", "abacus"], ["--device abacus: not available"]),
         (
             ["digits/iid", "nowhere/iid", "--agent", "er", "nobody", "--set", "lr=0"],
@@ -156,8 +213,12 @@ def test_a_missing_dataset_says_what_to_do(places, tmp_path, capsys):
         main(["run", "core50/iid", "--agent", "er", *places, "--out", str(tmp_path), "--data", str(tmp_path)])
         == 2
     )
-    told = capsys.readouterr().err
-    assert str(tmp_path / "core50") in told and "missing" in told
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert told[0] == f"error: 8250 of 8250 images are missing below {tmp_path / 'core50'}"
+    assert (
+        "unpack core50_128x128.zip or core50_350x350.zip (https://vlomonaco.github.io/core50/) in" in told[1]
+    )
 
 
 def test_a_folder_of_another_configuration_is_refused_and_kept(places, tmp_path, capsys):
@@ -173,7 +234,24 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(places, tmp_path,
 def test_runs_made_otherwise_are_not_mixed(places, tmp_path, capsys):
     assert run(places, tmp_path, "--agent", "finetune", "--threads", "1") == 0
     assert run(places, tmp_path, "--agent", "finetune", "--threads", "2", "--runs", "2") == 2
-    assert "threads: 1 -> 2" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "threads: 1 -> 2" in told and "bring back what was there then (--threads 1)" in told
+
+
+def test_more_runs_take_the_threads_of_earlier_ones_whatever_the_default_is_now(places, tmp_path):
+    assert run(places, tmp_path, "--agent", "finetune", "--threads", "2") == 0
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 0
+    (environment,) = tmp_path.rglob("env.json")
+    assert json.loads(environment.read_text())["threads"] == 2
+    assert len(list(tmp_path.rglob("summary.json"))) == 2
+
+
+def test_every_file_that_a_user_meets_is_in_the_readme_of_the_results(places, tmp_path):
+    assert run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions") == 1
+    text = (ROOT / "results" / "README.md").read_text()
+    met = {p.name for p in tmp_path.rglob("[!.]*.*") if p.is_file() and p.parent.name != "checkpoint"}
+    assert {"failed.json", "hyperparams.csv", "predictions.npz", "test_task1.csv"} <= met
+    assert not [name for name in (*met, "log.txt", "val.csv", "val_task1.csv") if f"{name}`" not in text]
 
 
 def test_damaged_records_are_named_by_the_report(places, tmp_path, capsys):
@@ -183,3 +261,13 @@ def test_damaged_records_are_named_by_the_report(places, tmp_path, capsys):
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 2
     assert "summary.json: damaged" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_the_table_at_the_end_says_of_a_number_that_some_runs_lack_it(tmp_path):
+    one = Trial.create("digits", "class_iid", "er")
+    folder = begin(one, tmp_path)
+    made = write(tmp_path / "made", made_trial("er", made_run(0, [50]), made_run(1, [50], forgetting=None)))
+    for path in made.glob("run*"):
+        path.rename(folder / path.name)
+    line = command._table([one], Places(tmp_path)).splitlines()[-1]
+    assert "5.0 (1/2 runs)" in line

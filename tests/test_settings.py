@@ -64,6 +64,29 @@ def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
         registry.get("nowhere:Agent")
     with pytest.raises(InputError, match="no subclass"):
         registry.get("agents.base:Problem")
+    with pytest.raises(InputError, match="has no class Nope"):
+        registry.get("agents.er:Nope")
+    with pytest.raises(InputError, match="one of your own is given as module:Class"):
+        registry.get("nobody")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere:A", "expected nowhere.py in the current folder, or an installed module"),
+        ("nowhere.near:A", "expected nowhere/near.py in the current folder"),
+        ("agents.nowhere:A", "module 'agents.nowhere' is not found: expected agents/nowhere.py"),
+        ("needy:A", "needy is there, but what it imports is not installed: No module named 'nosuchpackage'"),
+    ],
+)
+def test_a_module_that_is_not_there_is_told_from_one_that_lacks_what_it_imports(
+    name, told, tmp_path, monkeypatch
+):
+    (tmp_path / "needy.py").write_text("import nosuchpackage\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as error:
+        registry.get(name)
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import pytest
 
 from benchmarks.comparison import Stat, compare
 from benchmarks.tables import (
+    ABSENT,
     Table,
     accuracy_cell,
+    accuracy_table,
     dataset_tables,
     escape_latex,
     escape_markdown,
@@ -56,6 +58,19 @@ def test_a_cell_says_how_many_runs_it_lacks(stat, expected, cell):
     assert accuracy_cell(stat, expected) == cell
 
 
+def test_what_is_undefined_is_no_missing_run():
+    undefined = [run(r, [50], forgetting=None) for r in range(2)]
+    comparison = compare(
+        [
+            trial("er", *undefined),
+            trial("ewc", undefined[0], run(1, [50], forgetting=3.0)),
+            trial("si", unfinished=[0, 1]),
+        ]
+    )
+    table = accuracy_table(comparison, "core50", "forgetting", "forgetting", "Forgetting")
+    assert dict(table.rows) == {"er": ABSENT, "ewc": "3.0 (1/2 runs)", "si": "(0/2 runs)"}
+
+
 def test_a_ratio_has_as_many_digits_as_are_asked_for():
     assert accuracy_cell(Stat(0.8552, 0.0061, 3), 3, digits=3) == "0.855 ± 0.006"
 
@@ -83,13 +98,22 @@ def test_costs_show_needs_ranges_and_missing_runs(comparison):
 def test_costs_span_the_paradigms():
     comparison = compare(
         [
-            trial("gem", run(0, [50], memory_bytes=0, seconds=5.0)),
-            trial("gem", run(0, [50], memory_bytes=2_500_000, seconds=5.0), paradigm="iid"),
+            trial("gem", run(0, [50], memory_bytes=0, seconds=5.0, wall_seconds=7.0)),
+            trial("gem", run(0, [50], memory_bytes=2_500_000, seconds=5.0, wall_seconds=8.0), paradigm="iid"),
         ]
     )
-    (line,) = dataset_tables(comparison, "core50")[-1].rows
-    assert "0 B – 2.5 MB" in line
-    assert "5.0 s" in line
+    table = dataset_tables(comparison, "core50")[-1]
+    costs = dict(zip(table.header, table.rows[0], strict=True))
+    assert costs["memory"] == "0 B – 2.5 MB"
+    assert (costs["training time"], costs["wall time"]) == ("5.0 s", "7.0 s – 8.0 s")
+
+
+def test_a_time_that_older_records_lack_is_absent():
+    record = trial("er", run(0, [50], seconds=5.0))
+    del record.runs[0].summary["metrics"]["wall_seconds"]
+    table = dataset_tables(compare([record]), "core50")[-1]
+    costs = dict(zip(table.header, table.rows[0], strict=True))
+    assert (costs["training time"], costs["wall time"]) == ("5.0 s", ABSENT)
 
 
 @pytest.mark.parametrize(

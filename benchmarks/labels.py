@@ -1,0 +1,62 @@
+"""What the trials of a comparison are called."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.records import TrialRecord
+
+
+def labels(trials: Sequence[TrialRecord]) -> list[str]:
+    """A label per trial: the agent's name, and in brackets what tells its configurations apart.
+
+    What distinguishes two trials of one paradigm is named in the dataset's other paradigms too, so that a
+    configuration has one row in a table of paradigms.
+    """
+    cells, agents = defaultdict(list), defaultdict(set)
+    for index, trial in enumerate(trials):
+        dataset, agent = trial.config["dataset"], trial.config["agent"]
+        cells[dataset, agent, trial.config["paradigm"]].append(index)
+        agents[dataset, agent].add(trial.config["paradigm"])
+
+    found = [""] * len(trials)
+    for (dataset, agent), paradigms in agents.items():
+        groups = [cells[dataset, agent, paradigm] for paradigm in paradigms]
+        keys = sorted(set().union(*(_differences([trials[i] for i in group]) for group in groups)))
+        for group in groups:
+            plain = [_label(agent, keys, trials[i]) for i in group]
+            for index, label in zip(group, plain, strict=True):
+                twins = plain.count(label) > 1
+                found[index] = printable(f"{agent} [{trials[index].path.name}]" if twins else label)
+    return found
+
+
+def _label(agent: str, keys: Sequence[str], trial: TrialRecord) -> str:
+    values = _settings(trial)
+    shown = ", ".join(f"{key}={text_of(values.get(key))}" for key in keys)
+    return f"{agent} [{shown}]" if keys else agent
+
+
+def _differences(trials: Sequence[TrialRecord]) -> set[str]:
+    """Names of the settings in which trials differ."""
+    settings = [_settings(trial) for trial in trials]
+    names = set().union(*settings)
+    return {name for name in names if len({text_of(values.get(name)) for values in settings}) > 1}
+
+
+def _settings(trial: TrialRecord) -> dict[str, Any]:
+    """All of a trial's configuration but its place, flat."""
+    place = {"dataset", "paradigm", "agent", "settings"}
+    top = {key: value for key, value in trial.config.items() if key not in place}
+    return {**top, **trial.config["settings"]}
+
+
+def text_of(value: object) -> str:
+    """A value of a configuration as it is shown."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def printable(name: object) -> str:
+    """Whatever a file holds, as one line without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in str(name))
