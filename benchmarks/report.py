@@ -53,13 +53,18 @@ def report(results: Path, out: Path) -> ReportSummary:
     if problems:
         hidden = len(problems) - _PROBLEMS_TOLD
         raise InputError(*problems[:_PROBLEMS_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
-    comparison = compare(trials)
+    begun = {trial.config["dataset"] for trial in judged if trial.runs}
+    left_out = sorted({trial.config["dataset"] for trial in judged} - begun)
+    comparison = compare([trial for trial in trials if trial.config["dataset"] in begun])
     titled = [
         f"{dataset_title(dataset)}: {plain_text(main_table(comparison, dataset))}"
         for dataset in comparison.datasets()
     ]
     files = (*write_tables(comparison, out), *write_plots(comparison, out))
-    return ReportSummary("\n\n".join(titled), files, tuple(notes(comparison)))
+    told = [
+        f"{dataset_title(dataset)}: left out, because none of its runs has finished" for dataset in left_out
+    ]
+    return ReportSummary("\n\n".join(titled), files, (*notes(comparison), *told))
 
 
 def problems_of(trial: TrialRecord) -> list[str]:

@@ -229,6 +229,16 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     assert report(tmp_path, out) == summary  # its own output is no trial
 
 
+def test_a_dataset_on_which_no_run_has_finished_is_left_out_and_said(tmp_path):
+    """A trial whose images were not there must not put empty panels beside others' curves."""
+    write(tmp_path, trial("er", run(0, [90, 50]), folder="er"))
+    write(tmp_path, trial("er", dataset="toybox", unfinished=[0], folder="er"))
+    summary = report(tmp_path, tmp_path / "report")
+    assert "Toybox" not in summary.table
+    assert "toybox" not in (tmp_path / "report" / "comparison.csv").read_text()
+    assert summary.notes == ("Toybox: left out, because none of its runs has finished",)
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_folder_without_trials_is_a_clear_error(tmp_path, exists):
     results = tmp_path if exists else tmp_path / "nowhere"
