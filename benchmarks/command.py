@@ -126,7 +126,8 @@ def _tell(outcome: Outcome) -> None:
     metrics = outcome.summary["metrics"]
     print(
         f"{outcome.job}: {metrics['accuracy_mean']:.1f} % over tasks, {metrics['accuracy_last']:.1f} % at the "
-        f"end, {metrics['images_per_second']:.0f} images/s"
+        f"end, {metrics['images_per_second']:.0f} images/s",
+        flush=True,
     )
 
 

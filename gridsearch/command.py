@@ -102,7 +102,8 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
     places = Places(options.out, options.data, options.lists)
     engine, machines = engines.engine(options)
     todo = plan(trials, runs, places, options.retry_failed)
-    print(f"{title}: {todo.total // runs} trials x {runs} runs: {_counts(todo, places, len(machines))}")
+    counts = _counts(todo, places, len(machines))
+    print(f"{title}: {todo.total // runs} trials x {runs} runs: {counts}", flush=True)
     if options.dry_run:
         _print_all(todo)
         return 0

@@ -80,6 +80,7 @@ class Live:
                 told += f", {outcome.seconds:.1f} s"
         count = self._done + self.failed
         tqdm.write(f"[{count}/{self._total}] {run_label(job)}: {told}", file=sys.stdout)
+        sys.stdout.flush()  # who reads along, such as `tee`, sees each run as it ends
         self._draw()
 
     def best(self) -> list[str]:

@@ -16,7 +16,8 @@ def test_the_example_agent_is_one_file_and_one_registry_line(tmp_path):
     for package in ("agents", "benchmarks", "dataloaders"):
         ignored = shutil.ignore_patterns("__pycache__", "*_task_filelists", "*.csv")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    shutil.copy(ROOT / "errors.py", tmp_path)
+    for module in ROOT.glob("*.py"):
+        shutil.copy(module, tmp_path)
     (tmp_path / "agents" / "nearest_mean.py").write_text(agent)
     registry = tmp_path / "agents" / "registry.py"
     before = registry.read_text()
