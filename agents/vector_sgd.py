@@ -66,9 +66,8 @@ class VectorSGD(torch.optim.SGD):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: those of the vector become zero, those of further groups None."""
-        for (
-            group
-        ) in self.param_groups:  # not by PyTorch's method, which takes a fiftieth of a small network's step
+        # Not by PyTorch's method, which takes a fiftieth of a small network's step.
+        for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None
         self.theta.grad = self.gradient.zero_()

@@ -29,11 +29,8 @@ def changes(file: DatasetFile, dirmap: Path) -> list[str] | None:
     try:
         then = json.loads(read_text(path))
         found = [told for key, now in file.indexed.items() for told in _differences(key, then[key], now)]
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-    ):  # an InputError, of a file that cannot be read, is a ValueError
+    # A file that cannot be read is an InputError, which is a ValueError.
+    except (ValueError, LookupError, TypeError):
         return [f"{path}: is damaged"]
     return [f"{file.path}: {told}" for told in found]
 

@@ -70,9 +70,8 @@ class Actor:
             if not self._sees_results and isinstance(message, Outcome):
                 message = self._pack(message)
             self._news.put(message)
-        except (
-            Exception
-        ) as error:  # not of learning: the node lacks the agent's module, its disk is full, ...
+        # Not of learning: the node lacks the agent's module, its disk is full, ...
+        except Exception as error:
             reason = f"on {socket.gethostname()}: {error}"
             self._news.put(Outcome(job, None, Failure(reason, tuple(traceback.format_exc().splitlines()))))
 

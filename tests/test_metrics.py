@@ -29,10 +29,8 @@ def test_backward_transfer_compares_with_the_task_that_brought_the_classes():
 
 
 def test_where_tasks_share_classes_both_are_undefined_not_zero():
-    for matrix in (
-        CLASSES_SHARED,
-        CLASSES_APART,
-    ):  # a class may be missing from the first of the tasks that share it
+    # A class may be missing from the first of the tasks that share it.
+    for matrix in (CLASSES_SHARED, CLASSES_APART):
         found = metrics.summary(matrix, tasks_share_classes=True)
         assert (found["forgetting"], found["backward_transfer"]) == (None, None)
     found = metrics.summary(CLASSES_APART, tasks_share_classes=False)

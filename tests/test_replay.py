@@ -230,9 +230,8 @@ def test_the_gradient_of_a_memory_is_that_of_its_mean_loss_also_in_parts():
 def test_without_conflicts_it_is_finetune_to_the_bit_and_with_them_it_is_not(agent_class):
     agent, plain = build(agent_class), build(Finetune)
     conflicts = [0.0, 0.0, 0.0]
-    for task, swap in enumerate(
-        [False, False, True]
-    ):  # the second task is like the first, the third its opposite
+    # The second task is like the first, the third its opposite.
+    for task, swap in enumerate([False, False, True]):
         agent.begin_task(TaskInfo(task, (0, 1)))
         for step in range(5):
             x, y = batch([0, 1] * 5, seed=step)
