@@ -1,1 +1,1 @@
-"""What learns: one file per agent, and the few shared pieces that agents are made of."""
+"""Continual learners: one file per agent, and the rooms behind them."""

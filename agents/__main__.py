@@ -5,8 +5,8 @@ import dataclasses
 import sys
 import textwrap
 
-from command_line import exit_status
-from errors import InputError
+from lethe.common.command_line import exit_status
+from lethe.common.errors import InputError
 
 # What knows agents imports torch, which takes a second, so it waits until the command line is understood.
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from agents import registry
+    from lethe.agents import registry
 
     for name in sorted(registry.AGENTS):
         agent = registry.get(name)
@@ -62,7 +62,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _report(name: str, agent: type) -> bool:
     """Print what each check says of an agent; whether all hold."""
-    from agents.contract import CHECKS, verdicts
+    from lethe.agents.contract.checks import CHECKS, verdicts
 
     print(f"{name}:")
     found = []
@@ -84,7 +84,7 @@ def _report(name: str, agent: type) -> bool:
 
 def _found(names: list[str]) -> dict[str, type]:
     """The agents' classes by name; an `InputError` tells all names that are none."""
-    from agents import registry
+    from lethe.agents import registry
 
     found, problems = {}, []
     for name in names:

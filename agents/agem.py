@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.episodic import EpisodicAgent, EpisodicConfig
-from agents.settings import setting
-from agents.sgd import seen_cross_entropy
+from lethe.agents.config import setting
+from lethe.agents.parts.gradient_projection import EpisodicAgent, EpisodicConfig
+from lethe.agents.parts.sgd import seen_cross_entropy
 
 
 @dataclass(frozen=True)

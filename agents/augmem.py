@@ -47,11 +47,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.hypotheses import HypothesisMemory, HypothesisStore, Rows, herd
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
-from errors import InputError
+from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, Rows, herd
+from lethe.common.errors import InputError
 
 STRIDE = 5  # of each class in a mini-batch, the images 0, 5, 10, ... are stored
 _LARGEST_GRADIENT = 10.0

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.augmem import AugMem, AugMemConfig
-from agents.settings import setting
+from lethe.agents.augmem import AugMem, AugMemConfig
+from lethe.agents.config import setting
 
 
 @dataclass(frozen=True)

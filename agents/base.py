@@ -14,8 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from agents.batch_norm import check_first_batch
-from agents.settings import Config, SGDConfig
+from lethe.agents.config import Config, SGDConfig
+from lethe.agents.networks.batch_norm import check_first_batch
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_args, get_type_hints
 
-from errors import InputError, unknown
+from lethe.common.errors import InputError, unknown
 
 
 def setting(

@@ -28,10 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Network, Problem
-from agents.buffers import ReservoirBuffer
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.base import Network, Problem
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.buffers import ReservoirBuffer
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 
 @dataclass(frozen=True)

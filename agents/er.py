@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.base import Network, Problem
-from agents.buffers import BalancedBuffer, ReservoirBuffer, check_shares
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.base import Network, Problem
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.buffers import BalancedBuffer, ReservoirBuffer, check_shares
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 BUFFERS = {"reservoir": ReservoirBuffer, "balanced": BalancedBuffer}
 

@@ -28,10 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from agents.base import Needs, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent
-from agents.settings import SGDConfig, setting
-from agents.sgd import seen_cross_entropy
+from lethe.agents.base import Needs, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
+from lethe.agents.parts.sgd import seen_cross_entropy
 
 _BATCH = 64  # images whose gradients are in memory at a time
 

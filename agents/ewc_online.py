@@ -24,9 +24,9 @@ Differences from the authors' code (EWC_online in agents/regularization.py of Au
 
 from dataclasses import dataclass
 
-from agents.base import TaskData, TaskInfo
-from agents.ewc import EWC, EWCConfig
-from agents.settings import setting
+from lethe.agents.base import TaskData, TaskInfo
+from lethe.agents.config import setting
+from lethe.agents.ewc import EWC, EWCConfig
 
 
 @dataclass(frozen=True)

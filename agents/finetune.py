@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from agents.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 
 class Finetune(SGDAgent):

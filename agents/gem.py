@@ -39,9 +39,9 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor
 
-from agents.episodic import EpisodicAgent, EpisodicConfig
-from agents.settings import setting
-from agents.sgd import seen_cross_entropy
+from lethe.agents.config import setting
+from lethe.agents.parts.gradient_projection import EpisodicAgent, EpisodicConfig
+from lethe.agents.parts.sgd import seen_cross_entropy
 
 _RIDGE = 1e-9
 _CHUNK = 100  # images of one forward and backward pass: a memory of many would not fit on a device

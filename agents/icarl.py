@@ -43,12 +43,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.buffers import check_shares
-from agents.networks import features
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent
-from agents.transfer import to_device
+from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.networks.build import features
+from lethe.agents.parts.buffers import check_shares
+from lethe.agents.parts.device import to_device
+from lethe.agents.parts.sgd import SGDAgent
 
 _BATCH = 64  # images of one pass without gradients
 _NO_EXEMPLAR = -5.0  # below any score: squared distances of unit vectors are at most 4

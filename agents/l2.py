@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent
-from agents.settings import SGDConfig, setting
+from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 
 
 @dataclass(frozen=True)

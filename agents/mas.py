@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from agents.base import Needs, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent
-from agents.settings import SGDConfig, setting
+from lethe.agents.base import Needs, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 
 _BATCH = 64  # images whose gradients are in memory at a time
 

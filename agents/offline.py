@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskInfo
-from agents.finetune import Finetune
-from agents.settings import SGDConfig, setting
+from lethe.agents.base import Needs, Network, Problem, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.finetune import Finetune
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,28 @@ import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from agents.base import Agent
-from errors import InputError, unknown
+from lethe.agents.base import Agent
+from lethe.common.errors import InputError, unknown
 
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
-        "agem": "agents.agem:AGEM",
-        "augmem": "agents.augmem:AugMem",
-        "augmem_published": "agents.augmem_published:AugMemPublished",
-        "derpp": "agents.derpp:DERpp",
-        "er": "agents.er:ER",
-        "ewc": "agents.ewc:EWC",
-        "ewc_online": "agents.ewc_online:EWCOnline",
-        "finetune": "agents.finetune:Finetune",
-        "gem": "agents.gem:GEM",
-        "icarl": "agents.icarl:ICaRL",
-        "l2": "agents.l2:L2",
-        "lwf": "agents.lwf:LwF",
-        "mas": "agents.mas:MAS",
-        "offline": "agents.offline:Offline",
-        "remind": "agents.remind:REMIND",
-        "si": "agents.si:SI",
-        "slda": "agents.slda:SLDA",
+        "agem": "lethe.agents.agem:AGEM",
+        "augmem": "lethe.agents.augmem:AugMem",
+        "augmem_published": "lethe.agents.augmem_published:AugMemPublished",
+        "derpp": "lethe.agents.derpp:DERpp",
+        "er": "lethe.agents.er:ER",
+        "ewc": "lethe.agents.ewc:EWC",
+        "ewc_online": "lethe.agents.ewc_online:EWCOnline",
+        "finetune": "lethe.agents.finetune:Finetune",
+        "gem": "lethe.agents.gem:GEM",
+        "icarl": "lethe.agents.icarl:ICaRL",
+        "l2": "lethe.agents.l2:L2",
+        "lwf": "lethe.agents.lwf:LwF",
+        "mas": "lethe.agents.mas:MAS",
+        "offline": "lethe.agents.offline:Offline",
+        "remind": "lethe.agents.remind:REMIND",
+        "si": "lethe.agents.si:SI",
+        "slda": "lethe.agents.slda:SLDA",
     }
 )
 AVALANCHE = (
@@ -58,7 +58,7 @@ def get(name: str) -> type[Agent]:
         raise InputError(f"agent '{name}': {module_name} has no class {class_name}")
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise InputError(
-            f"agent '{name}': '{class_name}' is no subclass of agents.base.Agent in {module_name}"
+            f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent in {module_name}"
         )
     return found
 
@@ -79,7 +79,7 @@ def _from_avalanche(name: str) -> type[Agent]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it tells of solvers and loggers that nothing here asks for
-            from agents.avalanche import agent_class
+            from lethe.agents.avalanche.agent import agent_class
     except ModuleNotFoundError as error:
         raise InputError(
             f"agent '{name}': module '{error.name}' is not found: pip install -r requirements.txt"

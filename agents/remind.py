@@ -34,12 +34,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents import quantiser
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.codes import CodeMemory
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
-from agents.transfer import to_device
+from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts import product_quantiser
+from lethe.agents.parts.device import to_device
+from lethe.agents.parts.quantised_memory import CodeMemory
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class REMIND(SGDAgent):
             loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
             self.step(loss)
             return {"loss": loss.detach()}
-        codes = quantiser.encode(x, self.centroids)
+        codes = product_quantiser.encode(x, self.centroids)
         losses = [self._learn(code, label) for code, label in zip(codes.split(1), y.split(1), strict=True)]
         return {"loss": torch.stack(losses).mean()}
 
@@ -155,15 +155,15 @@ class REMIND(SGDAgent):
             return
         batches = list(data.batches(64))
         maps = torch.cat([x for x, _ in batches]).permute(0, 2, 3, 1)
-        self.centroids = quantiser.fit(maps.reshape(-1, maps.shape[3]), self.config.codebooks)
+        self.centroids = product_quantiser.fit(maps.reshape(-1, maps.shape[3]), self.config.codebooks)
         for x, y in batches:
-            self.memory.add(quantiser.encode(x, self.centroids), y)
+            self.memory.add(product_quantiser.encode(x, self.centroids), y)
         self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores of the map as the memory would give it back, once there are codebooks."""
         if self.centroids is not None:
-            x = quantiser.decode(quantiser.encode(x, self.centroids), self.centroids)
+            x = product_quantiser.decode(product_quantiser.encode(x, self.centroids), self.centroids)
         return self.network.plastic(x)
 
     def _learn(self, code: Tensor, label: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class REMIND(SGDAgent):
         config = self.config
         mixing = config.mixup > 0
         old, old_labels = self.memory.sample(config.replay * (2 if mixing else 1))
-        maps = quantiser.decode(torch.cat([code, old]), self.centroids)
+        maps = product_quantiser.decode(torch.cat([code, old]), self.centroids)
         if config.smallest_crop < 1:
             maps = random_crops(maps, config.smallest_crop, self.generator)
         labels = torch.cat([label, old_labels])

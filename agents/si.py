@@ -29,10 +29,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from agents.penalty import HEAVIEST, PenaltyAgent
-from agents.settings import SGDConfig, setting
-from agents.sgd import seen_cross_entropy
+from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
+from lethe.agents.parts.sgd import seen_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Agent, Needs, Network, Problem
-from agents.settings import Config, setting
+from lethe.agents.base import Agent, Needs, Network, Problem
+from lethe.agents.config import Config, setting
 
 
 @dataclass(frozen=True)

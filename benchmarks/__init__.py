@@ -1,1 +1,1 @@
-"""The experiment: the one loop, evaluation, metrics, run records, tables and plots."""
+"""Experiments: the learning loop, evaluation, run records, reports."""

@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from command_line import exit_status
+from lethe.common.command_line import exit_status
 
 _EXAMPLES = """examples:
   python -m benchmarks run core50_mini/class_iid --agent er --runs 3 --set lr=0.01
@@ -93,17 +93,17 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from benchmarks import forkserver
+    from lethe.benchmarks.workers import forkserver
 
     if options.workers > 1 and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
-    from benchmarks import command
+    from lethe.benchmarks import command
 
     return command.run(options)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from benchmarks.report import report
+    from lethe.benchmarks.report.write import report
 
     summary = report(options.results, options.out)
     with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
@@ -112,8 +112,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    from agents.networks import SMALL_WEIGHTS
-    from benchmarks.pretrain import pretrain
+    from lethe.agents.networks.build import SMALL_WEIGHTS
+    from lethe.benchmarks.pretraining.train import pretrain
 
     path = options.out or SMALL_WEIGHTS
     accuracy = pretrain(path)
@@ -124,13 +124,13 @@ def _pretrain(options: argparse.Namespace) -> int:
 def _speed(options: argparse.Namespace) -> int:
     import json
 
-    from benchmarks import speed
-    from dataloaders.files import write_text
+    from lethe.benchmarks.speed import figures as speed
+    from lethe.common.files import write_text
 
     if options.data:
-        from benchmarks import speed_data as part
+        from lethe.benchmarks.speed import data as part
     else:
-        from benchmarks import speed_agents as part
+        from lethe.benchmarks.speed import agents as part
 
     figures = part.measure()
     if options.out:

@@ -10,18 +10,18 @@ from dataclasses import fields
 import torch
 from tqdm import tqdm
 
-from agents import registry
-from benchmarks.comparison import compare
-from benchmarks.experiment import Machine, Places, check_protocol, threads_before
-from benchmarks.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
-from benchmarks.progress import RunLine, live_line
-from benchmarks.published_files import write_tables_of
-from benchmarks.records import read_trial
-from benchmarks.tables import Table, metric_cell, plain_text
-from benchmarks.trial import Trial
-from benchmarks.worker import Job, Outcome, attempt
-from command_line import below_one
-from errors import InputError
+from lethe.agents import registry
+from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
+from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, threads_before
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
+from lethe.benchmarks.workers.worker import Job, Outcome, attempt
+from lethe.common.command_line import below_one
+from lethe.common.errors import InputError
+from lethe.common.progress import RunLine, live_line
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -84,7 +84,7 @@ class _Watch:
 
 
 class _Here:
-    """A crew (see `benchmarks.pool`) of this process alone, which shows a live line of the run that it learns."""
+    """A crew (see `benchmarks.workers.pool`) of this process alone, with a progress line per run."""
 
     def __init__(self, places: Places, machine: Machine):
         self.job: Job | None = None

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 
 def below_one(options: object, *names: str) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 SHOWN = 20
 """Problems that are told one by one; of more, only the number is told."""

@@ -1,1 +1,1 @@
-"""What is learned: dataset specifications, indexers, dirmaps, task lists, streams and decoded pixels."""
+"""Data: datasets, indexing, task lists, decoded stores, streams."""

@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import exit_status
-from dataloaders import specs
-from errors import InputError
+from lethe.common.command_line import exit_status
+from lethe.common.errors import InputError
+from lethe.dataloaders.index import catalogue
 
 # What reads tables takes half a second to import, so each command imports its own.
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dataloaders", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    known = f"one of {', '.join(specs.DATASETS)}, or your own in data/NAME/dataset.toml"
+    known = f"one of {', '.join(catalogue.DATASETS)}, or your own in data/NAME/dataset.toml"
 
     prepare = commands.add_parser(
         "prepare", help="from the files of a download to images and a dirmap; what is done is kept"
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     draw = commands.add_parser("draw", help="draw a generated dataset; what is there is kept")
     draw.set_defaults(command=_draw)
     draw.add_argument(
-        "dataset", help=f"one of {', '.join(n for n, d in specs.DATASETS.items() if d.generated)}"
+        "dataset", help=f"one of {', '.join(n for n, d in catalogue.DATASETS.items() if d.generated)}"
     )
     draw.add_argument("--root", type=Path, help="folder to draw in (default: data/DATASET)")
     draw.add_argument("--seed", type=int, default=0, help="same seed, same pixels (default: %(default)s)")
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks.set_defaults(command=_tasks)
     tasks.add_argument("dataset", help=known)
     tasks.add_argument(
-        "--paradigm", nargs="+", metavar="P", help=f"some of {', '.join(specs.PARADIGMS)} (default: all)"
+        "--paradigm", nargs="+", metavar="P", help=f"some of {', '.join(catalogue.PARADIGMS)} (default: all)"
     )
     tasks.add_argument("--runs", type=int, default=10, help="runs 0 to RUNS-1 (default: %(default)s)")
     tasks.add_argument(
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tasks.add_argument("--dirmap", type=Path, metavar="CSV", help="default: OUT/DATASET_dirmap.csv")
     tasks.add_argument(
-        "--variant", help=f"{' or '.join(specs.VARIANTS)} (default: the one that suits the dataset)"
+        "--variant", help=f"{' or '.join(catalogue.VARIANTS)} (default: the one that suits the dataset)"
     )
     _add_out(tasks)
 
@@ -77,10 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="draw a contact sheet of what each task's stream looks like")
     show.set_defaults(command=_show)
     show.add_argument("dataset", help=known)
-    show.add_argument("paradigm", help=f"one of {', '.join(specs.PARADIGMS)}")
+    show.add_argument("paradigm", help=f"one of {', '.join(catalogue.PARADIGMS)}")
     show.add_argument("--run", type=int, default=0, help="the random order (default: %(default)s)")
     show.add_argument("--mode", default="stream", help="stream or offline (default: %(default)s)")
-    show.add_argument("--variant", help=f"{' or '.join(specs.VARIANTS)} (default: that of the dataset)")
+    show.add_argument("--variant", help=f"{' or '.join(catalogue.VARIANTS)} (default: that of the dataset)")
     show.add_argument("--out", type=Path, metavar="PNG", help="default: DATASET_PARADIGM.png")
     _add_places(show)
     return parser
@@ -100,11 +100,12 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from dataloaders import dirmap, prepare
-    from dataloaders.problems import first
+    from lethe.common.input_problems import first
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
 
     name = options.dataset
-    specs.get(name, options.root)
+    catalogue.get(name, options.root)
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers {options.workers}: expected at least 1")
     if options.out is not None and name not in prepare.PREPARERS and name not in prepare.DRAWERS:
@@ -123,7 +124,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from dataloaders import prepare
+    from lethe.dataloaders import prepare
 
     root = options.root or prepare.default_root(options.dataset)
     prepare.draw(options.dataset, root, options.seed)
@@ -131,7 +132,8 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _index(options: argparse.Namespace) -> None:
-    from dataloaders import dirmap, prepare
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
 
     root = options.root or prepare.default_root(options.dataset)
     indexed = prepare.index(options.dataset, root, options.out)
@@ -142,13 +144,15 @@ def _index(options: argparse.Namespace) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> None:
-    from dataloaders import dirmap, paradigms, prepare, tasklists
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
+    from lethe.dataloaders.tasks import paradigms, tasklists
 
-    dataset = specs.get(options.dataset)
+    dataset = catalogue.get(options.dataset)
     chosen = options.paradigm or dataset.paradigms
     variant = options.variant or dataset.default_variant
     for paradigm in chosen:
-        for mode in specs.MODES:
+        for mode in catalogue.MODES:
             paradigms.check(dataset, paradigm, mode, variant)
     if options.runs < 1:
         raise InputError(f"--runs {options.runs}: expected at least 1")
@@ -164,7 +168,7 @@ def _tasks(options: argparse.Namespace) -> None:
         folders = {
             mode: tasklists.ensure(source, paradigm, run, mode, variant, options.out, split)
             for run in range(options.runs)
-            for mode in specs.MODES
+            for mode in catalogue.MODES
         }
         seconds = time.perf_counter() - start
         images = {mode: tasklists.read_manifest(folder)["images"] for mode, folder in folders.items()}
@@ -177,10 +181,11 @@ def _tasks(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from dataloaders import check, dirmap, prepare
+    from lethe.dataloaders import check, prepare
+    from lethe.dataloaders.index import dirmap
 
     root = options.root or prepare.default_root(options.dataset)
-    dataset = specs.get(options.dataset, root)
+    dataset = catalogue.get(options.dataset, root)
     path = prepare.find_dirmap(dataset.name, options.lists)
     frame = dirmap.read(path)
     print(f"{dataset.title}, {path}:")
@@ -193,15 +198,16 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from dataloaders import contact_sheet, dirmap, prepare
+    from lethe.dataloaders import contact_sheet, prepare
+    from lethe.dataloaders.index import dirmap
 
     root = options.root or prepare.default_root(options.dataset)
-    dataset = specs.get(options.dataset, root)
+    dataset = catalogue.get(options.dataset, root)
     if options.run < 0:
         raise InputError(f"--run {options.run}: expected 0 or more")
     variant = options.variant or dataset.default_variant
     which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
-    specs.check_paradigm(dataset, options.paradigm)
+    catalogue.check_paradigm(dataset, options.paradigm)
     frame = dirmap.read(prepare.current_dirmap(dataset.name, root, options.lists))
     sheet = contact_sheet.draw(dataset, frame, prepare.image_folder(dataset.name, root), which)
     path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")

@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from dataloaders import dataset_file, prepare, specs, tasklists
-from dataloaders import dirmap as dirmaps
-from dataloaders.decode import fault
-from dataloaders.problems import first
-from dataloaders.specs import Dataset
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import first
+from lethe.dataloaders import prepare
+from lethe.dataloaders.index import catalogue, dataset_file
+from lethe.dataloaders.index import dirmap as dirmaps
+from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.stores.decode import fault
+from lethe.dataloaders.tasks import tasklists
 
 SAMPLE = 500
 """Images that are decoded unless all are asked for; always the same ones of the same dirmap."""
@@ -90,7 +92,7 @@ def counts(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Verdict]:
 
 def _description(dataset: Dataset, root: Path, lists: Path) -> Iterator[Verdict]:
     """A verdict on whether a user's own dataset is described as it was when its dirmap was made."""
-    if dataset.name in specs.DATASETS:
+    if dataset.name in catalogue.DATASETS:
         return
     path = prepare.dirmap_path(dataset.name, lists)
     changes = prepare.changes(dataset.name, root, path)
@@ -144,14 +146,14 @@ def _decoded(folder: Path, paths: Sequence[str], everything: bool) -> Verdict:
 
 def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
     """A verdict per paradigm on the lists that there are, of tasks and for validation."""
-    tops = {split: tasklists.top_folder(out, dataset.name, split) for split in specs.SPLITS}
+    tops = {split: tasklists.top_folder(out, dataset.name, split) for split in catalogue.SPLITS}
     looked_at = False
     for split, top in tops.items():
         again = (
             f"python -m dataloaders tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
         )
-        for paradigm in specs.PARADIGMS:
-            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in specs.MODES)
+        for paradigm in catalogue.PARADIGMS:
+            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in catalogue.MODES)
             if not folders:
                 continue
             looked_at = True

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from dataloaders import paradigms
-from dataloaders.decode import FAULTS, decode
-from dataloaders.files import atomic_write
-from dataloaders.problems import raise_any
-from dataloaders.specs import Dataset
+from lethe.common.files import atomic_write
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.stores.decode import FAULTS, decode
+from lethe.dataloaders.tasks import paradigms
 
 STRETCHES = 4
 """Stretches of consecutive images per task."""

@@ -6,43 +6,43 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from dataloaders import dirmap as dirmaps
-from dataloaders import specs
-from dataloaders.prepared import Prepared
-from dataloaders.problems import raise_any
-from errors import InputError, unknown
+from lethe.common.errors import InputError, unknown
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import dirmap as dirmaps
+from lethe.dataloaders.index.prepared import Prepared
 
 INDEXERS: Mapping[str, str] = MappingProxyType(
     {
-        "core50": "dataloaders.core50:index",
-        "core50_mini": "dataloaders.core50:index",
-        "digits": "dataloaders.digits:index",
-        "toybox": "dataloaders.toybox:index",
-        "ilab2mlight": "dataloaders.ilab2mlight:index",
-        "cifar100": "dataloaders.cifar100:index",
+        "core50": "lethe.dataloaders.datasets.core50:index",
+        "core50_mini": "lethe.dataloaders.datasets.core50:index",
+        "digits": "lethe.dataloaders.datasets.digits:index",
+        "toybox": "lethe.dataloaders.datasets.toybox:index",
+        "ilab2mlight": "lethe.dataloaders.datasets.ilab2mlight:index",
+        "cifar100": "lethe.dataloaders.datasets.cifar100:index",
     }
 )
 """`module:function` per dataset; the function takes the dataset's root and returns its dirmap."""
 
 DRAWERS: Mapping[str, str] = MappingProxyType(
     {
-        "core50_mini": "dataloaders.core50_mini:draw",
-        "digits": "dataloaders.digits:draw",
+        "core50_mini": "lethe.dataloaders.datasets.core50_mini:draw",
+        "digits": "lethe.dataloaders.datasets.digits:draw",
     }
 )
 """`module:function` per generated dataset; it takes (root, seed, workers) and keeps what is there."""
 
 PREPARERS: Mapping[str, str] = MappingProxyType(
     {
-        "toybox": "dataloaders.toybox:prepare",
-        "ilab2mlight": "dataloaders.ilab2mlight:prepare",
-        "cifar100": "dataloaders.cifar100:prepare",
+        "toybox": "lethe.dataloaders.datasets.toybox:prepare",
+        "ilab2mlight": "lethe.dataloaders.datasets.ilab2mlight:prepare",
+        "cifar100": "lethe.dataloaders.datasets.cifar100:prepare",
     }
 )
 """`module:function` per dataset whose images must be made from what is downloaded; the function takes
 (root, out, workers), writes images below `out` and returns a `Prepared`. What is made already is kept."""
 
-_SHIPPED = {"core50": Path(__file__).with_name("core50_dirmap_sampled.csv")}
+_SHIPPED = {"core50": Path(__file__).parent / "datasets" / "core50_dirmap_sampled.csv"}
 """Dirmaps that come with the project: enough for the task lists."""
 
 _DOWNLOADS = {
@@ -63,13 +63,13 @@ def dirmap_path(dataset: str, out: Path) -> Path:
 
 def image_folder(dataset: str, root: Path) -> Path:
     """The folder that the dirmap's paths start from; see `Dataset.images_below`."""
-    return specs.get(dataset, root).images_below(root)
+    return catalogue.get(dataset, root).images_below(root)
 
 
 def draw(dataset: str, root: Path, seed: int = 0, workers: int | None = None) -> None:
     """Draw a generated dataset below `root`; what is there is kept."""
     drawer = _load("generated dataset", dataset, DRAWERS)
-    specs.check_name_is_free(dataset, root)
+    catalogue.check_name_is_free(dataset, root)
     drawer(root, seed, workers)
 
 
@@ -80,18 +80,19 @@ def index(dataset: str, root: Path, out: Path) -> Prepared:
     a link to it, so that all commands find the dataset by its name.
     """
     path = dirmap_path(dataset, out)
-    if dataset in specs.DATASETS:
-        specs.check_name_is_free(dataset, root)
+    if dataset in catalogue.DATASETS:
+        catalogue.check_name_is_free(dataset, root)
         indexed = Prepared(_load("dataset with an indexer", dataset, INDEXERS)(root))
         dirmaps.write(indexed.dirmap, path)
         return indexed
-    from dataloaders import dataset_file, image_folder, origins
+    from lethe.dataloaders.datasets import image_folder
+    from lethe.dataloaders.index import dataset_file, dataset_file_stamp
 
     file = dataset_file.find(dataset, root)
     indexed = image_folder.index(file)
     notes = _link(default_root(dataset), root)
     dirmaps.write(indexed.dirmap, path)
-    origins.note(file, path)
+    dataset_file_stamp.note(file, path)
     return replace(indexed, notes=(*indexed.notes, *notes))
 
 
@@ -137,11 +138,11 @@ def current_dirmap(dataset: str, root: Path, out: Path) -> Path:
 
 def changes(dataset: str, root: Path, dirmap: Path) -> list[str] | None:
     """Why the dirmap of a user's own dataset has to be made anew, in lines; None where nobody can tell."""
-    if dataset in specs.DATASETS:
+    if dataset in catalogue.DATASETS:
         return None
-    from dataloaders import dataset_file, origins
+    from lethe.dataloaders.index import dataset_file, dataset_file_stamp
 
-    found = origins.changes(dataset_file.find(dataset, root), dirmap)
+    found = dataset_file_stamp.changes(dataset_file.find(dataset, root), dirmap)
     if not found:
         return found
     where = "" if dirmap.parent == Path("dataloaders") else f" --out {dirmap.parent}"
@@ -154,7 +155,7 @@ def remedy(dataset: str, root: Path, lists: Path) -> str:
         f"python -m dataloaders {{}} {dataset}{'' if root == default_root(dataset) else f' --root {root}'}"
     )
     where = "" if lists == Path("dataloaders") else f" --out {lists}"
-    if dataset not in specs.DATASETS:
+    if dataset not in catalogue.DATASETS:
         return f"mend or delete broken images, then index what there is: {command.format('index')}{where}"
     if dataset in DRAWERS:
         return f"delete broken images, then draw what is missing: {command.format('draw')}"
@@ -166,7 +167,7 @@ def remedy(dataset: str, root: Path, lists: Path) -> str:
 
 def ensure_dirmap(dataset: str, root: Path, out: Path) -> Path:
     """`current_dirmap`; a generated dataset is drawn and indexed first, unless it is there whole."""
-    if specs.get(dataset, root).generated and not _is_whole(dataset, root, out):
+    if catalogue.get(dataset, root).generated and not _is_whole(dataset, root, out):
         draw(dataset, root)
         index(dataset, root, out)
     return current_dirmap(dataset, root, out)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloaders.tasklists import TaskLists
+from lethe.dataloaders.tasks.tasklists import TaskLists
 
 
 class Images:

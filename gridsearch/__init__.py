@@ -1,1 +1,1 @@
-"""Many experiments: grid files, engines that run trials, selection on validation data, tables of the winners."""
+"""Grid search: grid files, engines, selection on validation data, tables of the winners."""

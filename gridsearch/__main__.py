@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import forkserver
-from command_line import exit_status
+from lethe.benchmarks.workers import forkserver
+from lethe.common.command_line import exit_status
 
 _EXAMPLES = """examples:
   python -m gridsearch run scripts/grids/demo.toml --dry-run   # what would be learned, and how long it takes
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 def _do(options: argparse.Namespace) -> int:
     if options.command in ("run", "final") and options.engine == "local" and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
-    from gridsearch import command
+    from lethe.gridsearch import command
 
     return getattr(command, options.command)(options)
 

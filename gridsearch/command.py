@@ -7,15 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 
-from benchmarks.experiment import Places
-from benchmarks.pool import prepare_all
-from benchmarks.published_files import write_tables_of
-from benchmarks.trial import Trial
-from benchmarks.worker import Job
-from errors import InputError
-from gridsearch import engines, grid
-from gridsearch.live import Live, label, run_label
-from gridsearch.search import Pace, Plan, duration, plan
+from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.pool import prepare_all
+from lethe.benchmarks.workers.worker import Job
+from lethe.common.errors import InputError
+from lethe.gridsearch import grid
+from lethe.gridsearch.engines import choose as engines
+from lethe.gridsearch.live import Live, label, run_label
+from lethe.gridsearch.plan import Pace, Plan, duration, plan
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,8 +26,8 @@ def run(options: argparse.Namespace) -> int:
 
 def best(options: argparse.Namespace) -> int:
     """Print the winners and write them as grid files."""
-    from dataloaders.files import write_text
-    from gridsearch.selection import best_toml, choose_all
+    from lethe.common.files import write_text
+    from lethe.gridsearch.selection import best_toml, choose_all
 
     for found in _grids_of_names(options):
         path = options.into / f"{found.name}.toml"
@@ -42,7 +43,7 @@ def best(options: argparse.Namespace) -> int:
 
 def final(options: argparse.Namespace) -> int:
     """The winners of the search on the test lists; 0 only if every run is finished."""
-    from gridsearch.selection import choose_all
+    from lethe.gridsearch.selection import choose_all
 
     choices = [choice for found in _grids(options) for choice in choose_all(found, options.out)]
     for choice in choices:
@@ -53,7 +54,7 @@ def final(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """Tables and plots of the search, and of the final runs that there are."""
-    from gridsearch.report import report
+    from lethe.gridsearch.report.write import report
 
     for found in _grids_of_names(options):
         into = options.into or options.out / "grids"
@@ -67,9 +68,9 @@ def table(options: argparse.Namespace) -> int:
 
 def speed(options: argparse.Namespace) -> int:
     """Measure what a search costs beside learning."""
-    from benchmarks.speed import as_json, table
-    from dataloaders.files import write_text
-    from gridsearch.speed import UNIT, measure
+    from lethe.benchmarks.speed.figures import as_json, table
+    from lethe.common.files import write_text
+    from lethe.gridsearch.speed import UNIT, measure
 
     figures = measure()
     if options.out:

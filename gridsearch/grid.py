@@ -29,12 +29,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from agents import registry
-from agents.settings import Config
-from benchmarks.trial import Trial
-from dataloaders import specs
-from dataloaders.files import read_text
-from errors import InputError, unknown
+from lethe.agents import registry
+from lethe.agents.config import Config
+from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError, unknown
+from lethe.common.files import read_text
+from lethe.dataloaders.index import catalogue
 
 _PLACES = ("datasets", "paradigms")
 _OF_TRIALS = {"network": str, "cut": str, "pretrained": bool, "features": str, "variant": str, "seed": int}
@@ -163,21 +163,21 @@ def _places(
     of_paradigms = (*where, "paradigms") if "paradigms" in table else ("paradigms",)
     named = paradigms if isinstance(paradigms, list) else []
     for paradigm in named:
-        if isinstance(paradigm, str) and paradigm not in specs.PARADIGMS:
-            tell(of_paradigms, str(unknown("paradigm", paradigm, specs.PARADIGMS)))
-    known = [paradigm for paradigm in named if paradigm in specs.PARADIGMS]
+        if isinstance(paradigm, str) and paradigm not in catalogue.PARADIGMS:
+            tell(of_paradigms, str(unknown("paradigm", paradigm, catalogue.PARADIGMS)))
+    known = [paradigm for paradigm in named if paradigm in catalogue.PARADIGMS]
     found = []
     for dataset in datasets if isinstance(datasets, list) else []:
         if not isinstance(dataset, str):
             continue
         try:
-            spec = specs.get(dataset, data / dataset)
+            spec = catalogue.get(dataset, data / dataset)
         except InputError as error:
             tell((*where, "datasets") if "datasets" in table else ("datasets",), str(error))
             continue
         for paradigm in spec.paradigms if paradigms is None else known:
             try:
-                specs.check_paradigm(spec, paradigm)
+                catalogue.check_paradigm(spec, paradigm)
                 found.append((dataset, paradigm))
             except InputError as error:
                 tell(of_paradigms, str(error))
@@ -251,7 +251,7 @@ def _raise_any(problems: Sequence[tuple[int, str]]) -> None:
 def _order(trial: Trial) -> tuple:
     """By dataset, paradigm (as the paradigms are listed everywhere), agent, then settings, numbers by size."""
     dataset, paradigm, agent = place_of(trial)
-    return dataset, specs.PARADIGMS.index(paradigm), agent, settings_order(trial)
+    return dataset, catalogue.PARADIGMS.index(paradigm), agent, settings_order(trial)
 
 
 def settings_order(trial: Trial) -> tuple:

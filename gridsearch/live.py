@@ -8,12 +8,12 @@ from typing import Self
 
 from tqdm import tqdm
 
-from benchmarks.experiment import Places
-from benchmarks.trial import Trial
-from benchmarks.worker import Job, Outcome
-from dataloaders.files import read_json
-from gridsearch.grid import place_of
-from gridsearch.search import Pace, Plan, duration
+from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.common.files import read_json
+from lethe.gridsearch.grid import place_of
+from lethe.gridsearch.plan import Pace, Plan, duration
 
 _REFRESH = 0.5  # seconds
 _MOST_LINES = 12  # of the best so far

@@ -5,16 +5,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import failures
-from benchmarks.experiment import Places, check_protocol
-from benchmarks.failures import Failure
-from benchmarks.pool import Watch, finished
-from benchmarks.trial import Trial
-from benchmarks.worker import Job
-from dataloaders.files import read_json
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.failures import Failure
+from lethe.benchmarks.run.experiment import Places, check_protocol
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.pool import Watch, finished
+from lethe.benchmarks.workers.worker import Job
+from lethe.common.files import read_json
 
 Engine = Callable[[Sequence[Job], Places, Watch], None]
-"""Does all jobs, the first first, and tells the watch; see `benchmarks.pool.run_jobs`."""
+"""Does all jobs, the first first, and tells the watch; see `benchmarks.workers.pool.run_jobs`."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import networks, registry
-from benchmarks import failures
-from benchmarks.comparison import Stat, summarise
-from benchmarks.labels import printable
-from benchmarks.records import RunRecord, read_trial
-from benchmarks.trial import Trial
-from errors import InputError
-from gridsearch.grid import Grid, place_of, searched, settings_order
+from lethe.agents import registry
+from lethe.agents.networks import build as networks
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.read import RunRecord, read_trial
+from lethe.benchmarks.report.comparison import Stat, summarise
+from lethe.benchmarks.report.trial_names import printable
+from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
+from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"
 _SHARED = ("network", "pretrained", "features", "variant", "seed")

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import forkserver
-from benchmarks.experiment import Machine, Places
-from benchmarks.pool import cores, prepare_all, run_jobs
-from benchmarks.speed import Figure
-from benchmarks.trial import Trial
-from benchmarks.worker import Job, Outcome
-from dataloaders.prepare import ensure_dirmap
+from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.speed.figures import Figure
+from lethe.benchmarks.workers import forkserver
+from lethe.benchmarks.workers.pool import cores, prepare_all, run_jobs
+from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.dataloaders.prepare import ensure_dirmap
 
 UNIT = "seconds"
 _MACHINE = Machine("cpu", threads=1)

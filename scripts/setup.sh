@@ -25,10 +25,11 @@ lethe_files() {
     done <"$1"
 }
 
-# lethe_text FILE: all that it requires. This is its stamp: a changed version is a new installation, an equal one none.
+# lethe_text FILE: all that it requires, and the package. This is its stamp: a changed version is a new installation,
+# an equal one none.
 lethe_text() {
     local file
-    for file in $(lethe_files "$1" | sort -u); do cat "$file"; done
+    for file in $(lethe_files "$1" | sort -u) pyproject.toml; do cat "$file"; done
 }
 
 lethe_install() {
@@ -40,6 +41,7 @@ lethe_install() {
     fi
     echo "installing $1 into .venv (5 GB and some minutes, once)" >&2
     "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1" || return
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable . || return
     for file in $(lethe_files "$1" | sort -u); do
         lethe_text "$file" >".venv/.installed-$file"
     done

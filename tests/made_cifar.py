@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from dataloaders import cifar100, specs
+from lethe.dataloaders.datasets import cifar100
+from lethe.dataloaders.index import catalogue
 
-CLASSES = specs.get("cifar100").classes
+CLASSES = catalogue.get("cifar100").classes
 
 
 class _OldPickler(pickle._Pickler):

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import failures
-from benchmarks.records import RunRecord
-from benchmarks.trial import Trial, begin
-from gridsearch.grid import Grid, read
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.read import RunRecord
+from lethe.benchmarks.run.trial import Trial, begin
+from lethe.gridsearch.grid import Grid, read
 
 
 def grid(folder: Path, text: str) -> Grid:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataloaders import ilab2mlight, specs
+from lethe.dataloaders.datasets import ilab2mlight
+from lethe.dataloaders.index import catalogue
 
-CLASSES = (*specs.get("ilab2mlight").classes, ilab2mlight.LEFT_OUT)
+CLASSES = (*catalogue.get("ilab2mlight").classes, ilab2mlight.LEFT_OUT)
 
 
 def name(class_: str, instance: int, background: int, image: int) -> str:

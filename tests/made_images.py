@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dataloaders import specs
+from lethe.dataloaders.index import catalogue
 
-COUNTS = specs.Expected(
+COUNTS = catalogue.Expected(
     classes=2,
     objects_per_class=(2, 2),
     sessions_per_object=(2, 2),
@@ -17,7 +17,7 @@ COUNTS = specs.Expected(
     images_per_class=(12, 12),
 )
 DATASET = replace(
-    specs.get("core50_mini"),
+    catalogue.get("core50_mini"),
     classes=("light", "dark"),
     test_sessions=(2,),
     iid_task_images=6,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import FORMAT, RunRecord, TrialRecord
+from lethe.benchmarks.records.read import FORMAT, RunRecord, TrialRecord
 
 NO_NEEDS = {"task_boundaries": False, "task_data": False, "frozen_trunk": False, "offline": False}
 

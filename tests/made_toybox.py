@@ -4,7 +4,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dataloaders import toybox, video
+from lethe.dataloaders.datasets import toybox
+from lethe.dataloaders.index import video
 
 SECONDS = 16
 SHORT = 9

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.finetune import Finetune
-from agents.settings import SGDConfig, setting
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.finetune import Finetune
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,11 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates.base import BaseTemplate
 from torch import Tensor, nn
 
-from agents.avalanche_parts import Experience, Features, NeverZero, Shuffled, kept_bytes, size_bytes
-from agents.avalanche_strategies import config_class, field_name, find, tunable
-from agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
-from agents.settings import Config
-from errors import InputError
+from lethe.agents.avalanche.parts import Experience, Features, NeverZero, Shuffled, kept_bytes, size_bytes
+from lethe.agents.avalanche.strategies import config_class, field_name, find, tunable
+from lethe.agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.config import Config
+from lethe.common.errors import InputError
 
 _PER_BATCH = {"CoPE"}
 _DISJOINT = {"ICaRL"}

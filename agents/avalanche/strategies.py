@@ -14,8 +14,8 @@ from typing import Any, get_args
 import avalanche.training.supervised as library
 from avalanche.training.templates.base import BaseTemplate
 
-from agents.settings import SGDConfig, setting
-from errors import InputError, unknown
+from lethe.agents.config import SGDConfig, setting
+from lethe.common.errors import InputError, unknown
 
 DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {

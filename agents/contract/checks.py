@@ -1,17 +1,15 @@
-"""What every agent must keep to, as checks that explain what is wrong.
+"""Checks of the agent contract (`agents.base`); a failure says what was expected, what came and what to do.
 
-A check takes an agent class, lets it learn the problem of `agents.toy`, and raises `ContractFailure` where the agent
-breaks a promise of `agents.base`. `python -m agents check` runs all of them on any agent, and the tests run them on
-every registered one.
+A check takes an agent class, lets it learn the problem of `toy.py`, and raises `ContractFailure`. `lethe check` runs
+all checks on any agent, and the tests run them on every registered one.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agents import contract_learning as learning
-from agents import contract_state as state
-from agents.base import Agent
-from agents.contract_probes import ContractFailure, told
+from lethe.agents.base import Agent
+from lethe.agents.contract import learning, state
+from lethe.agents.contract.probes import ContractFailure, told
 
 Check = Callable[[type[Agent]], None]
 

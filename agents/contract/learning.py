@@ -1,4 +1,4 @@
-"""Checks of what an agent is told, what it answers and what it asks for; see `agents.contract`."""
+"""Checks of what an agent is told, what it answers and what it asks for; see `agents.contract.checks`."""
 
 import dataclasses
 import json
@@ -8,10 +8,10 @@ from inspect import isabstract
 import torch
 from torch import Tensor
 
-from agents import toy
-from agents.base import Agent, TaskInfo
-from agents.contract_probes import ContractFailure, overrides, passed, told
-from agents.settings import Config
+from lethe.agents.base import Agent, TaskInfo
+from lethe.agents.config import Config
+from lethe.agents.contract import toy
+from lethe.agents.contract.probes import ContractFailure, overrides, passed, told
 
 K = toy.PROBLEM.num_classes
 FIRST = TaskInfo(0, (0, 1))
@@ -30,7 +30,7 @@ def config(agent_class: type[Agent]) -> None:
     made_by = vars(chosen).get("__dataclass_params__") if issubclass(chosen, Config) else None
     if made_by is None or not made_by.frozen:
         raise ContractFailure(
-            "Config to be a frozen dataclass derived from agents.settings.Config",
+            "Config to be a frozen dataclass derived from lethe.agents.config.Config",
             f"{chosen.__name__}, which is none",
             "put @dataclass(frozen=True) above it; agents/er.py shows one",
         )

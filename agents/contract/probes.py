@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.base import Agent
+from lethe.agents.base import Agent
 
 
 class ContractFailure(AssertionError):

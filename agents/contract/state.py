@@ -1,12 +1,12 @@
-"""Checks of what an agent keeps, saves and draws; see `agents.contract`."""
+"""Checks of what an agent keeps, saves and draws; see `agents.contract.checks`."""
 
 import copy
 import dataclasses
 from collections.abc import Callable
 
-from agents import toy
-from agents.base import Agent
-from agents.contract_probes import (
+from lethe.agents.base import Agent
+from lethe.agents.contract import toy
+from lethe.agents.contract.probes import (
     ContractFailure,
     bits,
     differing,

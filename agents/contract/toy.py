@@ -1,6 +1,6 @@
-"""The smallest problem an agent can learn, made in place: a tiny network, images of four classes, two tasks.
+"""A toy problem for contract checks and tests: a tiny network, images of four classes, two tasks.
 
-The contract's checks (`agents.contract`) run on it, and so do tests. Nothing here draws from the global generators.
+Nothing here draws from the global generators.
 """
 
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.base import Agent, Network, Problem, TaskInfo
+from lethe.agents.base import Agent, Network, Problem, TaskInfo
 
 PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")

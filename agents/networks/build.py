@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from agents.base import Network
-from agents.batch_norm import BatchNorm2d
-from agents.small_network import FEATURES, small_features
-from errors import InputError, unknown
+from lethe.agents.base import Network
+from lethe.agents.networks.batch_norm import BatchNorm2d
+from lethe.agents.networks.small import FEATURES, small_features
+from lethe.common.errors import InputError, unknown
 
 SMALL_WEIGHTS = Path(__file__).parent / "weights" / "small.safetensors"
 _MEAN = (0.485, 0.456, 0.406)

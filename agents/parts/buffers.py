@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from agents.transfer import to_device
-from errors import InputError
+from lethe.agents.parts.device import to_device
+from lethe.common.errors import InputError
 
 
 class Buffer(ABC):

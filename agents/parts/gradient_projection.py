@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.base import Needs, Network, Problem, TaskInfo
-from agents.buffers import EpisodicMemory, check_shares
-from agents.settings import SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
-from errors import InputError
+from lethe.agents.base import Needs, Network, Problem, TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.buffers import EpisodicMemory, check_shares
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.common.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 CENTROIDS = 256
 """Of each codebook: a code is one byte."""

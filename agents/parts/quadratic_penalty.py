@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from agents.base import Network, Problem
-from agents.settings import SGDConfig
-from agents.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.base import Network, Problem
+from lethe.agents.config import SGDConfig
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 HEAVIEST = 1e30
 """The largest weight of a penalty: times two it still fits float32."""

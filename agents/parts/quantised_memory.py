@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from agents.transfer import to_device
+from lethe.agents.parts.device import to_device
 
 
 class CodeMemory:

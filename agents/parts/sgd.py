@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Agent, Network, Problem
-from agents.settings import SGDConfig
-from agents.vector_sgd import VectorSGD
+from lethe.agents.base import Agent, Network, Problem
+from lethe.agents.config import SGDConfig
+from lethe.agents.parts.vector_sgd import VectorSGD
 
 
 def seen_cross_entropy(scores: Tensor, y: Tensor, seen: Tensor) -> Tensor:

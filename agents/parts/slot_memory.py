@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents.transfer import to_device
+from lethe.agents.parts.device import to_device
 
 _TILE = 8192  # reads whose scores of all slots are in memory at once
 

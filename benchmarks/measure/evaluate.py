@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.base import Agent
-from benchmarks import metrics
-from benchmarks.failures import Diverged
-from dataloaders.streams import Images, Stream, Task
+from lethe.agents.base import Agent
+from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.records.failures import Diverged
+from lethe.dataloaders.streams import Images, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
 _BATCH = {"cpu": 64, "cuda": 512}  # larger batches are slower on a CPU

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from dataloaders import drawing, scenery, solids
-from dataloaders.core50_mini import SIZE, to_bytes
-from dataloaders.scenery import uniform
-from dataloaders.solids import ball, box, cone, cylinder, polygon, prism, pyramid
+from lethe.dataloaders.datasets.core50_mini import SIZE, to_bytes
+from lethe.dataloaders.rendering import drawing, scenery, solids
+from lethe.dataloaders.rendering.scenery import uniform
+from lethe.dataloaders.rendering.solids import ball, box, cone, cylinder, polygon, prism, pyramid
 
 
 @lru_cache(maxsize=1)

@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.networks import Normalise
-from agents.small_network import FEATURES, small_features
-from benchmarks.pretraining_shapes import sample, shapes
-from benchmarks.progress import live_line
-from dataloaders.core50_mini import SIZE
-from dataloaders.files import atomic_write
+from lethe.agents.networks.build import Normalise
+from lethe.agents.networks.small import FEATURES, small_features
+from lethe.benchmarks.pretraining.shapes import sample, shapes
+from lethe.common.files import atomic_write
+from lethe.common.progress import live_line
+from lethe.dataloaders.datasets.core50_mini import SIZE
 
 _BATCH = 64
 _LEARNING_RATE = 2e-3  # of AdamW, after the warm-up; falls to 0 along half a cosine

@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.records import TrialRecord, read_trial
-from dataloaders.files import write_text
-from errors import InputError
+from lethe.benchmarks.records.read import TrialRecord, read_trial
+from lethe.common.errors import InputError
+from lethe.common.files import write_text
 
 _TABLES = {
     "test": {"test.csv": 0, "test_task1.csv": 1},

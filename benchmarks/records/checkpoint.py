@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dataloaders.files import atomic_write
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write
 
 
 def save(path: Path, state: object) -> None:

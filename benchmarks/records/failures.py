@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dataloaders.files import read_json, write_text
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import read_json, write_text
 
 LOG = "log.txt"
 """In the run's folder: standard output and error of the process that learned it."""

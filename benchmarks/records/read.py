@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloaders.files import read_json
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import read_json
 
 FORMAT = 2
 """Of a trial's folder; a change that older code cannot read is a new number."""
@@ -20,7 +20,7 @@ class RunRecord:
 
     run: int
     accuracy: np.ndarray
-    """float64 [T, 1 + G], percent; see `benchmarks.metrics`."""
+    """float64 [T, 1 + G], percent; see `benchmarks.measure.metrics`."""
     top5: np.ndarray | None
     """float64 [T], percent, where it was measured."""
     classes_seen: tuple[int, ...]

@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.base import Agent
-from benchmarks import checkpoint, metrics
-from benchmarks.evaluate import Evaluation, Evaluator
-from benchmarks.failures import Diverged
-from dataloaders.files import atomic_write, write_text
-from errors import InputError
+from lethe.agents.base import Agent
+from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.measure.evaluate import Evaluation, Evaluator
+from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.records.failures import Diverged
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 

@@ -1,7 +1,8 @@
-"""Writes what `docs/agents.md` says of the code: needs, hyperparameters and memory. `python -m benchmarks.agents_page`.
+"""Generated parts of `docs/agents.md`: needs, hyperparameters and memory of each agent.
 
-Only what lies between `<!-- generated: NAME -->` and `<!-- end -->` is written. Memory is a formula for each
-agent; `tests/test_docs.py` compares it with `memory_bytes()` of agents that learned, and the page with this file.
+`python -m lethe.benchmarks.report.agents_page` writes what lies between `<!-- generated: NAME -->` and `<!-- end -->`.
+Memory is a formula for each agent; `tests/project/test_docs.py` compares it with `memory_bytes()` of agents that
+learned, and the page with this file.
 """
 
 import functools
@@ -15,12 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from agents import networks, registry
-from agents.base import Agent
-from agents.quantiser import CENTROIDS
-from agents.settings import Config, SGDConfig
+from lethe.agents import registry
+from lethe.agents.base import Agent
+from lethe.agents.config import Config, SGDConfig
+from lethe.agents.networks import build as networks
+from lethe.agents.parts.product_quantiser import CENTROIDS
 
-PAGE = Path(__file__).parents[1] / "docs" / "agents.md"
+PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
 RAW_IMAGE = 224 * 224 * 3
 """Bytes of a raw image, the unit of the comparison."""
 

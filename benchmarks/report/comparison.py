@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.labels import labels, printable, text_of
-from benchmarks.metrics import chance, omega_all
-from benchmarks.records import RunRecord, TrialRecord
-from dataloaders.specs import DATASETS, PARADIGMS
+from lethe.benchmarks.measure.metrics import chance, omega_all
+from lethe.benchmarks.records.read import RunRecord, TrialRecord
+from lethe.benchmarks.report.trial_names import labels, printable, text_of
+from lethe.dataloaders.index.catalogue import DATASETS, PARADIGMS
 
 LOWER_BOUND = "finetune"
 """The agent that does nothing against forgetting. The upper bound is whichever agent needs offline lists."""

@@ -20,9 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.comparison import Comparison, Entry, agent_order, chance_level, is_bound
-from benchmarks.tables import dataset_title
-from dataloaders.files import atomic_write
+from lethe.benchmarks.report.comparison import Comparison, Entry, agent_order, chance_level, is_bound
+from lethe.benchmarks.report.tables import dataset_title
+from lethe.common.files import atomic_write
 
 FIGURES = {
     "paradigms": ("accuracy", "accuracy on classes seen (%)"),

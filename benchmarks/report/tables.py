@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from benchmarks.comparison import Comparison, Entry, Row, Stat, agent_order, rows
-from dataloaders.files import atomic_write, write_text
-from dataloaders.specs import DATASETS
+from lethe.benchmarks.report.comparison import Comparison, Entry, Row, Stat, agent_order, rows
+from lethe.common.files import atomic_write, write_text
+from lethe.dataloaders.index.catalogue import DATASETS
 
 ABSENT = "–"
 

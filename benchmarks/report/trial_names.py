@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.records import TrialRecord
+from lethe.benchmarks.records.read import TrialRecord
 
 
 def labels(trials: Sequence[TrialRecord]) -> list[str]:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison import CONDITIONS, Comparison, Entry, compare, judged_alike
-from benchmarks.plots import write_plots
-from benchmarks.records import TrialRecord, find_trials
-from benchmarks.tables import dataset_title, main_table, plain_text, write_tables
-from errors import InputError
+from lethe.benchmarks.records.read import TrialRecord, find_trials
+from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry, compare, judged_alike
+from lethe.benchmarks.report.plots import write_plots
+from lethe.benchmarks.report.tables import dataset_title, main_table, plain_text, write_tables
+from lethe.common.errors import InputError
 
 _HOW_TO_RUN = "make one with `python -m benchmarks run DATASET/PARADIGM --agent AGENT`"
 _PROBLEMS_TOLD = 20

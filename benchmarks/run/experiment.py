@@ -10,22 +10,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from agents import networks, registry
-from agents.base import Agent, Network, Problem
-from benchmarks import provenance
-from benchmarks.evaluate import Evaluator
-from benchmarks.loop import learn
-from benchmarks.progress import Bar
-from benchmarks.recorder import Progress, Recorder
-from benchmarks.seeds import derive
-from benchmarks.trial import Trial, begin
-from dataloaders import dirmap, specs, tasklists
-from dataloaders.features import feature_store
-from dataloaders.files import read_json, write_text
-from dataloaders.pixels import PixelStore
-from dataloaders.prepare import ensure_dirmap, image_folder, remedy
-from dataloaders.streams import Images, Stream
-from errors import InputError
+from lethe.agents import registry
+from lethe.agents.base import Agent, Network, Problem
+from lethe.agents.networks import build as networks
+from lethe.benchmarks.measure.evaluate import Evaluator
+from lethe.benchmarks.records import provenance
+from lethe.benchmarks.records.write import Progress, Recorder
+from lethe.benchmarks.run.loop import learn
+from lethe.benchmarks.run.seeds import derive
+from lethe.benchmarks.run.trial import Trial, begin
+from lethe.common.errors import InputError
+from lethe.common.files import read_json, write_text
+from lethe.common.progress import Bar
+from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.prepare import ensure_dirmap, image_folder, remedy
+from lethe.dataloaders.stores.features import feature_store
+from lethe.dataloaders.stores.pixels import PixelStore
+from lethe.dataloaders.streams import Images, Stream
+from lethe.dataloaders.tasks import tasklists
 
 _FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
 """What of a trial's environment its runs must share, or their numbers do not belong in one mean."""
@@ -84,7 +86,7 @@ def run(
     """Learn run `number` of `trial`, or go on where it stopped, or read it if it is finished.
 
     Returns the run's summary. Numbers depend on the trial and `number` alone. Where other processes may want the same
-    run, the caller holds its lock (see `benchmarks.worker.attempt`).
+    run, the caller holds its lock (see `benchmarks.workers.worker.attempt`).
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
@@ -183,7 +185,7 @@ def _data(
 def _source(dataset: str, data: Path, lists: Path) -> tasklists.Source:
     """The dirmap that lists are made from; a generated dataset is drawn if it is not there."""
     path = ensure_dirmap(dataset, data / dataset, lists)
-    return tasklists.Source(dirmap.read(path), specs.get(dataset, data / dataset))
+    return tasklists.Source(dirmap.read(path), catalogue.get(dataset, data / dataset))
 
 
 @functools.lru_cache(maxsize=4)
@@ -256,7 +258,7 @@ def check_protocol(trial: Trial, places: Places) -> None:
 
 def _protocol(trial: Trial, places: Places) -> dict[str, object]:
     """What a user may change in a dataset's description without a change of the trial: classes of a task, and so on."""
-    return tasklists.parameters(specs.get(trial.dataset, places.data / trial.dataset), trial.paradigm)
+    return tasklists.parameters(catalogue.get(trial.dataset, places.data / trial.dataset), trial.paradigm)
 
 
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.base import Agent, TaskInfo
-from benchmarks.evaluate import Evaluator
-from benchmarks.recorder import Position, Recorder
-from benchmarks.seeds import derive
-from dataloaders.streams import Images, Stream, Task
+from lethe.agents.base import Agent, TaskInfo
+from lethe.benchmarks.measure.evaluate import Evaluator
+from lethe.benchmarks.records.write import Position, Recorder
+from lethe.benchmarks.run.seeds import derive
+from lethe.dataloaders.streams import Images, Stream, Task
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import networks, registry
-from agents.base import Agent
-from agents.settings import Config
-from benchmarks.records import FORMAT
-from dataloaders import specs
-from dataloaders.features import FEATURES
-from dataloaders.files import read_json, write_text
-from errors import InputError, unknown
+from lethe.agents import registry
+from lethe.agents.base import Agent
+from lethe.agents.config import Config
+from lethe.agents.networks import build as networks
+from lethe.benchmarks.records.read import FORMAT
+from lethe.common.errors import InputError, unknown
+from lethe.common.files import read_json, write_text
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.stores.features import FEATURES
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class Trial:
             except InputError as error:
                 problems.extend(error.problems)
 
-        checked(specs.check_split, split)
-        checked(specs.check_variant, variant or specs.VARIANTS[0])
-        spec = checked(specs.get, dataset, data / dataset)
+        checked(catalogue.check_split, split)
+        checked(catalogue.check_variant, variant or catalogue.VARIANTS[0])
+        spec = checked(catalogue.get, dataset, data / dataset)
         agent_class = checked(registry.get, agent)
         config = checked(_config, agent, agent_class, settings or {}) if agent_class else None
         if spec:
-            checked(specs.check_paradigm, spec, paradigm)
+            checked(catalogue.check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
             checked(networks.check, network, spec.image_size)
         if agent_class and network in networks.NETWORKS:

@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents import networks, registry
-from agents.augmem import AugMem
-from agents.augmem_published import AugMemPublished
-from agents.base import Agent, Network, Problem, TaskInfo
-from agents.remind import REMIND
-from benchmarks.progress import live_line
-from benchmarks.speed import Figure, seconds
+from lethe.agents import registry
+from lethe.agents.augmem import AugMem
+from lethe.agents.augmem_published import AugMemPublished
+from lethe.agents.base import Agent, Network, Problem, TaskInfo
+from lethe.agents.networks import build as networks
+from lethe.agents.remind import REMIND
+from lethe.benchmarks.speed.figures import Figure, seconds
+from lethe.common.progress import live_line
 
 UNIT = "milliseconds"
 REMIND_TARGET = 1.1

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.progress import live_line
-from benchmarks.speed import Figure, seconds
-from dataloaders import dirmap, prepare, specs, tasklists, video
-from dataloaders.pixels import PixelStore
+from lethe.benchmarks.speed.figures import Figure, seconds
+from lethe.common.progress import live_line
+from lethe.dataloaders import prepare
+from lethe.dataloaders.index import catalogue, dirmap, video
+from lethe.dataloaders.stores.pixels import PixelStore
+from lethe.dataloaders.tasks import tasklists
 
 UNIT = "per second"
 PARALLEL_TARGET = 0.9
@@ -94,9 +96,11 @@ def _write_images(folder: Path, shape: tuple[int, int], count: int, suffix: str)
 
 def _lists(folder: Path, sizes: Sizes) -> Figure:
     """Writing the task lists of CORe50 from its dirmap; a list is a folder of one run and mode."""
-    dataset = specs.get("core50")
+    dataset = catalogue.get("core50")
     frame = dirmap.read(prepare.find_dirmap("core50", folder))
-    wanted = [(p, run, mode) for p in dataset.paradigms for run in range(sizes.runs) for mode in specs.MODES]
+    wanted = [
+        (p, run, mode) for p in dataset.paradigms for run in range(sizes.runs) for mode in catalogue.MODES
+    ]
 
     def ours(turn: int) -> None:
         source = tasklists.Source(frame, dataset)

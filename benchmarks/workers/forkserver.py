@@ -18,7 +18,7 @@ system and fault them in again at the next step."""
 def start() -> None:
     """Let it begin its imports, if it has not."""
     os.environ.setdefault("GLIBC_TUNABLES", KEEP_PAGES)
-    _context().set_forkserver_preload(["benchmarks.warm"])
+    _context().set_forkserver_preload(["lethe.benchmarks.workers.preload"])
     forkserver.ensure_running()
 
 

@@ -17,15 +17,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from agents import registry
-from benchmarks import failures, forkserver
-from benchmarks.experiment import Machine, Places, check_machine, prepare
-from benchmarks.published_files import write_published_tables
-from benchmarks.recorder import checkpointed, is_locked
-from benchmarks.trial import begin
-from benchmarks.worker import DiskFull, Job, Learned, Outcome, serve
-from dataloaders.files import read_json
-from errors import InputError
+from lethe.agents import registry
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.augmem_files import write_published_tables
+from lethe.benchmarks.records.write import checkpointed, is_locked
+from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prepare
+from lethe.benchmarks.run.trial import begin
+from lethe.benchmarks.workers import forkserver
+from lethe.benchmarks.workers.worker import DiskFull, Job, Learned, Outcome, serve
+from lethe.common.errors import InputError
+from lethe.common.files import read_json
 
 TRIES = 3
 """How often a run may lose its process without coming further."""

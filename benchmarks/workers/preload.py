@@ -6,8 +6,8 @@ The first optimiser and the first module on the meta device make PyTorch import 
 import torch
 import torchvision
 
-from agents import networks
-from benchmarks import worker
+from lethe.agents.networks import build as networks
+from lethe.benchmarks.workers import worker
 
 __all__ = ["networks", "torchvision", "worker"]
 

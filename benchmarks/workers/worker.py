@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks import failures
-from benchmarks.experiment import Machine, Places, run
-from benchmarks.failures import Diverged, Failure
-from benchmarks.recorder import Progress, RunLocked, lock
-from benchmarks.trial import Trial
-from errors import InputError
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.failures import Diverged, Failure
+from lethe.benchmarks.records.write import Progress, RunLocked, lock
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
 
 _NEWS = 0.5  # seconds between two messages of a run
 _FREE = "free some space; the same command goes on from here"

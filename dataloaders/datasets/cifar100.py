@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dataloaders import place, specs
-from dataloaders.prepared import Prepared
-from dataloaders.problems import raise_any
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index.prepared import Prepared
 
 FOLDER = "cifar-100-python"
 """The folder in the archive, and the archive's name before `.tar.gz`."""
@@ -70,14 +70,14 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     if out.resolve() == root.resolve():
         return Prepared(frame)
     paths = frame["im_path"].tolist()
-    return Prepared(frame, notes=(place.place(root, paths, out, paths, workers),))
+    return Prepared(frame, notes=(link_or_copy.place(root, paths, out, paths, workers),))
 
 
 def index(root: Path) -> pd.DataFrame:
     """The dirmap of the PNG tree below `root`; `InputError` with every image that is missing or too many."""
     problems: list[str] = []
     for split, count in IMAGES.items():
-        for class_ in specs.get("cifar100").classes:
+        for class_ in catalogue.get("cifar100").classes:
             folder = root / split / class_
             try:
                 found = {name for name in os.listdir(folder) if not name.startswith(".")}  # noqa: PTH208
@@ -99,7 +99,7 @@ def dirmap() -> pd.DataFrame:
     """
     rows = [
         (class_, 0, session, f"{split}/{class_}/{name}", number)
-        for class_ in sorted(specs.get("cifar100").classes)
+        for class_ in sorted(catalogue.get("cifar100").classes)
         for session, (split, count) in enumerate(IMAGES.items())
         for number, name in enumerate(_names(count), 1)
     ]
@@ -168,16 +168,16 @@ def _load(split: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
 def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int | None) -> int:
     """Write the PNG files that are not there; returns their number."""
     made = 0
-    with place.only_writer(out):
+    with link_or_copy.only_writer(out):
         for split, data in pickles:
             pixels, labels = _load(split, data)
-            classes = specs.get("cifar100").classes
+            classes = catalogue.get("cifar100").classes
             jobs = [
                 (out / split / class_, dict(zip(_names(IMAGES[split]), pixels[labels == label], strict=True)))
                 for label, class_ in enumerate(classes)
             ]
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-                made += sum(place.shown(pool.map(_write_class, jobs), len(jobs), f"writing {split}"))
+                made += sum(link_or_copy.shown(pool.map(_write_class, jobs), len(jobs), f"writing {split}"))
     return made
 
 
@@ -188,7 +188,7 @@ def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         missing = images.keys() - set(os.listdir(folder))  # noqa: PTH208
         for name in sorted(missing):
-            with place.temporary_name(f"{folder}/{name}") as temporary:
+            with link_or_copy.temporary_name(f"{folder}/{name}") as temporary:
                 Image.fromarray(images[name]).save(temporary, format="PNG")
     except OSError as error:
         raise InputError(

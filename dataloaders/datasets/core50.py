@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloaders import specs
-from dataloaders.dirmap import COLUMNS
-from dataloaders.problems import raise_any
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index.dirmap import COLUMNS
 
-FOLDER = specs.DATASETS["core50"].image_folder
+FOLDER = catalogue.DATASETS["core50"].image_folder
 """The folder of the published archive that holds the sessions; `im_path` starts below it."""
 
-LARGER = specs.DATASETS["core50"].larger_images
+LARGER = catalogue.DATASETS["core50"].larger_images
 """The same of the archive of larger images, whose paths are the same."""
 
 SESSIONS = 11
@@ -58,7 +58,7 @@ def index(root: Path) -> pd.DataFrame:
 
 def _find_images(root: Path) -> Path:
     """The folder that holds the sessions; `InputError` where that has no `s1`."""
-    base = specs.DATASETS["core50"].images_below(root)
+    base = catalogue.DATASETS["core50"].images_below(root)
     if not (base / "s1").is_dir():
         raise InputError(
             f"{root}: no CORe50 images: {base / 's1'} is no folder; expected {root / FOLDER / 's1'}, "

@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dataloaders import drawing, scenery, solids, specs
-from dataloaders.files import atomic_write, write_text
-from dataloaders.scenery import uniform
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write, write_text
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.rendering import drawing, scenery, solids
+from lethe.dataloaders.rendering.scenery import uniform
 
 SESSIONS = 11
 OBJECTS_PER_CLASS = 5
@@ -93,7 +94,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
         InputError: where `root` holds, or may hold, images of another seed, or cannot be written.
 
     """
-    dataset = specs.get("core50_mini")
+    dataset = catalogue.get("core50_mini")
     _claim(root, seed)
     folder = root / dataset.image_folder
     objects = range(1, len(dataset.classes) * OBJECTS_PER_CLASS + 1)
@@ -114,7 +115,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
 def frames_of(seed: int, instance: int, session: int) -> np.ndarray:
     """The images of an object (1-50) in a session (1-11), uint8 [5, 64, 64, 3]."""
     kind = (instance - 1) // OBJECTS_PER_CLASS
-    solid = shapes()[specs.get("core50_mini").classes[kind]]
+    solid = shapes()[catalogue.get("core50_mini").classes[kind]]
     scale, material = _object(seed, kind, (instance - 1) % OBJECTS_PER_CLASS)
     canvas, light = _session(seed, session)
     random = _random(seed, "video", instance, session)
@@ -139,7 +140,7 @@ def _claim(root: Path, seed: int) -> None:
     """Note in `root` which seed its images are of; an error where that is another one."""
     note = root / "core50_mini.json"
     if not note.exists():
-        if (root / specs.get("core50_mini").image_folder).exists():
+        if (root / catalogue.get("core50_mini").image_folder).exists():
             raise InputError(f"{root}: holds images that were not drawn here: choose a folder without any")
         write_text(note, json.dumps({"seed": seed}) + "\n")
         return

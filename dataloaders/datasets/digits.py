@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dataloaders.files import atomic_write
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write
 
 _TEST_EVERY = 5
 

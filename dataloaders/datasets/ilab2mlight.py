@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloaders import place, specs
-from dataloaders.dirmap import COLUMNS, SESSION
-from dataloaders.prepared import Prepared
-from dataloaders.problems import raise_any
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
+from lethe.dataloaders.index.prepared import Prepared
 
 FOLDER = "train_img"
 """The folder of the archive that holds every image."""
@@ -74,10 +74,10 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
         )
     sampled = sample(frame, SIZES)
     placed = dirmap(sampled)
-    how = place.place(root, sampled["im_path"].tolist(), out, placed["im_path"].tolist(), workers)
+    how = link_or_copy.place(root, sampled["im_path"].tolist(), out, placed["im_path"].tolist(), workers)
     notes = [f"{len(names)} images indexed, {len(placed)} of them sampled", how]
     surplus = sorted({*_prepared_images(out)} - {*placed["im_path"]})
-    strangers = place.remove_copies(root / FOLDER, out, surplus)
+    strangers = link_or_copy.remove_copies(root / FOLDER, out, surplus)
     if len(surplus) > len(strangers):
         notes.append(f"{len(surplus) - len(strangers)} images of an earlier sample were removed from {out}")
     if misnamed:
@@ -143,7 +143,7 @@ def parse(names: list[str]) -> tuple[pd.DataFrame, list[str]]:
 
     The class stands before the first dash; a number after the first occurrence of its letter, up to a dash.
     """
-    known = {*specs.get("ilab2mlight").classes, LEFT_OUT}
+    known = {*catalogue.get("ilab2mlight").classes, LEFT_OUT}
     classes = [name.partition("-")[0] for name in names]
     classes = [c if c in known and n.isascii() else None for c, n in zip(classes, names, strict=True)]
     fits = np.array([class_ is not None for class_ in classes], dtype=bool)
@@ -239,7 +239,7 @@ def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
             f"class {name}: {objects.get(name, 0)} of its {all_objects.get(name, 0)} objects have at least "
             f"{sizes.sessions} sessions (backgrounds) of at least {sizes.images} images; expected "
             f"{sizes.objects} or more"
-            for name in specs.get("ilab2mlight").classes
+            for name in catalogue.get("ilab2mlight").classes
             if objects.get(name, 0) < sizes.objects
         ]
     )

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloaders.dataset_file import DatasetFile, natural
-from dataloaders.dirmap import COLUMNS
-from dataloaders.prepared import Prepared
-from dataloaders.problems import INTEGER, not_plain, path_problem, raise_any
+from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
+from lethe.dataloaders.index.dataset_file import DatasetFile, natural
+from lethe.dataloaders.index.dirmap import COLUMNS
+from lethe.dataloaders.index.prepared import Prepared
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """What image files end in, in letters of any case; other files are passed over."""

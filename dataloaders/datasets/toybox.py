@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloaders import specs, video
-from dataloaders.dirmap import COLUMNS, SESSION
-from dataloaders.prepared import Prepared
-from dataloaders.problems import not_plain, path_problem, raise_any
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import not_plain, path_problem, raise_any
+from lethe.dataloaders.index import catalogue, video
+from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
+from lethe.dataloaders.index.prepared import Prepared
 
 SUPERCATEGORIES = {
     "household": ("cup", "mug", "spoon", "ball"),
@@ -34,7 +34,7 @@ TRANSFORMATIONS = (
 
 _UNUSED = ("absent", "present")
 _MISNAMED = 0.01  # share of file names that may be beyond understanding
-_CLASS_NUMBERS = {name: number for number, name in enumerate(specs.get("toybox").classes, 1)}
+_CLASS_NUMBERS = {name: number for number, name in enumerate(catalogue.get("toybox").classes, 1)}
 _FRAME = re.compile(rf".+_({'|'.join(TRANSFORMATIONS)})_([0-9]+)\.png")
 
 
@@ -63,7 +63,7 @@ def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
     be written, or where no object is left that is complete.
     """
     clips, problems = find_videos(root)
-    images = out / specs.get("toybox").image_folder
+    images = out / catalogue.get("toybox").image_folder
     _, version = video.program()
     done = video.extract(clips, images, workers)
     if done.broken:
@@ -83,7 +83,7 @@ def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
 
 def index(root: Path) -> pd.DataFrame:
     """The balanced dirmap of frames that are extracted already, below `root/images` or `root`."""
-    inner = root / specs.get("toybox").image_folder
+    inner = root / catalogue.get("toybox").image_folder
     images = inner if inner.is_dir() else root
     dirmap = balance(index_frames(images))
     if dirmap.empty:

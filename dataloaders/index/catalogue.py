@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from errors import InputError, unknown
+from lethe.common.errors import InputError, unknown
 
 PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
 VARIANTS = ("published", "corrected")
@@ -264,14 +264,14 @@ def get(name: str, root: Path | None = None) -> Dataset:
     if name in DATASETS:
         check_name_is_free(name, root)
         return DATASETS[name]
-    from dataloaders import dataset_file  # which needs Dataset
+    from lethe.dataloaders.index import dataset_file  # which needs Dataset
 
     return dataset_file.find(name, root).dataset
 
 
 def check_name_is_free(name: str, root: Path) -> None:
     """`InputError` where `root` describes a dataset of a user's own under the `name` of one of `DATASETS`."""
-    from dataloaders import dataset_file  # which needs Dataset
+    from lethe.dataloaders.index import dataset_file  # which needs Dataset
 
     if (root / dataset_file.NAME).is_file():
         raise InputError(

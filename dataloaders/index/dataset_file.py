@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloaders import specs
-from dataloaders.files import read_text
-from dataloaders.problems import raise_any
-from dataloaders.specs import Dataset
-from errors import InputError, unknown
+from lethe.common.errors import InputError, unknown
+from lethe.common.files import read_text
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index.catalogue import Dataset
 
 NAME = "dataset.toml"
 
@@ -59,7 +59,7 @@ def find(name: str, root: Path) -> DatasetFile:
         return read(path, name)
     others = sorted(file.parent.name for file in root.parent.glob(f"*/{NAME}"))
     raise InputError(
-        f"{unknown('dataset', name, [*specs.DATASETS, *others])}; {path} would describe one of your own"
+        f"{unknown('dataset', name, [*catalogue.DATASETS, *others])}; {path} would describe one of your own"
     )
 
 

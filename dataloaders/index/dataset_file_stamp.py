@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataloaders.dataset_file import DatasetFile
-from dataloaders.files import read_text, write_text
+from lethe.common.files import read_text, write_text
+from lethe.dataloaders.index.dataset_file import DatasetFile
 
 _SHOWN = 5  # names of classes
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloaders.files import write_text
-from dataloaders.problems import INTEGER, not_plain, path_problem, raise_any
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import write_text
+from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
 
 COLUMNS = ("class", "object", "session", "im_num", "im_path")
 """The columns that every dirmap has, as most published ones order them."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 """What systems answer where a hard link is not to be had, and a copy may be."""

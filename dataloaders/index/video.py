@@ -23,7 +23,7 @@ import ffmpeg
 import imageio_ffmpeg
 from tqdm import tqdm
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 SIZE = (224, 224)
 """(height, width) of every frame; the video's own proportions are not kept."""

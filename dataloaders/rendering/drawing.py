@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataloaders.solids import Matrix, Plane, Quadric, Solid, Vector, dot, turned
+from lethe.dataloaders.rendering.solids import Matrix, Plane, Quadric, Solid, Vector, dot, turned
 
 Crossing = tuple[np.ndarray | None, np.ndarray | None]
 """Depths at which each ray enters and leaves a body; None where it does so at no finite depth."""

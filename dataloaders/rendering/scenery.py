@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from dataloaders.drawing import Light
-from dataloaders.solids import Vector
+from lethe.dataloaders.rendering.drawing import Light
+from lethe.dataloaders.rendering.solids import Vector
 
 BACKGROUNDS = ("gradient", "stripes", "tiles", "grain", "cloth", "horizon")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 _ARRAY = "array.npy"
 

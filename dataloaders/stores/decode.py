@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from errors import InputError
+from lethe.common.errors import InputError
 
 RESIZE_RULE = "rgb-bilinear-exact-2"
 """Names how `decode` makes pixels; a change of that is a change of this, so that no old store is met."""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataloaders.pixels import PixelStore
-from dataloaders.stores import open_array
-from dataloaders.streams import Images
+from lethe.dataloaders.stores.array import open_array
+from lethe.dataloaders.stores.pixels import PixelStore
+from lethe.dataloaders.streams import Images
 
 FEATURES = ("float32", "bfloat16")
 """How features can be stored; bfloat16, which NumPy lacks, as its bits in uint16."""

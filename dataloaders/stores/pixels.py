@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloaders.decode import RESIZE_RULE, decode_into
-from dataloaders.files import write_text
-from dataloaders.problems import first
-from dataloaders.stores import open_array
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import write_text
+from lethe.common.input_problems import first
+from lethe.dataloaders.stores.array import open_array
+from lethe.dataloaders.stores.decode import RESIZE_RULE, decode_into
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dataloaders import paradigms
-from dataloaders.paradigms import Schedule, Split, extent, task_count
-from dataloaders.problems import raise_any
-from dataloaders.specs import Dataset
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.tasks import paradigms
+from lethe.dataloaders.tasks.paradigms import Schedule, Split, extent, task_count
 
 _SHARE = 10
 """Of the images of an object without a session to spare, one in so many is held out."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataloaders.problems import INTEGER, PLAIN_PATH, path_problem
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import INTEGER, PLAIN_PATH, path_problem
 
 TASK = "train_task_{:02d}_filelist.txt"
 TEST = "test_filelist.txt"

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dataloaders import introsort
-from dataloaders.specs import MODES, Dataset, check_paradigm, check_variant
-from errors import InputError, unknown
+from lethe.common.errors import InputError, unknown
+from lethe.dataloaders.index.catalogue import MODES, Dataset, check_paradigm, check_variant
+from lethe.dataloaders.tasks import introsort
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ SHA-256 of each file. Labels number the classes in the order in which the tasks 
 between paradigms, runs and modes; the manifest's `classes` has the class of each label.
 
 `<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: what is tested there
-are held-out training images, and no test image is in any file (see `validation.py`).
+are held-out training images, and no test image is in any file (see `held_out.py`).
 
 Lists without a manifest, a user's own or the authors', are read as well and never overwritten.
 """
@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dataloaders import dirmap as dirmaps
-from dataloaders import listfiles, paradigms, specs, validation
-from dataloaders.listfiles import MANIFEST, Task, list_names, read_manifest
-from dataloaders.problems import raise_any
-from dataloaders.specs import Dataset
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import dirmap as dirmaps
+from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.tasks import held_out, listfiles, paradigms
+from lethe.dataloaders.tasks.listfiles import MANIFEST, Task, list_names, read_manifest
 
 FORMAT = 1
 """Of the lists; when the code that makes them makes others, this is raised, and old lists are stale."""
@@ -102,7 +103,7 @@ def ensure(
     `paradigms.schedule` and `validation`) or written, and rather than replace different lists that have no manifest.
     """
     paradigms.check(source.dataset, paradigm, mode, variant)
-    specs.check_split(split)
+    catalogue.check_split(split)
     folder = folder_of(out, source.dataset.name, paradigm, run, mode, split)
     origin = _origin(source, paradigm, run, mode, variant, split)
     if not _is_current(folder, origin):
@@ -237,7 +238,7 @@ def _make_current(folder: Path, origin: dict[str, Any], source: Source) -> None:
     """Write the lists of this origin unless `folder` holds them; the caller is its only writer."""
     if _is_current(folder, origin):
         return
-    plan = paradigms.schedule if origin.get("split", "test") == "test" else validation.schedule
+    plan = paradigms.schedule if origin.get("split", "test") == "test" else held_out.schedule
     which = (origin[key] for key in ("paradigm", "run", "mode", "variant"))
     _install(_write_aside(folder, origin, source, plan(source.split, source.dataset, *which)), folder)
 

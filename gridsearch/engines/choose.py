@@ -5,11 +5,11 @@ import functools
 
 import torch
 
-from benchmarks.experiment import Machine
-from benchmarks.pool import cores, run_jobs
-from command_line import below_one
-from errors import InputError
-from gridsearch.search import Engine
+from lethe.benchmarks.run.experiment import Machine
+from lethe.benchmarks.workers.pool import cores, run_jobs
+from lethe.common.command_line import below_one
+from lethe.common.errors import InputError
+from lethe.gridsearch.plan import Engine
 
 
 def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
@@ -20,7 +20,7 @@ def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
     if problems:
         raise InputError(*problems)
     if options.engine == "ray":
-        from gridsearch.ray_engine import ray_engine
+        from lethe.gridsearch.engines.ray_cluster import ray_engine
 
         return ray_engine(options)
     machines = _machines(options)

@@ -15,12 +15,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import failures
-from benchmarks.experiment import Machine, Places, note_environment
-from benchmarks.failures import Failure
-from benchmarks.worker import DiskFull, Job, Learned, Outcome, Teller, logged_attempt
-from dataloaders.files import atomic_write, read_json, write_text
-from errors import InputError
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.failures import Failure
+from lethe.benchmarks.run.experiment import Machine, Places, note_environment
+from lethe.benchmarks.workers.worker import DiskFull, Job, Learned, Outcome, Teller, logged_attempt
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write, read_json, write_text
 
 _NAME = re.compile(r"[\w-][\w.-]*")  # no folder, and nothing hidden
 

@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks import failures, provenance
-from benchmarks.experiment import Machine, Places
-from benchmarks.forkserver import KEEP_PAGES
-from benchmarks.pool import ELSEWHERE, TRIES, Died, Watch, do_all
-from benchmarks.recorder import RunLocked, lock
-from benchmarks.trial import begin
-from benchmarks.worker import Job, Learned, Outcome
-from dataloaders.files import read_json
-from errors import InputError
-from gridsearch.ray_actor import Actor, Sent, keep
-from gridsearch.search import Engine
+from lethe.benchmarks.records import failures, provenance
+from lethe.benchmarks.records.write import RunLocked, lock
+from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.trial import begin
+from lethe.benchmarks.workers.forkserver import KEEP_PAGES
+from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Died, Watch, do_all
+from lethe.benchmarks.workers.worker import Job, Learned, Outcome
+from lethe.common.errors import InputError
+from lethe.common.files import read_json
+from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
+from lethe.gridsearch.plan import Engine
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is loaded
 try:
@@ -39,8 +39,8 @@ try:
 except ModuleNotFoundError as error:
     raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
 
-_ROOT = Path(__file__).parents[1]
-_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/*.csv", "!/agents/weights/*"]
+_ROOT = Path(__file__).parents[2]
+_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/datasets/*.csv", "!/agents/networks/weights/*"]
 """What of `_ROOT` is not sent, in the syntax of .gitignore; what git ignores is not either. "." must not match."""
 _START = (
     "start one with `ray start --head --port=6379`, `ray start --address=HEAD:6379` on every other machine"
@@ -82,7 +82,7 @@ def _run_jobs(
     needs: Mapping[str, float],
     count: int,
 ) -> None:
-    """As `benchmarks.pool.run_jobs`, with `count` actors that need `needs` and compute on `machine`."""
+    """As `benchmarks.workers.pool.run_jobs`, with `count` actors that need `needs` and compute on `machine`."""
     places = Places(places.results.absolute(), places.data.absolute(), places.lists.absolute())
     places.results.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix=".seen-", dir=places.results) as token:
@@ -181,7 +181,7 @@ class _Slot:
 
 
 class _Cluster:
-    """A crew (see `benchmarks.pool`) of `count` actors."""
+    """A crew (see `benchmarks.workers.pool`) of `count` actors."""
 
     def __init__(self, places: Places, token: Path, machine: Machine, needs: Mapping[str, float], count: int):
         self._places = places

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from benchmarks.comparison import Comparison, Entry
-from benchmarks.plots import (
+from lethe.benchmarks.report.comparison import Comparison, Entry
+from lethe.benchmarks.report.plots import (  # fmt: skip
     GREY,
     LEGEND_LINE_INCHES,
     LOOK,
@@ -21,8 +21,8 @@ from benchmarks.plots import (
     legend_shape,
     line,
     save,
-)  # fmt: skip
-from benchmarks.tables import dataset_title
+)
+from lethe.benchmarks.report.tables import dataset_title
 
 _BYTES = {0: "0"} | {
     number * 10.0**power: f"{number} {unit}"

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agents import registry
-from benchmarks.comparison import Comparison, Entry, compare
-from benchmarks.records import TrialRecord, read_trial
-from benchmarks.report import problems_of
-from benchmarks.trial import Trial
-from errors import InputError
-from gridsearch.grid import for_test
-from gridsearch.selection import Choice
-from gridsearch.statistics import holm, paired_p, smallest_p
+from lethe.agents import registry
+from lethe.benchmarks.records.read import TrialRecord, read_trial
+from lethe.benchmarks.report.comparison import Comparison, Entry, compare
+from lethe.benchmarks.report.write import problems_of
+from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
+from lethe.gridsearch.grid import for_test
+from lethe.gridsearch.report.significance import holm, paired_p, smallest_p
+from lethe.gridsearch.selection import Choice
 
 LEVEL = 0.05
 """An adjusted p-value up to this is a difference."""

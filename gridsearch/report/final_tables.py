@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.comparison import Comparison, Stat
-from benchmarks.tables import ABSENT, ACCURACY_TABLES, Table, accuracy_cell, accuracy_table, cost_table
-from gridsearch.final_results import LEVEL, Column, Difference, column
-from gridsearch.grid import searched
-from gridsearch.published import Key, Published
-from gridsearch.selection import Choice, changed, settings_text
-from gridsearch.statistics import smallest_p
+from lethe.benchmarks.report.comparison import Comparison, Stat
+from lethe.benchmarks.report.tables import (
+    ABSENT,
+    ACCURACY_TABLES,
+    Table,
+    accuracy_cell,
+    accuracy_table,
+    cost_table,
+)
+from lethe.gridsearch.grid import searched
+from lethe.gridsearch.report.final_results import LEVEL, Column, Difference, column
+from lethe.gridsearch.report.published_numbers import Key, Published
+from lethe.gridsearch.report.significance import smallest_p
+from lethe.gridsearch.selection import Choice, changed, settings_text
 
 _MARKS = (
     "(best): the best mean; (=): no more than chance from it; (?): too few runs to tell; no mark: worse than it. "

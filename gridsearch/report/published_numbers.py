@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from errors import InputError
+from lethe.common.errors import InputError
 
-PATH = Path(__file__).resolve().parent.parent / "results" / "published.csv"
+PATH = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 
 _AGENTS = {
     "NormalNN lower bound": "finetune",

@@ -16,10 +16,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from benchmarks.plots import GREY, LEGEND_LINE_INCHES, LOOK, PALETTE, Style, legend, legend_shape, line, save
-from benchmarks.tables import dataset_title
-from gridsearch.grid import searched
-from gridsearch.selection import Candidate, Choice
+from lethe.benchmarks.report.plots import (
+    GREY,
+    LEGEND_LINE_INCHES,
+    LOOK,
+    PALETTE,
+    Style,
+    legend,
+    legend_shape,
+    line,
+    save,
+)
+from lethe.benchmarks.report.tables import dataset_title
+from lethe.gridsearch.grid import searched
+from lethe.gridsearch.selection import Candidate, Choice
 
 _ACCURACY = "validation accuracy (%)"
 _PANEL_INCHES = (2.1, 1.9)

@@ -4,17 +4,17 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.comparison import METRICS, Comparison
-from benchmarks.report import ReportSummary, notes
-from benchmarks.tables import dataset_title, latex_page, markdown_page, plain_text
-from dataloaders.files import atomic_write, write_text
-from gridsearch import published
-from gridsearch.cost_plots import write_cost_plots
-from gridsearch.final_results import COMPARED, column, final_comparison
-from gridsearch.final_tables import chosen_settings, chosen_table, final_tables, main_table
-from gridsearch.grid import Grid
-from gridsearch.search_plots import write_search_plots
-from gridsearch.selection import Choice, choose_all, settings_text
+from lethe.benchmarks.report.comparison import METRICS, Comparison
+from lethe.benchmarks.report.tables import dataset_title, latex_page, markdown_page, plain_text
+from lethe.benchmarks.report.write import ReportSummary, notes
+from lethe.common.files import atomic_write, write_text
+from lethe.gridsearch.grid import Grid
+from lethe.gridsearch.report import published_numbers
+from lethe.gridsearch.report.cost_plots import write_cost_plots
+from lethe.gridsearch.report.final_results import COMPARED, column, final_comparison
+from lethe.gridsearch.report.final_tables import chosen_settings, chosen_table, final_tables, main_table
+from lethe.gridsearch.report.search_plots import write_search_plots
+from lethe.gridsearch.selection import Choice, choose_all, settings_text
 
 _SEARCH_HEADER = (
     "dataset", "paradigm", "agent", "settings", "validation_accuracy_mean", "sem", "runs", "failed", "chosen", "reason",
@@ -33,7 +33,7 @@ def report(grid: Grid, results: Path, out: Path) -> ReportSummary:
     """
     choices = choose_all(grid, results)
     comparison = final_comparison(choices, results)
-    known = published.read()
+    known = published_numbers.read()
     tables, shown = {}, []
     for dataset in comparison.datasets():
         chosen = chosen_table([choice for choice in choices if choice.trial.dataset == dataset])
@@ -77,7 +77,9 @@ def _search_lines(choices: Sequence[Choice]) -> Iterable[tuple[object, ...]]:
 
 
 def _final_lines(
-    choices: Sequence[Choice], comparison: Comparison, known: Mapping[published.Key, published.Published]
+    choices: Sequence[Choice],
+    comparison: Comparison,
+    known: Mapping[published_numbers.Key, published_numbers.Published],
 ) -> Iterable[tuple[object, ...]]:
     """A line per entry and metric; blank where there is no number."""
     settings = {

@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from agents import networks, registry
-from agents.augmem import AugMem
-from agents.augmem_published import AugMemPublished
-from agents.base import Network, Problem, TaskInfo
-from agents.hypotheses import HypothesisMemory, HypothesisStore, herd
-from agents.networks import Dropout
-from agents.toy import CPU, Batches
-from errors import InputError
-from tests.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
+from lethe.agents import registry
+from lethe.agents.augmem import AugMem
+from lethe.agents.augmem_published import AugMemPublished
+from lethe.agents.base import Network, Problem, TaskInfo
+from lethe.agents.contract.toy import CPU, Batches
+from lethe.agents.networks import build as networks
+from lethe.agents.networks.build import Dropout
+from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, herd
+from lethe.common.errors import InputError
+from tests.agents.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
 
 SLOTS, K = 7, 7
 TASKS = [(0, 1), (2, 3), (4, 5)]  # label 6 never comes

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents import registry
-from agents.base import TaskInfo
-from agents.finetune import Finetune
-from agents.toy import Batches, batch, build, inputs
-from errors import InputError
-from tests.test_loop import go, make, world
+from lethe.agents import registry
+from lethe.agents.base import TaskInfo
+from lethe.agents.contract.toy import Batches, batch, build, inputs
+from lethe.agents.finetune import Finetune
+from lethe.common.errors import InputError
+from tests.benchmarks.test_loop import go, make, world
 
 ONE_IMAGE = 3 * 8 * 8 + 8 + 8 + 4  # uint8 pixels, label, task, and its place in the reservoir
 
@@ -97,7 +97,7 @@ def test_what_remembers_beats_naive_when_classes_come_in_turn(strategy):
 
 
 def test_a_penalty_holds_weights_back_but_si_does_nothing_on_a_cpu():
-    """The second is the library's defect, told in agents/avalanche.py: when this fails, it has been mended."""
+    """The second is the library's defect, told in agents/avalanche/agent.py: when this fails, it has been mended."""
     x, _ = batch([0, 1, 2, 3])
     plain, si = learned("Naive"), learned("SynapticIntelligence", si_lambda=1e6)
     assert torch.equal(scores(si, x), scores(plain, x))
@@ -111,7 +111,7 @@ def test_a_penalty_holds_weights_back_but_si_does_nothing_on_a_cpu():
 
 def test_a_loss_of_exactly_nothing_is_not_taken_for_a_missing_one():
     registry.get("avalanche:MAS")
-    from agents.avalanche_parts import NeverZero
+    from lethe.agents.avalanche.parts import NeverZero
 
     certain, right = torch.tensor([[99.0, -99.0]]), torch.tensor([0])
     assert torch.nn.functional.cross_entropy(certain, right) == 0 < NeverZero()(certain, right)
@@ -164,7 +164,7 @@ def test_a_strategy_that_cannot_be_an_agent_says_why(name, why):
 
 def test_every_strategy_of_the_library_is_an_agent_or_says_why_not():
     registry.get("avalanche:Naive")
-    from agents.avalanche_strategies import strategies
+    from lethe.agents.avalanche.strategies import strategies
 
     assert sorted(strategies()) == sorted(registry.AVALANCHE)
 
@@ -203,7 +203,5 @@ def test_an_interrupted_run_begins_anew_and_ends_in_the_same_numbers(tmp_path):
 
 
 def test_avalanche_is_not_imported_for_other_agents():
-    code = (
-        "import sys; from agents import registry; registry.get('er'); assert 'avalanche' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+    code = "import sys; from lethe.agents import registry; registry.get('er'); assert 'avalanche' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

@@ -11,13 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents.ewc import squared_gradients
-from agents.ewc_online import EWCOnline
-from agents.lwf import distillation
-from agents.mas import absolute_gradients
-from agents.si import SI
-from agents.toy import Batches, TinyNet, batch, build
-from tests.vectors import by_name
+from lethe.agents.contract.toy import Batches, TinyNet, batch, build
+from lethe.agents.ewc import squared_gradients
+from lethe.agents.ewc_online import EWCOnline
+from lethe.agents.lwf import distillation
+from lethe.agents.mas import absolute_gradients
+from lethe.agents.si import SI
+from tests.agents.vectors import by_name
 
 pytestmark = pytest.mark.slow
 ALL = torch.ones(4, dtype=torch.bool)  # avalanche has no notion of labels that were not seen yet

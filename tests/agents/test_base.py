@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from agents.base import Agent
-from agents.networks import Dropout
-from agents.toy import CPU, build, network
+from lethe.agents.base import Agent
+from lethe.agents.contract.toy import CPU, build, network
+from lethe.agents.networks.build import Dropout
 
 
 class Hoarder(Agent):

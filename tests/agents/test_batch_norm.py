@@ -5,10 +5,11 @@ import torch
 import torchvision
 from torch import nn
 
-from agents import networks, registry
-from agents.base import Network, Problem
-from agents.toy import CPU, predict
-from errors import InputError
+from lethe.agents import registry
+from lethe.agents.base import Network, Problem
+from lethe.agents.contract.toy import CPU, predict
+from lethe.agents.networks import build as networks
+from lethe.common.errors import InputError
 
 
 def make(agent="finetune", network="resnet18", cut="last_block", shape=None, **settings):

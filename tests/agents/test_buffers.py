@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.buffers import ReservoirBuffer
-from agents.toy import CPU
+from lethe.agents.contract.toy import CPU
+from lethe.agents.parts.buffers import ReservoirBuffer
 
 
 def numbered(low, high):

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from agents import registry
-from agents.__main__ import main
-from agents.base import Agent, Needs
-from agents.contract import CHECKS, verdicts
-from agents.settings import Config, SGDConfig, setting
-from agents.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents import registry
+from lethe.agents.__main__ import main
+from lethe.agents.base import Agent, Needs
+from lethe.agents.config import Config, SGDConfig, setting
+from lethe.agents.contract.checks import CHECKS, verdicts
+from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TupleConfig(Good):
         shape: tuple = setting((1, 2), "JSON makes it a list.")
 
 
-@breaks("runs", r"got ZeroDivisionError: .* \(test_agents_check.py:\d+, in predict\)")
+@breaks("runs", r"got ZeroDivisionError: .* \(test_check_command.py:\d+, in predict\)")
 class Crashes(Good):
     def predict(self, x):
         return 1 / 0
@@ -526,7 +526,7 @@ def test_without_a_command_the_agents_are_listed(capsys):
 
 
 def test_a_reader_that_leaves_early_ends_the_list_without_a_traceback():
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
     command = [sys.executable, "-u", "-m", "agents"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         listing.stdout.close()

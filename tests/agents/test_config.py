@@ -4,9 +4,9 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from agents import registry
-from agents.er import ERConfig
-from errors import InputError
+from lethe.agents import registry
+from lethe.agents.er import ERConfig
+from lethe.common.errors import InputError
 
 
 def test_text_and_typed_values_give_the_same_configuration():
@@ -63,9 +63,9 @@ def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
     with pytest.raises(InputError, match="module 'nowhere' is not found"):
         registry.get("nowhere:Agent")
     with pytest.raises(InputError, match="no subclass"):
-        registry.get("agents.base:Problem")
+        registry.get("lethe.agents.base:Problem")
     with pytest.raises(InputError, match="has no class Nope"):
-        registry.get("agents.er:Nope")
+        registry.get("lethe.agents.er:Nope")
     with pytest.raises(InputError, match="one of your own is given as module:Class"):
         registry.get("nobody")
 
@@ -90,7 +90,7 @@ def test_a_module_that_is_not_there_is_told_from_one_that_lacks_what_it_imports(
 
 
 @pytest.mark.parametrize(
-    "name", [":", ":X", "x:", "agents.er:", "a b:C", ".er:ER", "agents..er:ER", "agents/er.py:ER"]
+    "name", [":", ":X", "x:", "lethe.agents.er:", "a b:C", ".er:ER", "agents..er:ER", "agents/er.py:ER"]
 )
 def test_a_name_that_is_no_module_and_class_is_told_how_to_be_one(name):
     with pytest.raises(InputError, match="expected module:Class, such as"):

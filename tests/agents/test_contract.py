@@ -2,11 +2,12 @@
 
 import pytest
 
-from agents import registry, toy
-from agents.contract import CHECKS
-from agents.contract_probes import kept_bytes
-from agents.contract_state import resumes
-from benchmarks import checkpoint
+from lethe.agents import registry
+from lethe.agents.contract import toy
+from lethe.agents.contract.checks import CHECKS
+from lethe.agents.contract.probes import kept_bytes
+from lethe.agents.contract.state import resumes
+from lethe.benchmarks.records import checkpoint
 
 AGENTS = sorted(registry.AGENTS)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from agents import registry
-from agents.base import Network, TaskInfo
-from agents.networks import Dropout
-from agents.toy import CPU, PROBLEM, Batches, TinyNet, batch
+from lethe.agents import registry
+from lethe.agents.base import Network, TaskInfo
+from lethe.agents.contract.toy import CPU, PROBLEM, Batches, TinyNet, batch
+from lethe.agents.networks.build import Dropout
 
 
 def after_a_task(name, p):

@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from agents.ewc import EWC, squared_gradients
-from agents.finetune import Finetune
-from agents.toy import Batches, TinyNet, batch, build
-from tests.vectors import by_name, penalty_gradient
+from lethe.agents.contract.toy import Batches, TinyNet, batch, build
+from lethe.agents.ewc import EWC, squared_gradients
+from lethe.agents.finetune import Finetune
+from tests.agents.vectors import by_name, penalty_gradient
 
 SEEN = torch.tensor([True, True, False, True])
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from agents import networks
-from agents.base import TaskInfo
-from agents.icarl import ICaRL, herd, icarl_loss, shares
-from agents.networks import features
-from agents.toy import CPU, Batches, TinyNet, batch, build
-from errors import InputError
+from lethe.agents.base import TaskInfo
+from lethe.agents.contract.toy import CPU, Batches, TinyNet, batch, build
+from lethe.agents.icarl import ICaRL, herd, icarl_loss, shares
+from lethe.agents.networks import build as networks
+from lethe.agents.networks.build import features
+from lethe.common.errors import InputError
 
 
 def unit(seed, count=12, size=5):

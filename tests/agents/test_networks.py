@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from agents import networks
-from agents.toy import CPU
-from errors import InputError
+from lethe.agents.contract.toy import CPU
+from lethe.agents.networks import build as networks
+from lethe.common.errors import InputError
 
 
 def make(name, seed=0, pretrained=False, num_classes=10):

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from agents import networks
-from agents.base import Problem, TaskInfo
-from agents.contract import CHECKS
-from agents.contract_probes import bits, kept_bytes
-from agents.contract_state import resumes
-from agents.offline import Offline, OfflineConfig
-from agents.settings import setting
-from agents.toy import CPU, build, learn
-from benchmarks import agents_page, checkpoint
-from benchmarks.agents_page import Setting
+from lethe.agents.base import Problem, TaskInfo
+from lethe.agents.config import setting
+from lethe.agents.contract.checks import CHECKS
+from lethe.agents.contract.probes import bits, kept_bytes
+from lethe.agents.contract.state import resumes
+from lethe.agents.contract.toy import CPU, build, learn
+from lethe.agents.networks import build as networks
+from lethe.agents.offline import Offline, OfflineConfig
+from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.report import agents_page
+from lethe.benchmarks.report.agents_page import Setting
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from agents import registry
-from agents.base import Network
-from agents.ewc import EWC
-from agents.ewc_online import EWCOnline
-from agents.finetune import Finetune
-from agents.l2 import L2
-from agents.lwf import LwF, distillation
-from agents.mas import MAS, absolute_gradients
-from agents.networks import Dropout
-from agents.si import SI
-from agents.toy import CPU, PROBLEM, Batches, TinyNet, batch, build
-from errors import InputError
-from tests.vectors import by_name, penalty_gradient
+from lethe.agents import registry
+from lethe.agents.base import Network
+from lethe.agents.contract.toy import CPU, PROBLEM, Batches, TinyNet, batch, build
+from lethe.agents.ewc import EWC
+from lethe.agents.ewc_online import EWCOnline
+from lethe.agents.finetune import Finetune
+from lethe.agents.l2 import L2
+from lethe.agents.lwf import LwF, distillation
+from lethe.agents.mas import MAS, absolute_gradients
+from lethe.agents.networks.build import Dropout
+from lethe.agents.si import SI
+from lethe.common.errors import InputError
+from tests.agents.vectors import by_name, penalty_gradient
 
 FAMILY = ["ewc", "ewc_online", "l2", "lwf", "mas", "si"]
 TASKS = [[0, 1], [2, 3], [0, 3]]

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from agents import quantiser
-from agents.base import Network, Problem, TaskInfo
-from agents.codes import CodeMemory
-from agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
-from agents.toy import CPU, Batches
-from errors import InputError
+from lethe.agents.base import Network, Problem, TaskInfo
+from lethe.agents.contract.toy import CPU, Batches
+from lethe.agents.parts import product_quantiser
+from lethe.agents.parts.quantised_memory import CodeMemory
+from lethe.agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
+from lethe.common.errors import InputError
 
 C, SIDE = 12, 5
 
@@ -26,7 +26,7 @@ def maps(count, seed=0):
 
 @pytest.fixture(scope="module")
 def centroids():
-    return quantiser.fit(maps(40).permute(0, 2, 3, 1).reshape(-1, C), 4)
+    return product_quantiser.fit(maps(40).permute(0, 2, 3, 1).reshape(-1, C), 4)
 
 
 def generator(seed=0):
@@ -38,10 +38,10 @@ def test_codes_and_maps_are_those_of_faiss(centroids):
     faiss.copy_array_to_vector(centroids.reshape(-1).numpy(), oracle.centroids)
     x = maps(6, seed=1)
     vectors = x.permute(0, 2, 3, 1).reshape(-1, C).contiguous().numpy()
-    codes = quantiser.encode(x, centroids)
+    codes = product_quantiser.encode(x, centroids)
     assert codes.shape == (6, SIDE, SIDE, 4) and codes.dtype == torch.uint8
     assert np.array_equal(codes.reshape(-1, 4).numpy(), oracle.compute_codes(vectors))
-    decoded = quantiser.decode(codes, centroids)
+    decoded = product_quantiser.decode(codes, centroids)
     theirs = oracle.decode(oracle.compute_codes(vectors)).reshape(6, SIDE, SIDE, C)
     assert np.array_equal(decoded.permute(0, 2, 3, 1).numpy(), theirs)
     assert decoded.is_contiguous(memory_format=torch.channels_last)
@@ -52,15 +52,15 @@ def test_codebooks_are_a_function_of_the_vectors(centroids):
     np.random.seed(3)
     torch.manual_seed(3)
     before = faiss.omp_get_max_threads()
-    assert torch.equal(quantiser.fit(vectors, 4), centroids)
+    assert torch.equal(product_quantiser.fit(vectors, 4), centroids)
     assert faiss.omp_get_max_threads() == before
 
 
 def test_codebooks_that_cannot_be_fitted_are_refused():
     with pytest.raises(InputError, match="divides the 12 channels, got 5"):
-        quantiser.fit(torch.zeros(300, C), 5)
+        product_quantiser.fit(torch.zeros(300, C), 5)
     with pytest.raises(InputError, match="at least 256 vectors"):
-        quantiser.fit(torch.zeros(200, C), 4)
+        product_quantiser.fit(torch.zeros(200, C), 4)
 
 
 def test_the_learning_rate_of_a_class_is_the_closed_form():
@@ -213,9 +213,9 @@ def test_a_step_is_that_of_the_formula(mixup, smallest_crop):
     state, (x, y) = agent.generator.get_state(), batch([2], seed=4)
     before, head = agent.theta.clone(), copy.deepcopy(agent.network.plastic)
 
-    new = quantiser.encode(x, agent.centroids)
+    new = product_quantiser.encode(x, agent.centroids)
     old, labels = agent.memory.sample(20 if mixup else 10)
-    maps = quantiser.decode(torch.cat([new, old]), agent.centroids)
+    maps = product_quantiser.decode(torch.cat([new, old]), agent.centroids)
     if smallest_crop < 1:
         cropped = random_crops(maps, smallest_crop, agent.generator)
         assert not torch.equal(cropped, maps)
@@ -249,7 +249,7 @@ def test_without_replay_of_the_old_they_are_forgotten():
     """The negative control: the same steps with an empty memory of the old classes."""
     agent = started(mixup=0)
     agent.memory = CodeMemory(1000, 4, agent.generator, CPU)
-    agent.memory.add(quantiser.encode(batch([2])[0], agent.centroids), torch.tensor([2]))
+    agent.memory.add(product_quantiser.encode(batch([2])[0], agent.centroids), torch.tensor([2]))
     agent.observe(*batch([2, 3] * 20, seed=1))
     x, y = batch([0, 1] * 20, seed=2)
     assert (agent.predict(x).argmax(1) == y).float().mean() < 0.6
@@ -258,6 +258,6 @@ def test_without_replay_of_the_old_they_are_forgotten():
 def test_predictions_are_made_from_quantised_maps():
     agent = started()
     x, _ = batch([0, 1, 0], seed=5)
-    coded = quantiser.decode(quantiser.encode(x, agent.centroids), agent.centroids)
+    coded = product_quantiser.decode(product_quantiser.encode(x, agent.centroids), agent.centroids)
     assert torch.equal(agent.predict(x), agent.network.plastic(coded))
     assert not torch.equal(agent.predict(x), agent.network.plastic(x))

@@ -7,17 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents import registry
-from agents.agem import AGEM, without_conflict
-from agents.base import TaskInfo
-from agents.buffers import BalancedBuffer, EpisodicMemory
-from agents.derpp import DERpp
-from agents.er import ER, ERConfig
-from agents.finetune import Finetune
-from agents.gem import GEM, dual
-from agents.toy import CPU, Batches, batch, build
-from errors import InputError
-from tests.test_buffers import numbered
+from lethe.agents import registry
+from lethe.agents.agem import AGEM, without_conflict
+from lethe.agents.base import TaskInfo
+from lethe.agents.contract.toy import CPU, Batches, batch, build
+from lethe.agents.derpp import DERpp
+from lethe.agents.er import ER, ERConfig
+from lethe.agents.finetune import Finetune
+from lethe.agents.gem import GEM, dual
+from lethe.agents.parts.buffers import BalancedBuffer, EpisodicMemory
+from lethe.common.errors import InputError
+from tests.agents.test_buffers import numbered
 
 
 def flat(tensors):

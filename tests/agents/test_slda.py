@@ -6,9 +6,9 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
-from agents.base import Network, Problem
-from agents.slda import SLDA
-from agents.toy import CPU
+from lethe.agents.base import Network, Problem
+from lethe.agents.contract.toy import CPU
+from lethe.agents.slda import SLDA
 
 CLASSES, SIZE, COUNT = 4, 6, 200
 

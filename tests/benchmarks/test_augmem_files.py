@@ -6,8 +6,8 @@ import json
 import pandas as pd
 import pytest
 
-from benchmarks.published_files import write_published_tables
-from benchmarks.trial import Trial, begin
+from lethe.benchmarks.records.augmem_files import write_published_tables
+from lethe.benchmarks.run.trial import Trial, begin
 from tests.made_records import run, trial, write
 
 RUNS = (run(0, [90.0, 50.5], [90.0, 40.25]), run(1, [80.0, 40.0], [80.0, 30.0]))

@@ -6,8 +6,8 @@ import resource
 import pytest
 import torch
 
-from benchmarks import checkpoint
-from errors import InputError
+from lethe.benchmarks.records import checkpoint
+from lethe.common.errors import InputError
 
 
 def test_nested_state_comes_back(tmp_path):

@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.comparison import chance_level, compare, rows, summarise
-from benchmarks.report import notes, report
-from errors import InputError
+from lethe.benchmarks.report.comparison import chance_level, compare, rows, summarise
+from lethe.benchmarks.report.write import notes, report
+from lethe.common.errors import InputError
 from tests.made_records import run, trial, write
 
 

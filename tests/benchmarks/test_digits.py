@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from benchmarks.experiment import Machine, Places, run
-from benchmarks.trial import Trial
-from dataloaders import digits, dirmap, paradigms, prepare, specs
-from dataloaders.pixels import PixelStore
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.trial import Trial
+from lethe.dataloaders import prepare
+from lethe.dataloaders.datasets import digits
+from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.stores.pixels import PixelStore
+from lethe.dataloaders.tasks import paradigms
 
-SPEC = specs.get("digits")
+SPEC = catalogue.get("digits")
 
 
 def test_every_digit_is_drawn_and_indexed(tmp_path):

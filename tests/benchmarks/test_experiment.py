@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from benchmarks import experiment
-from benchmarks.__main__ import main
-from benchmarks.experiment import Machine, Places, prepare, run
-from benchmarks.trial import Trial
-from dataloaders import specs, tasklists
-from errors import InputError
-from gridsearch.search import plan
+from lethe.benchmarks.__main__ import main
+from lethe.benchmarks.run import experiment
+from lethe.benchmarks.run.experiment import Machine, Places, prepare, run
+from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
+from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.tasks import tasklists
+from lethe.gridsearch.plan import plan
 
 MACHINE = Machine()
 
@@ -162,8 +163,8 @@ def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeyp
     options += ["--agent", "finetune", "--set", "batch_size=100"]
     assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
     assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
-    other = replace(specs.DATASETS["digits"], task_classes=5)
-    monkeypatch.setattr(specs, "DATASETS", {**specs.DATASETS, "digits": other})
+    other = replace(catalogue.DATASETS["digits"], task_classes=5)
+    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "digits": other})
     capsys.readouterr()
     assert main(["run", "digits/class_iid", *options, "--runs", runs]) == 2
     told = capsys.readouterr().err

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agents import registry
-from benchmarks.experiment import Machine, Places, run
-from benchmarks.trial import Trial
+from lethe.agents import registry
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.trial import Trial
 
 
 @pytest.mark.gpu

@@ -12,14 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = 12
 
 SCRIPT = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from benchmarks.experiment import Machine, Places, run
-from benchmarks.trial import Trial
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.trial import Trial
 
 root, kills = Path(sys.argv[1]), int(sys.argv[2])
 trial = Trial.create("digits", "class_iid", "er", {"lr": "0.01", "memory_images": "100"}, pretrained=False)

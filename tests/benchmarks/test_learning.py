@@ -5,8 +5,9 @@ import functools
 import pytest
 import torch
 
-from agents import registry, toy
-from agents.base import TaskInfo
+from lethe.agents import registry
+from lethe.agents.base import TaskInfo
+from lethe.agents.contract import toy
 
 IID = ((0, 1, 2, 3),)
 CLASS_IID = ((0, 1), (2, 3))

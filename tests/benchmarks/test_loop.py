@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from agents.base import Agent, Needs, Problem
-from agents.er import ER
-from agents.ewc import EWC
-from agents.offline import Offline
-from agents.toy import CPU, batch, network
-from benchmarks import checkpoint
-from benchmarks.evaluate import Evaluator
-from benchmarks.failures import Diverged
-from benchmarks.loop import learn
-from benchmarks.recorder import Recorder, RunLocked, lock
-from dataloaders.streams import Images, Stream, Task
-from errors import InputError
+from lethe.agents.base import Agent, Needs, Problem
+from lethe.agents.contract.toy import CPU, batch, network
+from lethe.agents.er import ER
+from lethe.agents.ewc import EWC
+from lethe.agents.offline import Offline
+from lethe.benchmarks.measure.evaluate import Evaluator
+from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.records.failures import Diverged
+from lethe.benchmarks.records.write import Recorder, RunLocked, lock
+from lethe.benchmarks.run.loop import learn
+from lethe.common.errors import InputError
+from lethe.dataloaders.streams import Images, Stream, Task
 
 LABELS = [[0, 1, 0, 1, 0, 1, 0], [2, 3, 2, 3, 2, 3, 2]]
 

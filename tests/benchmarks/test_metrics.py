@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import metrics
+from lethe.benchmarks.measure import metrics
 
 NAN = np.nan
 # Three tasks, three groups. Columns: seen, group 0, group 1, group 2.

@@ -9,11 +9,11 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 
-from benchmarks.comparison import compare
-from benchmarks.plots import STYLES, agent_style, entry_styles, paradigm_figure, write_plots
+from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.plots import STYLES, agent_style, entry_styles, paradigm_figure, write_plots
 from tests.made_records import run, trial
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GREY = STYLES["finetune"].colour
 
 
@@ -194,9 +194,9 @@ def test_twenty_tasks_are_ticked_and_ten_numbered():
 SCRIPT = """
 import sys
 from pathlib import Path
-from benchmarks.comparison import compare
-from benchmarks.plots import write_plots
-from tests.test_plots import trials
+from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.plots import write_plots
+from tests.benchmarks.test_plots import trials
 write_plots(compare(trials()), Path(sys.argv[1]))
 sys.exit("matplotlib.pyplot" in sys.modules)
 """

@@ -13,12 +13,13 @@ import pytest
 import safetensors.torch
 from safetensors import SafetensorError
 
-from benchmarks import failures, pool
-from benchmarks.experiment import Machine, Places
-from benchmarks.published_files import write_tables_of
-from benchmarks.trial import Trial
-from benchmarks.worker import DiskFull, Job, Outcome, attempt, logged_attempt
-from errors import InputError
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers import pool
+from lethe.benchmarks.workers.worker import DiskFull, Job, Outcome, attempt, logged_attempt
+from lethe.common.errors import InputError
 
 MACHINE = Machine(threads=1)
 
@@ -209,7 +210,9 @@ def test_a_run_whose_folder_cannot_be_made_is_told_in_words(places):
         pool.run_jobs([one], places, [MACHINE], Seen())
 
 
-@pytest.mark.parametrize("refused", ["benchmarks.worker.lock", "benchmarks.worker._output_to"])
+@pytest.mark.parametrize(
+    "refused", ["lethe.benchmarks.workers.worker.lock", "lethe.benchmarks.workers.worker._output_to"]
+)
 def test_a_disk_that_is_full_when_a_run_begins_blames_no_run(places, monkeypatch, refused):
     def full(path):
         try:
@@ -223,7 +226,7 @@ def test_a_disk_that_is_full_when_a_run_begins_blames_no_run(places, monkeypatch
 
 def test_what_a_run_prints_on_a_full_disk_is_lost_without_a_word(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from benchmarks.worker import _output_to\n"
+        "import sys; from pathlib import Path; from lethe.benchmarks.workers.worker import _output_to\n"
         "with _output_to(Path(sys.argv[1])):\n    print('a word')\n"
         "print('the next', file=sys.stderr)"
     )

@@ -6,18 +6,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from agents.networks import SMALL_WEIGHTS
-from agents.small_network import FEATURES, small_features
-from benchmarks import pretrain, pretraining_shapes
-from dataloaders import specs
+from lethe.agents.networks.build import SMALL_WEIGHTS
+from lethe.agents.networks.small import FEATURES, small_features
+from lethe.benchmarks.pretraining import shapes, train
+from lethe.dataloaders.index import catalogue
 
 ACCURACY = 0.6  # of naming unseen pretraining images, chance 1/29
 
 
 def test_pretraining_shares_no_class_with_the_benchmark():
-    names = set(pretraining_shapes.shapes())
+    names = set(shapes.shapes())
     assert len(names) >= 16
-    assert names.isdisjoint(specs.get("core50_mini").classes)
+    assert names.isdisjoint(catalogue.get("core50_mini").classes)
 
 
 def test_shipped_weights_are_small_and_fit():
@@ -40,7 +40,7 @@ def test_no_layer_mixes_samples_or_drops_at_random():
 
 
 def tiny(path, **options) -> bytes:
-    pretrain.pretrain(path, images=128, epochs=1, workers=1, **options)
+    train.pretrain(path, images=128, epochs=1, workers=1, **options)
     return path.read_bytes()
 
 
@@ -69,5 +69,5 @@ def test_another_seed_gives_other_weights(first, tmp_path):
 def test_the_script_reproduces_the_shipped_weights(tmp_path):
     """To the bit where versions, processor and threads agree; elsewhere by what the weights can do."""
     path = tmp_path / "small.safetensors"
-    accuracy = pretrain.pretrain(path)
+    accuracy = train.pretrain(path)
     assert path.read_bytes() == SMALL_WEIGHTS.read_bytes() or accuracy > ACCURACY

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import command
-from benchmarks.__main__ import main
-from benchmarks.experiment import Places
-from benchmarks.recorder import lock
-from benchmarks.trial import Trial, begin
+from lethe.benchmarks import command
+from lethe.benchmarks.__main__ import main
+from lethe.benchmarks.records.write import lock
+from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.trial import Trial, begin
 from tests.made_records import run as made_run
 from tests.made_records import trial as made_trial
 from tests.made_records import write
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
     """Run 1 alone, after run 0, and in two worker processes beside others: the same bytes."""
     assert run(places, tmp_path / "one", "--agent", "er", "finetune", "--runs", "2") == 0
     code = (
-        "from pathlib import Path\nimport sys\nfrom benchmarks.experiment import Machine, Places, run\n"
-        "from benchmarks.trial import Trial\n"
+        "from pathlib import Path\nimport sys\nfrom lethe.benchmarks.run.experiment import Machine, Places, run\n"
+        "from lethe.benchmarks.run.trial import Trial\n"
         "trial = Trial.create('digits', 'class_iid', 'er', {'lr': 0.01, 'batch_size': 50}, pretrained=False)\n"
         "run(trial, 1, Places(*map(Path, sys.argv[1:])), Machine())\n"
     )
@@ -112,7 +112,7 @@ def test_a_frozen_trunk_is_computed_once_and_its_store_shared(places, tmp_path, 
 def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "fragile.py").write_text(
-        "from agents.finetune import Finetune\n"
+        "from lethe.agents.finetune import Finetune\n"
         "class Fragile(Finetune):\n"
         "    def observe(self, x, y):\n"
         "        raise RuntimeError('out of luck')\n"

@@ -5,15 +5,15 @@ import json
 import pytest
 import torch
 
-from agents import registry
-from benchmarks import agents_page, speed, speed_agents, speed_data
-from benchmarks.__main__ import main
-from benchmarks.speed import Figure
+from lethe.agents import registry
+from lethe.benchmarks.__main__ import main
+from lethe.benchmarks.report import agents_page
+from lethe.benchmarks.speed import agents, data
+from lethe.benchmarks.speed import figures as speed
+from lethe.benchmarks.speed.figures import Figure
 
-TINY_DATA = speed_data.Sizes(
-    pngs=6, jpegs=3, store_size=(16, 16), runs=1, videos=2, video_seconds=2, repeats=1
-)
-TINY_AGENTS = speed_agents.Sizes(
+TINY_DATA = data.Sizes(pngs=6, jpegs=3, store_size=(16, 16), runs=1, videos=2, video_seconds=2, repeats=1)
+TINY_AGENTS = agents.Sizes(
     remind_map=(512, 2, 2),
     remind_maps=70,
     replay=4,
@@ -29,7 +29,7 @@ TINY_AGENTS = speed_agents.Sizes(
 
 
 def test_every_way_to_prepare_data_is_measured_beside_its_plain_one():
-    figures = speed_data.measure(TINY_DATA)
+    figures = data.measure(TINY_DATA)
     assert [figure.what for figure in figures] == [
         "128x128 PNG to pixels",
         "640x480 JPEG to pixels",
@@ -43,7 +43,7 @@ def test_every_way_to_prepare_data_is_measured_beside_its_plain_one():
 
 @pytest.fixture(scope="module")
 def steps() -> dict[str, Figure]:
-    return {figure.what: figure for figure in speed_agents.measure(TINY_AGENTS)}
+    return {figure.what: figure for figure in agents.measure(TINY_AGENTS)}
 
 
 def test_every_agent_is_measured_beside_its_bare_work(steps):
@@ -102,18 +102,16 @@ def test_the_bare_passes_are_those_that_are_told():
             seen.append((len(scores), scores.requires_grad)) if isinstance(module, torch.nn.Linear) else None
         )
     )
-    speed_agents._bare(plastic, given)(0)
+    agents._bare(plastic, given)(0)
     handle.remove()
     assert seen == [(5, True), (7, False), (6, True)]
 
 
 def test_the_bare_attention_is_the_one_of_the_agent():
     """The same reads and the same gradient to the slots, or the ratio would compare with other work."""
-    agent = speed_agents._agent(
-        registry.get("augmem"), speed_agents._network("squeezenet", "last_block"), (512, 3, 3)
-    )
-    x = speed_agents._features(2, (512, 3, 3))
-    gradient = speed_agents._attention(x, agent.memory.slots.detach())(0)
+    agent = agents._agent(registry.get("augmem"), agents._network("squeezenet", "last_block"), (512, 3, 3))
+    x = agents._features(2, (512, 3, 3))
+    gradient = agents._attention(x, agent.memory.slots.detach())(0)
     agent.memory.read(x).sum().backward()
     torch.testing.assert_close(gradient, agent.memory.slots.grad)
 
@@ -143,7 +141,7 @@ def test_the_table_lines_up():
 
 @pytest.mark.parametrize(
     ("option", "part", "unit"),
-    [("--data", speed_data, "per second"), ("--agents", speed_agents, "milliseconds")],
+    [("--data", data, "per second"), ("--agents", agents, "milliseconds")],
 )
 def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsys, option, part, unit):
     monkeypatch.setattr(part, "measure", lambda: [Figure("one", 20.0, 10.0, "loop", 1.8)])

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from benchmarks.comparison import Stat, compare
-from benchmarks.tables import (
+from lethe.benchmarks.report.comparison import Stat, compare
+from lethe.benchmarks.report.tables import (
     ABSENT,
     Table,
     accuracy_cell,

@@ -6,8 +6,10 @@ from types import MappingProxyType
 import pandas as pd
 import pytest
 
-from dataloaders import check, dirmap, specs, tasklists
-from dataloaders.__main__ import main
+from lethe.dataloaders import check
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.tasks import tasklists
 from tests.made_images import DATASET, make
 
 
@@ -100,7 +102,7 @@ def test_lists_that_were_changed_or_made_from_another_dirmap_are_wrong(frame, tm
 
 @pytest.fixture
 def command(frame, tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(specs, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
+    monkeypatch.setattr(catalogue, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
     dirmap.write(frame, tmp_path / "lists" / "core50_mini_dirmap.csv")
     return ["check", "core50_mini", "--root", str(tmp_path / "images"), "--lists", str(tmp_path / "lists")]
 
@@ -124,14 +126,14 @@ def test_the_status_tells_right_from_wrong_from_misused_and_nothing_is_changed(c
     [("toybox", 4350, 15, 10, 29), ("ilab2mlight", 3360, 15, 8, 28), ("core50", 825, 15, 11, 5)],
 )
 def test_expected_counts_are_those_of_the_published_protocol(name, per_class, session, sessions, objects):
-    expected = specs.get(name).expected
+    expected = catalogue.get(name).expected
     assert expected.images_per_class == (per_class, per_class)
     assert expected.images_per_session == (session, session)
     assert expected.sessions_per_object == (sessions, sessions)
     assert expected.objects_per_class == (objects, objects)
-    assert expected.classes == len(specs.get(name).classes)
+    assert expected.classes == len(catalogue.get(name).classes)
 
 
 def test_the_shipped_dirmap_has_the_counts_of_core50():
     frame = dirmap.read(check.prepare.find_dirmap("core50", check.Path("nowhere")))
-    assert not [verdict for verdict in check.counts(specs.get("core50"), frame) if verdict.problems]
+    assert not [verdict for verdict in check.counts(catalogue.get("core50"), frame) if verdict.problems]

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import main as benchmarks
-from dataloaders import cifar100, dirmap, place, specs, tasklists
-from dataloaders.__main__ import main
-from errors import InputError
+from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.common.errors import InputError
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.datasets import cifar100
+from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.tasks import tasklists
 from tests import made_cifar
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "cifar100_task_lists_sha256.txt"
 DIRMAP_SHA256 = "585af4b75034ee1e4ad87717ba909c15736905843f3362a02dd07a3ae20d45af"
 FEW = {"train": 2, "test": 1}
@@ -62,9 +64,9 @@ def test_published_lists_are_the_authors_bytes(runs, tmp_path):
         digest, path = line.split()
         expected.setdefault(str(Path(path).parent), {})[Path(path).name] = digest
     assert sum(map(len, expected.values())) == 220
-    source = tasklists.Source(cifar100.dirmap(), specs.get("cifar100"))
+    source = tasklists.Source(cifar100.dirmap(), catalogue.get("cifar100"))
     for run in runs:
-        for mode in specs.MODES:
+        for mode in catalogue.MODES:
             folder = tasklists.ensure(source, "class_iid", run, mode, "published", tmp_path)
             files = expected[folder.relative_to(tmp_path).as_posix()]
             found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
@@ -162,7 +164,7 @@ def test_images_that_are_missing_or_too_many_are_named(tmp_path, few):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from dataloaders import cifar100
+from lethe.dataloaders.datasets import cifar100
 cifar100.IMAGES = {"train": 2, "test": 1}
 cifar100.MD5 = dict(zip(("train", "test"), sys.argv[3:]))
 replace = os.replace
@@ -222,15 +224,15 @@ def test_a_read_only_folder_is_named(archive, tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_write_at_once(tmp_path):
-    with place.only_writer(tmp_path):
+    with link_or_copy.only_writer(tmp_path):
         code = "import fcntl, sys\nfcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         command = [sys.executable, "-c", code, tmp_path / ".place.lock"]
         assert b"BlockingIOError" in subprocess.run(command, capture_output=True).stderr
 
 
 def test_from_the_archive_to_a_trained_agent(archive, tmp_path, monkeypatch, capsys):
-    spec = replace(specs.get("cifar100"), image_size=(32, 32))
-    monkeypatch.setattr(specs, "DATASETS", {**specs.DATASETS, "cifar100": spec})
+    spec = replace(catalogue.get("cifar100"), image_size=(32, 32))
+    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "cifar100": spec})
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "cifar100", "--root", str(archive)]) == 0
     command = ["run", "cifar100/class_iid", "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]

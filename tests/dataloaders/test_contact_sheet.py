@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloaders import contact_sheet, dirmap, specs
-from dataloaders.__main__ import main
-from dataloaders.contact_sheet import Which
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders import contact_sheet
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.contact_sheet import Which
+from lethe.dataloaders.index import catalogue, dirmap
 from tests.made_images import BRIGHTNESS, DATASET, make
 
 LEFT = contact_sheet._MARGIN + contact_sheet._LEFT
@@ -88,7 +89,7 @@ def test_images_that_are_missing_or_broken_are_named(frame, tmp_path):
 
 def test_the_command_writes_a_png_and_refuses_what_does_not_exist(frame, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(specs, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
+    monkeypatch.setattr(catalogue, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
     dirmap.write(frame, tmp_path / "dataloaders" / "core50_mini_dirmap.csv")
     places = ["--root", str(tmp_path / "images")]
     assert main(["show", "core50_mini", "instance", "--run", "1", *places]) == 0

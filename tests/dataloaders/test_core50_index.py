@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dataloaders import core50, dirmap
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders.datasets import core50
+from lethe.dataloaders.index import dirmap
 
-SHIPPED = Path(__file__).parents[1] / "dataloaders" / "core50_dirmap_sampled.csv"
+SHIPPED = Path(__file__).parents[2] / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dataloaders import core50, prepare
+from lethe.dataloaders import prepare
+from lethe.dataloaders.datasets import core50
 
 
 @pytest.fixture

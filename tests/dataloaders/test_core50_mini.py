@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from dataloaders import core50_mini, specs
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders.datasets import core50_mini
+from lethe.dataloaders.index import catalogue
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 GOLDEN = {  # SHA-256 of the decoded pixels (RGB, row by row) at seed 0
     "s1/o1/C_01_01_010.png": "904111d4896299e14b7a2d31b0cf72ed7f5b89c54352738e6fd1e8637bf2f3cb",
@@ -73,7 +74,7 @@ def test_pixels_are_those_of_every_machine(root):
 def test_pixels_do_not_depend_on_the_vector_instructions():
     """NumPy without its AVX2 kernels (where it has any) draws the same."""
     code = (
-        "import hashlib; from dataloaders import core50_mini;"
+        "import hashlib; from lethe.dataloaders.datasets import core50_mini;"
         "print(hashlib.sha256(core50_mini.frames_of(0, 1, 1)[0].tobytes()).hexdigest())"
     )
     plain = {**os.environ, "NPY_DISABLE_CPU_FEATURES": "X86_V3 AVX2 FMA3"}
@@ -82,7 +83,7 @@ def test_pixels_do_not_depend_on_the_vector_instructions():
 
 
 def test_shapes_are_the_classes():
-    assert tuple(core50_mini.shapes()) == specs.get("core50_mini").classes
+    assert tuple(core50_mini.shapes()) == catalogue.get("core50_mini").classes
 
 
 def test_every_frame_of_a_video_differs():
@@ -152,7 +153,7 @@ def test_a_linear_classifier_fails_on_new_sessions(root):
             pixels.append(np.asarray(image.reduce(2), np.float32).ravel() / 255)
         session, instance = (int(part[1:]) for part in name.split("/")[:2])
         labels.append((instance - 1) // 5)
-        held_out.append(session in specs.get("core50_mini").test_sessions)
+        held_out.append(session in catalogue.get("core50_mini").test_sessions)
     x, y, test = np.array(pixels), np.array(labels), np.array(held_out)
     linear = LogisticRegression(C=0.1, max_iter=60).fit(x[~test], y[~test])
     assert 0.2 < linear.score(x[test], y[test]) < 0.6

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloaders import core50, dirmap, prepare, tasklists
-from dataloaders.__main__ import main
-from dataloaders.prepared import Prepared
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders import prepare
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.datasets import core50
+from lethe.dataloaders.index import dirmap
+from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.tasks import tasklists
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_tasks_prefer_the_dirmap_of_the_out_folder(images, capsys):
 
 
 def test_tasks_take_a_dirmap_and_a_variant(here, capsys):
-    shipped = ROOT / "dataloaders" / "core50_dirmap_sampled.csv"
+    shipped = ROOT / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv"
     command = ["tasks", "core50", "--dirmap", str(shipped), "--variant", "corrected", "--runs", "1"]
     assert main([*command, "--paradigm", "iid"]) == 0
     assert "5 tasks of 1200 images" in capsys.readouterr().out
@@ -138,7 +141,7 @@ def test_a_mistake_ends_the_process_with_status_2_and_no_traceback(here):
 
 def test_help_is_quick_and_reads_no_table():
     start = time.perf_counter()
-    script = "import sys, dataloaders.__main__ as m; m._parser(); print('pandas' in sys.modules)"
+    script = "import sys, lethe.dataloaders.__main__ as m; m._parser(); print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n"
     assert time.perf_counter() - start < 2
@@ -161,7 +164,7 @@ def fake_drawer(monkeypatch) -> list[Path]:
         numbers = list(range(len(names)))
         return pd.DataFrame({"class": 1, "object": 0, "session": numbers, "im_num": 1, "im_path": names})
 
-    table = {"dataloaders.digits:draw": draw, "dataloaders.digits:index": index}
+    table = {"lethe.dataloaders.datasets.digits:draw": draw, "lethe.dataloaders.datasets.digits:index": index}
     monkeypatch.setattr(prepare, "_load", lambda kind, dataset, names: table[names[dataset]])
     return calls
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dataloaders import dirmap
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders.index import dirmap
 
-SHIPPED = Path(__file__).parents[1] / "dataloaders" / "core50_dirmap_sampled.csv"
+SHIPPED = Path(__file__).parents[2] / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv"
 HEADER = ",class,object,session,im_num,im_path\n"
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from agents.toy import CPU
-from dataloaders.features import feature_store
-from dataloaders.pixels import PixelStore
-from dataloaders.streams import Images
-from tests.test_pixels import draw
+from lethe.agents.contract.toy import CPU
+from lethe.dataloaders.stores.features import feature_store
+from lethe.dataloaders.stores.pixels import PixelStore
+from lethe.dataloaders.streams import Images
+from tests.dataloaders.test_pixels import draw
 
 
 class Trunk(nn.Module):

@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataloaders import cifar100, dirmap, paradigms, specs, tasklists, validation
-from dataloaders.__main__ import main
-from errors import InputError
-from tests.test_task_lists import CORE50, ROOT, SMALL, TOYBOX, hashes, table
+from lethe.common.errors import InputError
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.datasets import cifar100
+from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.tasks import held_out, paradigms, tasklists
+from tests.dataloaders.test_task_lists import CORE50, ROOT, SMALL, TOYBOX, hashes, table
 
-CIFAR100 = specs.get("cifar100")
-MINI = specs.get("core50_mini")
+CIFAR100 = catalogue.get("cifar100")
+MINI = catalogue.get("core50_mini")
 CHOICES = [
     (paradigm, mode, variant)
-    for paradigm in specs.PARADIGMS
-    for mode in specs.MODES
-    for variant in specs.VARIANTS
+    for paradigm in catalogue.PARADIGMS
+    for mode in catalogue.MODES
+    for variant in catalogue.VARIANTS
 ]
 
 
@@ -33,11 +35,11 @@ def mini_dirmap() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def core50() -> pd.DataFrame:
-    return dirmap.read(ROOT / "dataloaders" / "core50_dirmap_sampled.csv")
+    return dirmap.read(ROOT / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv")
 
 
 @pytest.fixture(scope="module", params=["core50", "core50_mini", "cifar100", "toybox"])
-def case(request, core50) -> tuple[pd.DataFrame, specs.Dataset]:
+def case(request, core50) -> tuple[pd.DataFrame, catalogue.Dataset]:
     """Sessions with objects numbered across classes (twice), no sessions, objects numbered in each class."""
     return {
         "core50": lambda: (core50, CORE50),
@@ -50,8 +52,8 @@ def case(request, core50) -> tuple[pd.DataFrame, specs.Dataset]:
 SMALL_TOYBOX = replace(TOYBOX, iid_task_images=1260, task_instances=84)
 
 
-def held_out(frame: pd.DataFrame, dataset: specs.Dataset, run: int) -> pd.DataFrame:
-    return frame.iloc[validation.hold_out(paradigms.split(frame, dataset), run).test]
+def held_out_images(frame: pd.DataFrame, dataset: catalogue.Dataset, run: int) -> pd.DataFrame:
+    return frame.iloc[held_out.hold_out(paradigms.split(frame, dataset), run).test]
 
 
 # What is held out
@@ -60,7 +62,7 @@ def held_out(frame: pd.DataFrame, dataset: specs.Dataset, run: int) -> pd.DataFr
 def test_what_is_learned_and_what_is_held_out_are_the_training_images(case):
     full = paradigms.split(*case)
     for run in (0, 1):
-        kept = validation.hold_out(full, run)
+        kept = held_out.hold_out(full, run)
         assert np.array_equal(np.sort(np.concatenate((kept.train, kept.test))), full.train)
         assert (
             set(kept.class_code[kept.train])
@@ -77,7 +79,7 @@ def test_one_session_of_each_object_is_held_out_whole(dataset, core50):
         "toybox": (table(classes=12, objects=6, sessions=10, frames=15), SMALL_TOYBOX),
     }[dataset]
     split = paradigms.split(frame, spec)
-    held = held_out(frame, spec, 0)
+    held = held_out_images(frame, spec, 0)
     train = frame.iloc[split.train]
     objects = train.groupby(["class", "object"])["session"]
     assert (held.groupby(["class", "object"])["session"].nunique() == 1).all()
@@ -89,7 +91,7 @@ def test_one_session_of_each_object_is_held_out_whole(dataset, core50):
 
 
 def test_a_tenth_of_each_class_is_held_out_where_there_are_no_sessions():
-    held = held_out(cifar100.dirmap(), CIFAR100, 0)
+    held = held_out_images(cifar100.dirmap(), CIFAR100, 0)
     assert (held["class"].value_counts() == 50).all() and held["class"].nunique() == 100
     assert set(held["session"]).isdisjoint(CIFAR100.test_sessions)
 
@@ -99,18 +101,21 @@ def test_a_class_without_a_session_to_spare_gives_images_and_the_others_sessions
     frame = frame[
         (frame["class"] != 2) | (frame["session"] != 2)
     ]  # objects of class 2 train in session 1 alone
-    held = held_out(frame, SMALL, 0)
+    held = held_out_images(frame, SMALL, 0)
     assert held.groupby(["class", "object"]).size().tolist() == [12, 12, 1, 1]
 
 
 def test_an_object_with_one_session_keeps_it_where_another_of_its_class_has_two():
     frame = table(classes=2, objects=2, sessions=3, frames=12)
     frame = frame[(frame["object"] != 2) | (frame["session"] != 2)]
-    assert held_out(frame, SMALL, 0).groupby(["class", "object"]).size().to_dict() == {(1, 1): 12, (2, 1): 12}
+    assert held_out_images(frame, SMALL, 0).groupby(["class", "object"]).size().to_dict() == {
+        (1, 1): 12,
+        (2, 1): 12,
+    }
 
 
 def test_held_out_images_depend_on_the_run_alone(core50):
-    held = [held_out(core50, CORE50, run)["im_path"].tolist() for run in (0, 0, 1)]
+    held = [held_out_images(core50, CORE50, run)["im_path"].tolist() for run in (0, 0, 1)]
     assert held[0] == held[1] != held[2]
     digest = hashlib.sha256("\n".join(held[0]).encode()).hexdigest()
     assert digest == "2c7b09dc9118d8cb038d3bdb8384f6aa69dcce305a8832189179af90310dec79"
@@ -120,7 +125,7 @@ def test_a_class_that_would_have_nothing_to_learn_is_named():
     frame = table(classes=3, objects=1, sessions=3, frames=1)
     frame = frame[(frame["class"] != 2) | (frame["session"] != 2)]
     with pytest.raises(InputError, match="class 2: nothing is left to learn") as caught:
-        held_out(frame, SMALL, 0)
+        held_out_images(frame, SMALL, 0)
     assert len(caught.value.problems) == 1
 
 
@@ -130,12 +135,12 @@ def test_a_class_that_would_have_nothing_to_learn_is_named():
 def test_there_are_as_many_tasks_as_in_the_test_lists(case):
     frame, dataset = case
     split = paradigms.split(frame, dataset)
-    held = validation.hold_out(split, 1)
+    held = held_out.hold_out(split, 1)
     for paradigm, mode, variant in CHOICES:
         if paradigm not in dataset.paradigms:
             continue
         choice = (split, dataset, paradigm, 1, mode, variant)
-        full, short = paradigms.schedule(*choice), validation.schedule(*choice)
+        full, short = paradigms.schedule(*choice), held_out.schedule(*choice)
         assert len(short.tasks) == len(full.tasks) > 1
         assert np.array_equal(short.test, held.test)
         assert np.array_equal(np.unique(np.concatenate(short.tasks)), held.train)
@@ -143,18 +148,16 @@ def test_there_are_as_many_tasks_as_in_the_test_lists(case):
 
 def test_tasks_shrink_with_the_training_set(core50):
     full = paradigms.split(core50, CORE50)
-    kept = validation.hold_out(full, 0)
-    sizes = [
-        validation.resized(CORE50, full, kept, paradigm, "published") for paradigm in ("iid", "instance")
-    ]
+    kept = held_out.hold_out(full, 0)
+    sizes = [held_out.resized(CORE50, full, kept, paradigm, "published") for paradigm in ("iid", "instance")]
     assert (sizes[0].iid_task_images, sizes[1].task_instances) == (1050, 70)  # 7 of 8 sessions
-    assert validation.resized(CORE50, full, kept, "class_iid", "published") == CORE50
+    assert held_out.resized(CORE50, full, kept, "class_iid", "published") == CORE50
 
 
 def test_any_size_of_task_is_scaled_to_as_many_tasks_or_refused():
     frame = table(classes=2, objects=1, sessions=2, frames=50)
     full = paradigms.split(frame, replace(SMALL, test_sessions=(2,)))
-    kept = validation.hold_out(full, 0)
+    kept = held_out.hold_out(full, 0)
     assert (len(full.train), len(kept.train)) == (100, 90)
     refused = []
     for size in range(1, 101):
@@ -162,7 +165,7 @@ def test_any_size_of_task_is_scaled_to_as_many_tasks_or_refused():
         tasks = -(-100 // size)
         possible = [other for other in range(1, 101) if -(-90 // other) == tasks]
         try:
-            found = validation.resized(dataset, full, kept, "iid", "corrected").iid_task_images
+            found = held_out.resized(dataset, full, kept, "iid", "corrected").iid_task_images
         except InputError as error:
             assert not possible and f"cannot be cut into {tasks} tasks" in str(error)
             refused.append(size)
@@ -177,8 +180,8 @@ def test_a_task_of_instances_is_scaled_by_instances_and_not_by_images():
     frame = frame[(frame["class"] != 2) | frame["session"].isin([1, 3])]
     dataset = replace(SMALL, task_instances=8, instance_images=10)  # 8 * 4 + 8 instances
     full = paradigms.split(frame, dataset)
-    kept = validation.hold_out(full, 0)
-    assert validation.resized(dataset, full, kept, "instance", "corrected").task_instances == 7  # 8 * 32 / 40
+    kept = held_out.hold_out(full, 0)
+    assert held_out.resized(dataset, full, kept, "instance", "corrected").task_instances == 7  # 8 * 32 / 40
 
 
 # Files

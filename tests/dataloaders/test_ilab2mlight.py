@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import main as benchmarks
-from dataloaders import dirmap, ilab2mlight, place, specs, tasklists
-from dataloaders.__main__ import main
-from dataloaders.ilab2mlight import FOLDER, PARTS, Sizes
-from errors import InputError
+from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.common.errors import InputError
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.datasets import ilab2mlight
+from lethe.dataloaders.datasets.ilab2mlight import FOLDER, PARTS, Sizes
+from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.tasks import tasklists
 from tests import made_ilab
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = Sizes(objects=2, sessions=4, images=3)
 
 
@@ -36,13 +38,13 @@ def small(monkeypatch) -> None:
     """A protocol of few and small images."""
     monkeypatch.setattr(ilab2mlight, "SIZES", SMALL)
     spec = replace(
-        specs.get("ilab2mlight"),
+        catalogue.get("ilab2mlight"),
         test_sessions=(4,),
         iid_task_images=36,
         task_instances=14,
         image_size=(16, 16),
     )
-    monkeypatch.setattr(specs, "DATASETS", {**specs.DATASETS, "ilab2mlight": spec})
+    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "ilab2mlight": spec})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -238,7 +240,7 @@ def part_of(dump: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("linked", [True, False])
 def test_what_a_download_that_was_not_whole_left_is_removed(linked, dump, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(place, "_can_link", lambda source, out: linked)
+    monkeypatch.setattr(link_or_copy, "_can_link", lambda source, out: linked)
     out = tmp_path / "out"
     ilab2mlight.prepare(part_of(dump, tmp_path / "part"), out, None)
     whole = ilab2mlight.prepare(dump, out, None)
@@ -281,7 +283,7 @@ def test_a_download_of_links_is_told_that_they_are_not_followed(dump, tmp_path):
 KILLED = """
 import errno, os, sys, time
 from pathlib import Path
-from dataloaders import place
+from lethe.dataloaders.index import link_or_copy
 
 def slow(function):
     def run(*arguments):
@@ -295,7 +297,7 @@ def refuse(*arguments):
 os.link = slow(os.link) if sys.argv[3] == "link" else refuse
 os.replace = slow(os.replace)
 pairs = [line.split() for line in sys.stdin]
-place.place(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
+link_or_copy.place(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
 """
 
 
@@ -344,13 +346,13 @@ def test_a_full_disk_is_named_and_what_was_placed_stays(dump, small, tmp_path, m
 
 
 def test_a_disk_that_fills_up_leaves_no_half_copy(dump, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(place, "_can_link", lambda source, out: False)
+    monkeypatch.setattr(link_or_copy, "_can_link", lambda source, out: False)
 
     def half(source, target):
         Path(target).write_bytes(Path(source).read_bytes()[:50])
         raise OSError(errno.ENOSPC, "No space left on device", target)
 
-    monkeypatch.setattr(place.shutil, "copy2", half)
+    monkeypatch.setattr(link_or_copy.shutil, "copy2", half)
     with pytest.raises(InputError, match="No space left"):
         ilab2mlight.prepare(dump, tmp_path, 1)
     assert contents(tmp_path) == {}
@@ -420,7 +422,7 @@ def test_an_index_of_an_empty_tree_names_the_command(tmp_path):
 
 def test_the_lists_of_the_protocol_have_its_sizes():
     placed = ilab2mlight.dirmap(ilab2mlight.sample(parsed(made_ilab.names(objects=34)), Sizes()))
-    spec = specs.get("ilab2mlight")
+    spec = catalogue.get("ilab2mlight")
     source = tasklists.Source(placed, spec)
     assert (len(source.split.train), len(source.split.test)) == (35280, 11760)
     statistics = dirmap.statistics(placed)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import main as benchmarks
-from dataloaders import dataset_file, dirmap, image_folder, prepare, specs, tasklists
-from dataloaders.__main__ import main
-from errors import InputError
+from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.common.errors import InputError
+from lethe.dataloaders import prepare
+from lethe.dataloaders.__main__ import main
+from lethe.dataloaders.datasets import image_folder
+from lethe.dataloaders.index import catalogue, dataset_file, dirmap
+from lethe.dataloaders.tasks import tasklists
 
 CLASSES = """
 layout = "class"
@@ -286,7 +289,7 @@ def test_the_suggested_sizes_give_as_many_tasks_as_there_are_class_tasks(tmp_pat
     text = SESSIONS + "".join(f"{key} = {value}\n" for key, value in sizes.items())
     file = described(tmp_path, text)
     source = tasklists.Source(image_folder.index(file).dirmap, file.dataset)
-    for paradigm in specs.PARADIGMS:
+    for paradigm in catalogue.PARADIGMS:
         folder = tasklists.ensure(source, paradigm, 0, "stream", "corrected", tmp_path / "lists")
         assert len(tasklists.read(folder).tasks) == 2
 
@@ -460,7 +463,7 @@ def test_a_folder_without_classes_is_told(tmp_path):
 def test_an_unknown_name_is_told_with_the_nearest_and_what_would_describe_it(here, name):
     described(here / "data" / "pets", CLASSES) if by_class(here / "data" / "pets") else None
     with pytest.raises(InputError) as caught:
-        specs.get(name)
+        catalogue.get(name)
     assert f"unknown dataset '{name}'" in str(caught.value)
     if name == "pest":
         assert "did you mean 'pets'?" in str(caught.value)
@@ -522,4 +525,4 @@ def test_images_come_back_by_another_command_for_each_kind_of_dataset(dataset, t
 
 
 def test_a_remedy_is_known_for_every_dataset():
-    assert all(prepare.remedy(dataset, Path("here"), Path("lists")) for dataset in specs.DATASETS)
+    assert all(prepare.remedy(dataset, Path("here"), Path("lists")) for dataset in catalogue.DATASETS)

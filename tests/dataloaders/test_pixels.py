@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import dataloaders.pixels
-import dataloaders.stores
-from dataloaders.decode import decode, fault
-from dataloaders.pixels import PixelStore
-from dataloaders.stores import open_array
-from errors import InputError
+import lethe.dataloaders.stores.array
+import lethe.dataloaders.stores.pixels
+from lethe.common.errors import InputError
+from lethe.dataloaders.stores.array import open_array
+from lethe.dataloaders.stores.decode import decode, fault
+from lethe.dataloaders.stores.pixels import PixelStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def draw(root, count, size=(20, 30), seed=0):
@@ -129,7 +129,7 @@ def test_a_store_is_built_once_and_anew_when_a_file_or_the_size_changes(tmp_path
     root, stores = tmp_path / "root", tmp_path / "stores"
     first = PixelStore.open(root, paths, (20, 30), stores)
     with monkeypatch.context() as patch:
-        patch.setattr(dataloaders.stores, "_build", lambda *_: pytest.fail("built again"))
+        patch.setattr(lethe.dataloaders.stores.array, "_build", lambda *_: pytest.fail("built again"))
         assert PixelStore.open(root, list(reversed(paths)), (20, 30), stores).fingerprint == first.fingerprint
     assert PixelStore.open(root, paths, (10, 10), stores).pixels.shape == (5, 10, 10, 3)
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / paths[0])
@@ -140,7 +140,7 @@ def test_a_store_is_built_once_and_anew_when_a_file_or_the_size_changes(tmp_path
 
 def test_a_store_is_the_same_with_any_number_of_workers(tmp_path, monkeypatch):
     paths, arrays = draw(tmp_path / "root", 600, size=(4, 4))
-    monkeypatch.setattr("dataloaders.decode._SERIAL_BELOW", 0)
+    monkeypatch.setattr("lethe.dataloaders.stores.decode._SERIAL_BELOW", 0)
     seen = []
     store = PixelStore.open(
         tmp_path / "root", paths, (4, 4), tmp_path / "s", workers=3, progress=lambda *at: seen.append(at)
@@ -220,8 +220,8 @@ def test_a_damaged_store_is_told_with_what_to_do(tmp_path, damage):
 
 def test_a_decoder_that_is_killed_is_told_with_what_to_do(tmp_path, monkeypatch):
     paths, _ = draw(tmp_path / "root", 100, size=(4, 4))
-    monkeypatch.setattr("dataloaders.decode._SERIAL_BELOW", 0)
-    monkeypatch.setattr("dataloaders.decode._decode_chunk", kill_myself)
+    monkeypatch.setattr("lethe.dataloaders.stores.decode._SERIAL_BELOW", 0)
+    monkeypatch.setattr("lethe.dataloaders.stores.decode._decode_chunk", kill_myself)
     with pytest.raises(InputError, match=r"killed, most likely for want of memory: .* repeat the command"):
         PixelStore.open(tmp_path / "root", paths, (4, 4), tmp_path / "stores", workers=2)
     assert [p for p in (tmp_path / "stores").iterdir() if p.is_dir()] == []
@@ -261,7 +261,7 @@ def test_a_full_disk_is_told_before_any_image_is_decoded(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(dataloaders.pixels, "decode_into", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(lethe.dataloaders.stores.pixels, "decode_into", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
         PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
     assert [p for p in (tmp_path / "stores").iterdir() if p.is_dir()] == []
@@ -270,7 +270,7 @@ def test_a_full_disk_is_told_before_any_image_is_decoded(tmp_path, monkeypatch):
 def test_a_build_that_is_killed_leaves_no_store_and_can_be_repeated(tmp_path):
     paths, arrays = draw(tmp_path / "root", 300, size=(4, 4))
     code = (
-        "import sys, time; from pathlib import Path; from dataloaders.pixels import PixelStore\n"
+        "import sys, time; from pathlib import Path; from lethe.dataloaders.stores.pixels import PixelStore\n"
         "root, stores = map(Path, sys.argv[1:])\n"
         "paths = sorted(str(p.relative_to(root)) for p in root.rglob('*.png'))\n"
         "def wait(*_): print('built', flush=True); time.sleep(60)\n"
@@ -310,6 +310,6 @@ def test_a_store_is_fingerprinted_once_and_where_the_note_is_missing_or_torn(tmp
     for torn in (None, ""):
         note.unlink() if torn is None else note.write_text(torn)
         opened.append(PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores"))
-    monkeypatch.setattr(dataloaders.pixels, "_digest", None)
+    monkeypatch.setattr(lethe.dataloaders.stores.pixels, "_digest", None)
     opened.append(PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores"))
     assert len({store.content for store in opened}) == 1

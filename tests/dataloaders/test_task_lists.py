@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataloaders import dirmap, introsort, paradigms, specs, tasklists
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.tasks import introsort, paradigms, tasklists
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "core50_task_lists_sha256.txt"
-CORE50 = specs.get("core50")
+CORE50 = catalogue.get("core50")
 TOYBOX = replace(
     CORE50,
     name="toybox",
@@ -48,7 +49,9 @@ def table(classes: int, objects: int, sessions: int, frames: int) -> pd.DataFram
 
 @pytest.fixture(scope="module")
 def core50() -> tasklists.Source:
-    return tasklists.Source(dirmap.read(ROOT / "dataloaders" / "core50_dirmap_sampled.csv"), CORE50)
+    return tasklists.Source(
+        dirmap.read(ROOT / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv"), CORE50
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def small() -> tasklists.Source:
     return tasklists.Source(table(classes=4, objects=2, sessions=3, frames=5), SMALL)
 
 
-def tasks_of(frame: pd.DataFrame, dataset: specs.Dataset, *choice) -> list[np.ndarray]:
+def tasks_of(frame: pd.DataFrame, dataset: catalogue.Dataset, *choice) -> list[np.ndarray]:
     return list(paradigms.schedule(paradigms.split(frame, dataset), dataset, *choice).tasks)
 
 
@@ -97,7 +100,7 @@ def test_making_lists_neither_reads_nor_changes_global_random_state(small):
         assert all(np.array_equal(a, b) for a, b in zip(made.tasks, again.tasks, strict=True))
 
 
-@pytest.mark.parametrize("paradigm", specs.PARADIGMS)
+@pytest.mark.parametrize("paradigm", catalogue.PARADIGMS)
 def test_runs_differ(small, paradigm):
     runs = [paradigms.schedule(small.split, SMALL, paradigm, r, "stream", "published").tasks for r in (0, 1)]
     assert not np.array_equal(np.concatenate(runs[0]), np.concatenate(runs[1]))
@@ -106,7 +109,7 @@ def test_runs_differ(small, paradigm):
 def test_published_instance_collapses_where_classes_number_their_own_objects(toybox):
     sizes = {
         mode: [len(task) for task in tasks_of(toybox, TOYBOX, "instance", 0, mode, "published")]
-        for mode in specs.MODES
+        for mode in catalogue.MODES
     }
     assert sizes == {"stream": [36540, 0, 0, 0, 0, 0], "offline": [36540] * 6}
 
@@ -160,7 +163,7 @@ def test_corrected_iid_tasks_share_no_image(core50):
 
 def test_corrected_iid_writes_whole_task_numbers(small, tmp_path):
     columns = {}
-    for variant in specs.VARIANTS:
+    for variant in catalogue.VARIANTS:
         folder = tasklists.ensure(small, "iid", 0, "stream", variant, tmp_path / variant)
         columns[variant] = pd.read_csv(folder / "train_all.txt", dtype=str)["task"].unique().tolist()
     assert columns == {"published": ["0.0", "1.0"], "corrected": ["0", "1"]}
@@ -196,7 +199,7 @@ def test_corrected_counts_tasks_by_instances(small):
     assert [len(task) for task in tasks] == [25, 25, 25, 5]  # 16 instances of 5 images
 
 
-@pytest.mark.parametrize("paradigm", specs.PARADIGMS)
+@pytest.mark.parametrize("paradigm", catalogue.PARADIGMS)
 def test_offline_tasks_hold_all_that_the_stream_has_shown(toybox, paradigm):
     stream = tasks_of(toybox, TOYBOX, paradigm, 1, "stream", "corrected")
     offline = tasks_of(toybox, TOYBOX, paradigm, 1, "offline", "corrected")
@@ -210,14 +213,14 @@ def test_offline_tasks_hold_all_that_the_stream_has_shown(toybox, paradigm):
 def test_the_variants_agree_where_objects_are_numbered_across_classes(core50, paradigm):
     made = [
         paradigms.schedule(core50.split, CORE50, paradigm, 2, "stream", variant).tasks
-        for variant in specs.VARIANTS
+        for variant in catalogue.VARIANTS
     ]
     assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
 
 
 def test_class_names_may_be_text(toybox):
     named = toybox.assign(**{"class": "class " + toybox["class"].astype(str).str.zfill(2)})
-    for paradigm in specs.PARADIGMS:
+    for paradigm in catalogue.PARADIGMS:
         choice = (paradigm, 0, "offline", "corrected")
         pairs = zip(tasks_of(named, TOYBOX, *choice), tasks_of(toybox, TOYBOX, *choice), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
@@ -326,9 +329,8 @@ def test_what_a_user_has_put_beside_lists_outlives_them(small, tmp_path):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-sys.path.insert(0, {root!r} + "/tests")
 from pathlib import Path
-import test_task_lists as t
+from tests.dataloaders import test_task_lists as t
 source = t.tasklists.Source(t.table(4, 2, 3, 5), t.SMALL)
 calls = 0
 def counted(function):
@@ -573,7 +575,7 @@ def test_a_million_images_take_seconds(tmp_path):
     start = time.perf_counter()
     source = tasklists.Source(dirmap.read(tmp_path / "large_dirmap.csv"), large)
     reading = time.perf_counter() - start
-    for paradigm in specs.PARADIGMS:
+    for paradigm in catalogue.PARADIGMS:
         start = time.perf_counter()
         folder = tasklists.ensure(source, paradigm, 0, "stream", "published", tmp_path)
         seconds[paradigm] = reading + time.perf_counter() - start

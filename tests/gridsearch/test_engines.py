@@ -5,9 +5,10 @@ import argparse
 import pytest
 import torch
 
-from benchmarks.experiment import Machine
-from errors import InputError
-from gridsearch import engines, speed
+from lethe.benchmarks.run.experiment import Machine
+from lethe.common.errors import InputError
+from lethe.gridsearch import speed
+from lethe.gridsearch.engines import choose as engines
 
 
 def machines(**options) -> list[Machine]:

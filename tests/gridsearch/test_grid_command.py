@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gridsearch.__main__ import main
+from lethe.gridsearch.__main__ import main
 from tests.made_grid import finish, grid
 from tests.made_records import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = """
 datasets = ["toybox"]
 paradigms = ["class_iid"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from errors import InputError
-from gridsearch import grid
+from lethe.common.errors import InputError
+from lethe.gridsearch import grid
 
 HEAD = 'datasets = ["digits"]\nparadigms = ["class_iid"]\n'
 

@@ -1,11 +1,11 @@
 import pytest
 
-from benchmarks.comparison import Stat, compare
-from benchmarks.plots import agent_style
-from benchmarks.trial import Trial
-from gridsearch.cost_plots import cost_figure, pareto_front
-from gridsearch.search_plots import heat_figure, profile, profile_figure, scale
-from gridsearch.selection import Candidate, Choice
+from lethe.benchmarks.report.comparison import Stat, compare
+from lethe.benchmarks.report.plots import agent_style
+from lethe.benchmarks.run.trial import Trial
+from lethe.gridsearch.report.cost_plots import cost_figure, pareto_front
+from lethe.gridsearch.report.search_plots import heat_figure, profile, profile_figure, scale
+from lethe.gridsearch.selection import Candidate, Choice
 from tests.made_records import run, trial
 
 

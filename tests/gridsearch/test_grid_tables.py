@@ -4,14 +4,14 @@ import warnings
 
 import pytest
 
-from benchmarks.comparison import compare
-from errors import InputError
-from gridsearch import published
-from gridsearch.final_results import column, final_comparison
-from gridsearch.final_tables import difference_table, final_tables, main_table
-from gridsearch.grid import for_test
-from gridsearch.report import report
-from gridsearch.selection import choose_all
+from lethe.benchmarks.report.comparison import compare
+from lethe.common.errors import InputError
+from lethe.gridsearch.grid import for_test
+from lethe.gridsearch.report import published_numbers
+from lethe.gridsearch.report.final_results import column, final_comparison
+from lethe.gridsearch.report.final_tables import difference_table, final_tables, main_table
+from lethe.gridsearch.report.write import report
+from lethe.gridsearch.selection import choose_all
 from tests.made_grid import fail, finish, grid
 from tests.made_records import run, trial
 
@@ -196,7 +196,7 @@ def test_an_unfinished_search_gives_no_table(searched, tmp_path):
 def test_published_numbers_stand_beside_with_the_warning_of_their_source(searched, tmp_path):
     learn_final(searched, tmp_path)
     comparison = final_comparison(choose_all(searched, tmp_path), tmp_path)
-    table = final_tables(comparison, "toybox", published.read())[0]
+    table = final_tables(comparison, "toybox", published_numbers.read())[0]
     assert table.header == ("agent", "iid (0 runs)", "class_iid (10 runs)", "published")
     cells = {line[0]: line[3] for line in table.rows}
     # Of nine published settings the best average, over two runs.
@@ -225,11 +225,11 @@ def test_published_numbers_stand_beside_with_the_warning_of_their_source(searche
     ],
 )
 def test_what_is_published(key, value):
-    assert published.read()[key].value == value
+    assert published_numbers.read()[key].value == value
 
 
 def test_what_never_did_what_its_paper_says_is_warned_of():
-    known = published.read()
+    known = published_numbers.read()
     for agent in ("gem", "er"):
         assert "never executes" in known["toybox", "class_iid", agent, "accuracy_mean"].warning
     assert "collapses" in known["cifar100", "class_iid", "remind", "accuracy_mean"].warning
@@ -243,7 +243,7 @@ def test_a_damaged_file_of_published_numbers_is_named_with_its_line(tmp_path, li
         "a,toybox,class_iid,EWC,Omega_all,all,0.5,,2,\n" + line
     )
     with pytest.raises(InputError, match=rf"{re.escape(str(path))}:3: damaged"):
-        published.read(path)
+        published_numbers.read(path)
 
 
 def test_the_report_is_complete(searched, tmp_path):

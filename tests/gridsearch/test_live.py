@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from benchmarks.experiment import Places
-from benchmarks.failures import Failure
-from benchmarks.trial import Trial
-from benchmarks.worker import Job, Outcome
-from gridsearch.live import Live, run_label
-from gridsearch.search import Pace, duration, plan
+from lethe.benchmarks.records.failures import Failure
+from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.gridsearch.live import Live, run_label
+from lethe.gridsearch.plan import Pace, duration, plan
 
 
 def trial(agent: str, lr: float) -> Trial:
@@ -50,7 +50,9 @@ def test_each_end_is_a_line_and_only_complete_trials_compete(places, capsys):
 def test_the_lines_below_show_what_runs_and_what_is_left(places, monkeypatch):
     todo = plan([trial("finetune", 0.1)], 3, places, False)
     shown: list[str] = []
-    monkeypatch.setattr("gridsearch.live.tqdm.set_description_str", lambda line, text: shown.append(text))
+    monkeypatch.setattr(
+        "lethe.gridsearch.live.tqdm.set_description_str", lambda line, text: shown.append(text)
+    )
     with Live(todo, 3, 1, places) as live:
         assert shown == ["0 of 3 runs done, 0 failed, 3 left, time unknown until a run has ended"]
         live.started(todo.left[0])

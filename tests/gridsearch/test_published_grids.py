@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.trial import Trial
-from gridsearch import grid
+from lethe.benchmarks.run.trial import Trial
+from lethe.gridsearch import grid
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 OPTIMAL = sorted((SCRIPTS / "optimal").glob("*/*.toml"))
 ABLATIONS = sorted((SCRIPTS / "ablations").glob("*.toml"))

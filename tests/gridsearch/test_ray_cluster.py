@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import failures, pool
-from benchmarks.experiment import Machine, Places
-from benchmarks.recorder import checkpointed, is_locked
-from benchmarks.trial import Trial
-from benchmarks.worker import DiskFull, Job, Outcome
-from errors import InputError
+from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.write import checkpointed, is_locked
+from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers import pool
+from lethe.benchmarks.workers.worker import DiskFull, Job, Outcome
+from lethe.common.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MACHINE = Machine(threads=1, checkpoint_batches=40)
 MINE = """
-from agents.finetune import Finetune
+from lethe.agents.finetune import Finetune
 
 
 class Mine(Finetune):
@@ -128,7 +129,7 @@ def content(results: Path, jobs: list[Job]) -> dict[str, object]:
 
 
 def engine(cluster):
-    from gridsearch.ray_engine import ray_engine
+    from lethe.gridsearch.engines.ray_cluster import ray_engine
 
     asked = {"workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1, "checkpoint_batches": 40}
     return ray_engine(argparse.Namespace(address=cluster.address, **asked))
@@ -157,16 +158,16 @@ def test_a_node_is_killed_and_every_run_ends_in_the_same_bytes_as_here(cluster, 
 def test_a_node_that_does_not_see_the_results_folder_sends_what_it_learned(
     cluster, places, learned_here, monkeypatch
 ):
-    from gridsearch import ray_engine
+    from lethe.gridsearch.engines import ray_cluster
 
-    jobs, sent, keep = short_jobs(), [], ray_engine.keep
+    jobs, sent, keep = short_jobs(), [], ray_cluster.keep
 
     def spy(message, places):
         assert is_locked(message.outcome.job.folder(places.results)), "nobody else may learn it meanwhile"
         sent.append(message)
         return keep(message, places)
 
-    monkeypatch.setattr(ray_engine, "keep", spy)
+    monkeypatch.setattr(ray_cluster, "keep", spy)
     run, _ = engine(cluster)
     # In another process these paths lead somewhere else, as those of another machine would.
     monkeypatch.chdir(places.results.parent)
@@ -209,7 +210,7 @@ def test_a_full_disk_of_a_node_is_told_as_one_of_this_machine():
 
 
 def test_files_that_are_none_of_a_run_are_not_taken_from_a_node(places):
-    from gridsearch.ray_actor import Sent, keep
+    from lethe.gridsearch.engines.ray_actor import Sent, keep
 
     one = job("finetune")
     for name in ("../escaped", "/tmp/escaped", "..", ".lock", ""):
@@ -272,6 +273,6 @@ def test_without_a_cluster_it_is_told_how_to_start_one(places):
 
 def test_without_ray_it_is_told_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "gridsearch.ray_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "lethe.gridsearch.engines.ray_cluster", raising=False)
     with pytest.raises(InputError, match=r"pip install -r requirements-ray\.txt"):
-        importlib.import_module("gridsearch.ray_engine")
+        importlib.import_module("lethe.gridsearch.engines.ray_cluster")

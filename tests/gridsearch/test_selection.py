@@ -2,11 +2,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from agents.finetune import Finetune
-from agents.settings import SGDConfig, setting
-from errors import InputError
-from gridsearch.grid import for_test, read
-from gridsearch.selection import Unfinished, best_toml, choose, choose_all
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.finetune import Finetune
+from lethe.common.errors import InputError
+from lethe.gridsearch.grid import for_test, read
+from lethe.gridsearch.selection import Unfinished, best_toml, choose, choose_all
 from tests.made_grid import fail, finish, grid, pick
 from tests.made_records import run
 
@@ -198,8 +198,8 @@ GRIDS = {
     ),
     "cuts of the agents": TEXT.replace('["digits"]', '["core50"]') + "[agents.slda]\n[agents.finetune]\n",
     "texts": TEXT + '[agents.er]\nbuffer = "balanced"\n',
-    "none": TEXT + '[agents."tests.test_selection:Limited"]\nlimit = "none"\n',
-    "a name that is no bare key": TEXT + '[agents."agents.finetune:Finetune"]\nlr = 1e-05\n',
+    "none": TEXT + '[agents."tests.gridsearch.test_selection:Limited"]\nlimit = "none"\n',
+    "a name that is no bare key": TEXT + '[agents."lethe.agents.finetune:Finetune"]\nlr = 1e-05\n',
 }
 
 

@@ -7,17 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_example_agent_is_one_file_and_one_registry_line(tmp_path):
     agent, line, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     assert agent.count("\n") <= 32
-    for package in ("agents", "benchmarks", "dataloaders"):
+    for package in ("lethe", "common", "agents", "benchmarks", "dataloaders"):
         ignored = shutil.ignore_patterns("__pycache__", "*_task_filelists", "*.csv")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    for module in ROOT.glob("*.py"):
-        shutil.copy(module, tmp_path)
     (tmp_path / "agents" / "nearest_mean.py").write_text(agent)
     registry = tmp_path / "agents" / "registry.py"
     before = registry.read_text()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from agents import registry
-from agents.base import TaskInfo
-from agents.settings import SGDConfig, setting
-from agents.toy import Batches, batch, build, inputs
-from benchmarks import agents_page
-from benchmarks.agents_page import PAGE, Setting
+from lethe.agents import registry
+from lethe.agents.base import TaskInfo
+from lethe.agents.config import SGDConfig, setting
+from lethe.agents.contract.toy import Batches, batch, build, inputs
+from lethe.benchmarks.report import agents_page
+from lethe.benchmarks.report.agents_page import PAGE, Setting
 
 TEXT = PAGE.read_text(encoding="utf-8")
 AGENTS = sorted(registry.AGENTS)
@@ -28,20 +28,20 @@ class OtherConfig(SGDConfig):
 
 
 def test_generated_parts_are_as_the_code_is_now():
-    assert agents_page.filled(TEXT) == TEXT, "run `python -m benchmarks.agents_page`"
+    assert agents_page.filled(TEXT) == TEXT, "run `python -m lethe.benchmarks.report.agents_page`"
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_has_a_row_and_a_section_with_its_generated_part(name):
     assert name in agents_page.ENTRIES, (
-        f"'{name}' is registered, but not in ENTRIES of benchmarks/agents_page.py: add it there, and a section to "
-        "docs/agents.md, then run `python -m benchmarks.agents_page`; or take it out of agents/registry.py and give "
-        "it as module:Class"
+        f"'{name}' is registered, but not in ENTRIES of benchmarks/report/agents_page.py: add it there, and a section "
+        "to docs/agents.md, then run `python -m lethe.benchmarks.report.agents_page`; or take it out of "
+        "agents/registry.py and give it as module:Class"
     )
     sections = re.findall(r"^### (\w+)$.*?^<!-- generated: (\w+) -->$", TEXT, re.MULTILINE | re.DOTALL)
     assert (name, name) in sections, (
         f"docs/agents.md: add '### {name}' with '<!-- generated: {name} -->' and '<!-- end -->' below it, then run "
-        "`python -m benchmarks.agents_page`"
+        "`python -m lethe.benchmarks.report.agents_page`"
     )
 
 
@@ -56,7 +56,7 @@ def test_every_source_is_that_of_the_agents_docstring():
 
 
 def test_every_test_file_named_exists():
-    named = set(re.findall(r"tests/\w+\.py", TEXT))
+    named = set(re.findall(r"tests/[\w/]+\.py", TEXT))
     assert len(named) > 5
     assert not [name for name in named if not (PAGE.parents[1] / name).exists()]
 

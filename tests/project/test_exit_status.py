@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from command_line import below_one, exit_status
-from errors import InputError
+from lethe.common.command_line import below_one, exit_status
+from lethe.common.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def unread(command: str, *options: str) -> tuple[int, str]:
     """Status and standard error of a program of that `command`, a lambda, whose output nobody reads."""
-    program = f"import os, sys; from command_line import exit_status; sys.exit(exit_status({command}))"
+    program = (
+        f"import os, sys; from lethe.common.command_line import exit_status; sys.exit(exit_status({command}))"
+    )
     started = subprocess.Popen(
         [sys.executable, *options, "-c", program],
         cwd=ROOT,

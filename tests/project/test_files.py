@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from dataloaders.files import atomic_write, write_text
-from errors import InputError
+from lethe.common.errors import InputError
+from lethe.common.files import atomic_write, write_text
 
 
 def test_writers_with_one_process_number_on_two_machines_do_not_meet(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # Stands for the system's Python, and, copied into .venv/bin, for that of the environment.
 PYTHON = """#!/bin/sh
@@ -27,6 +27,7 @@ def checkout(tmp_path):
     root = tmp_path / "a checkout"
     (root / "scripts").mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "setup.sh", root / "scripts")
+    (root / "pyproject.toml").write_text("[project]\n")
     (root / "requirements.txt").write_text("torch==1  # learning\n")
     (root / "requirements-ray.txt").write_text("# A comment.\n-r requirements.txt\nray==1\n")
     (root / "requirements-dev.txt").write_text("-r requirements.txt\n-r requirements-ray.txt\npytest==1\n")
@@ -54,21 +55,27 @@ def install(root, name, cwd=None, **environment):
 
 
 def test_it_installs_once_and_again_when_any_file_that_counts_changes(checkout):
-    assert install(checkout, "requirements-dev.txt")[:2] == (0, ["requirements-dev.txt"])
+    assert install(checkout, "requirements-dev.txt")[:2] == (0, ["requirements-dev.txt", "."])
     assert install(checkout, "requirements-dev.txt") == (0, [], "")
     assert install(checkout, "requirements.txt") == (0, [], ""), "the larger file includes it"
     (checkout / "requirements-ray.txt").write_text("-r requirements.txt\nray==2\n")
     assert install(checkout, "requirements.txt") == (0, [], "")
-    assert install(checkout, "requirements-dev.txt")[:2] == (0, ["requirements-dev.txt"])
+    assert install(checkout, "requirements-dev.txt")[:2] == (0, ["requirements-dev.txt", "."])
+
+
+def test_a_changed_package_is_installed_again(checkout):
+    install(checkout, "requirements.txt")
+    (checkout / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    assert install(checkout, "requirements.txt")[:2] == (0, ["requirements.txt", "."])
 
 
 def test_an_installation_forgets_what_it_may_have_replaced(checkout):
     install(checkout, "requirements-dev.txt")
     before = (checkout / "requirements.txt").read_text()
     (checkout / "requirements.txt").write_text("torch==0  # an older commit\n")
-    assert install(checkout, "requirements.txt")[1] == ["requirements.txt"]
+    assert install(checkout, "requirements.txt")[1] == ["requirements.txt", "."]
     (checkout / "requirements.txt").write_text(before)
-    assert install(checkout, "requirements-dev.txt")[1] == ["requirements-dev.txt"]
+    assert install(checkout, "requirements-dev.txt")[1] == ["requirements-dev.txt", "."]
 
 
 @pytest.mark.parametrize("mishap", ["without pip", "dangling", "failed"])
@@ -86,7 +93,7 @@ def test_a_broken_environment_is_made_again(checkout, mishap):
     elif mishap == "dangling":
         (venv / "bin" / "python").unlink()
         (venv / "bin" / "python").symlink_to("/nowhere/python3")
-    assert install(checkout, "requirements.txt")[:2] == (0, ["requirements.txt"])
+    assert install(checkout, "requirements.txt")[:2] == (0, ["requirements.txt", "."])
 
 
 def test_it_stays_in_its_own_checkout(checkout, tmp_path):

@@ -1,0 +1,1 @@
+"""Strategies of avalanche-lib as agents."""

@@ -1,0 +1,1 @@
+"""Checks of the agent contract, and the toy problem that they run on."""

@@ -1,0 +1,1 @@
+"""Networks that agents train, and where their pretrained weights come from."""

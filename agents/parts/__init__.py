@@ -1,0 +1,1 @@
+"""Building blocks that several agents share: optimiser, buffers, penalties, projections, quantisers."""

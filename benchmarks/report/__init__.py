@@ -1,0 +1,1 @@
+"""Comparison of trials: tables, plots, the agents page."""

@@ -1,0 +1,1 @@
+"""One run: trial, seeds, experiment, the learning loop."""

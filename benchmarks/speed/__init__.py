@@ -1,0 +1,1 @@
+"""Speed measurements beside plain PyTorch and plain loops."""

@@ -1,0 +1,1 @@
+"""Worker processes that execute runs side by side."""

@@ -1,0 +1,1 @@
+"""Shared by all packages: errors, the command line, atomic files, input problems, progress lines."""

@@ -1,0 +1,1 @@
+"""Datasets by name, their descriptions, and the dirmap: one row per image."""

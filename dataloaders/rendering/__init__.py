@@ -1,0 +1,1 @@
+"""Drawing of the generated dataset core50_mini: solids, scenes, rasterisation."""

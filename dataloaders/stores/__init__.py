@@ -1,0 +1,1 @@
+"""Decoded pixels and features of frozen layers as memory-mapped arrays."""

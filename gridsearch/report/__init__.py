@@ -1,0 +1,1 @@
+"""Tables, plots and significance tests of a search and its final runs."""
