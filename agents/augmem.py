@@ -71,16 +71,16 @@ class AugMemConfig(SGDConfig):
     slots: int = setting(100, "N, slots of the memory.", low=1, high=32_768)
     slot_width: int = setting(8, "F, channels of a slot; must divide those of the features.", low=1)
     sharpness: float = setting(5.0, "β, how sharply a read picks the nearest slot.", above=0)
-    memory_samples: int = setting(200, "Images stored, of all classes together.", low=1)
+    memory_size: int = setting(200, "Images stored, of all classes together.", low=1)
     herding: bool = setting(
         False, "Store the images whose mean read is nearest to the class's, not the newest."
     )
     replay_weight: float = setting(5.0, "c_replay, weight of the replay loss.", low=0)
     replay_times: int = setting(1, "Replay steps after each mini-batch.", low=0)
-    regulariser: float = setting(
+    regulariser_weight: float = setting(
         1000.0, "c_reg, weight of the drift of used slots; above (1 + momentum) / lr they oscillate.", low=0
     )
-    distillation: float = setting(1.0, "c_distil, weight of the distillation losses.", low=0)
+    distillation_weight: float = setting(1.0, "c_distil, weight of the distillation losses.", low=0)
 
 
 class AugMem(SGDAgent):
@@ -119,8 +119,8 @@ class AugMem(SGDAgent):
         loss = (
             seen_cross_entropy(mem, y, self.seen)
             + seen_cross_entropy(direct, y, self.seen)
-            + self.config.distillation * self.distil(mem, direct)
-            + self.config.regulariser * drift
+            + self.config.distillation_weight * self.distil(mem, direct)
+            + self.config.regulariser_weight * drift
         )
         self.step(loss)
         logged = {"loss": loss.detach(), "drift": drift.detach()}
@@ -136,7 +136,9 @@ class AugMem(SGDAgent):
         winners, stored, y = self.store.sample(labels, rounds)
         scores = self.network.plastic(self.memory.decode(winners, shape))
         loss = seen_cross_entropy(scores, y, self.seen)
-        loss = self.config.replay_weight * (loss + self.config.distillation * self.distil(scores, stored))
+        loss = self.config.replay_weight * (
+            loss + self.config.distillation_weight * self.distil(scores, stored)
+        )
         self.step(loss)
         return loss.detach()
 
@@ -155,7 +157,7 @@ class AugMem(SGDAgent):
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Store images of the task, hold the slots that they use, and set the learning rate."""
-        share = self.config.memory_samples // len(task.classes)
+        share = self.config.memory_size // len(task.classes)
         choose = self._nearest_mean if self.config.herding else self._newest
         self.network.eval()
         with torch.no_grad():
@@ -216,10 +218,10 @@ def _check(problem: Problem, config: AugMemConfig) -> None:
         problems.append(
             f"slot_width: expected a number that divides the {channels} channels, got {config.slot_width}"
         )
-    if config.memory_samples < problem.num_classes:
+    if config.memory_size < problem.num_classes:
         problems.append(
-            f"memory_samples: expected at least 1 for each of {problem.num_classes} classes, "
-            f"got {config.memory_samples}"
+            f"memory_size: expected at least 1 for each of {problem.num_classes} classes, "
+            f"got {config.memory_size}"
         )
     if problems:
         raise InputError(*problems)

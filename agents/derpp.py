@@ -38,7 +38,7 @@ from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 class DERppConfig(SGDConfig):
     """The budget is in images, as in the published protocol; each comes with K scores in float32."""
 
-    memory_images: int = setting(1200, "Images kept in memory.", low=1)
+    memory_size: int = setting(1200, "Images kept in memory.", low=1)
     replay_images: int = setting(10, "Images of each of the two samples replayed with a mini-batch.", low=1)
     alpha: float = setting(0.2, "α, the weight of the distance to the scores in memory.", low=0)
     beta: float = setting(0.5, "β, the weight of the cross entropy of replayed images.", low=0)
@@ -53,7 +53,7 @@ class DERpp(SGDAgent):
         self, problem: Problem, config: DERppConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.buffer = ReservoirBuffer(config.memory_images, self.generator, device)
+        self.buffer = ReservoirBuffer(config.memory_size, self.generator, device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on equation 6; then the batch and its scores are offered to the memory."""

@@ -35,7 +35,7 @@ BUFFERS = {"reservoir": ReservoirBuffer, "balanced": BalancedBuffer}
 class ERConfig(SGDConfig):
     """The budget is in images, as in the published protocol."""
 
-    memory_images: int = setting(1200, "Images kept in memory.", low=1)
+    memory_size: int = setting(1200, "Images kept in memory.", low=1)
     replay_images: int = setting(10, "Images replayed with each mini-batch.", low=1)
     buffer: str = setting(
         "reservoir",
@@ -53,9 +53,9 @@ class ER(SGDAgent):
         self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device
     ):
         if config.buffer == "balanced":
-            check_shares(config.memory_images, problem.num_classes)
+            check_shares(config.memory_size, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.buffer = BUFFERS[config.buffer](config.memory_images, self.generator, device)
+        self.buffer = BUFFERS[config.buffer](config.memory_size, self.generator, device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on the batch and its replay; then the batch is offered to the memory."""

@@ -40,7 +40,7 @@ _BATCH = 64  # images whose gradients are in memory at a time
 class EWCConfig(SGDConfig):
     """λ in the paper's scale."""
 
-    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
+    penalty_weight: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 def squared_gradients(module: nn.Module, x: Tensor, y: Tensor, seen: Tensor) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ class EWC(PenaltyAgent):
     @property
     def weight(self) -> float:
         """The factor λ/2."""
-        return self.config.penalty / 2
+        return self.config.penalty_weight / 2
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the Fisher information of this task to S, and this solution to m."""

@@ -16,7 +16,7 @@ Differences from the paper:
 
 1. One pass over the stream, not many over its union with the exemplars: each mini-batch is joined with a draw
    from the exemplars.
-2. m = memory_images / classes in whole numbers, and the remainder is not wasted: the lowest labels have one
+2. m = memory_size / classes in whole numbers, and the remainder is not wasted: the lowest labels have one
    exemplar more. A budget smaller than the number of classes is refused.
 3. Classes may come back. Labels met in this task count as new, whatever was before, all others as old;
    exemplars of a class are then chosen anew from the task's images and its old exemplars. Where no class
@@ -58,7 +58,7 @@ _NO_EXEMPLAR = -5.0  # below any score: squared distances of unit vectors are at
 class ICaRLConfig(SGDConfig):
     """The budget is that of the published scripts: far smaller than the other agents'."""
 
-    memory_images: int = setting(15, "Exemplars kept, of all classes together.", low=1)
+    memory_size: int = setting(15, "Exemplars kept, of all classes together.", low=1)
     replay_images: int = setting(10, "Exemplars joined to each mini-batch.", low=1)
 
 
@@ -92,9 +92,9 @@ def herd(vectors: Tensor, count: int) -> Tensor:
     return torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.int64, device=vectors.device)
 
 
-def shares(memory_images: int, classes: int) -> list[int]:
-    """Exemplars of each of `classes` classes: equal up to one, `memory_images` together."""
-    each, rest = divmod(memory_images, classes)
+def shares(memory_size: int, classes: int) -> list[int]:
+    """Exemplars of each of `classes` classes: equal up to one, `memory_size` together."""
+    each, rest = divmod(memory_size, classes)
     return [each + (number < rest) for number in range(classes)]
 
 
@@ -107,7 +107,7 @@ class ICaRL(SGDAgent):
     def __init__(
         self, problem: Problem, config: ICaRLConfig, network: Network, *, seed: int, device: torch.device
     ):
-        check_shares(config.memory_images, problem.num_classes)
+        check_shares(config.memory_size, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.new = torch.zeros_like(self.seen)
         """[K] bool, the labels met in this task."""
@@ -153,7 +153,7 @@ class ICaRL(SGDAgent):
         here = set(labels[-len(data) :].tolist())
         classes = labels.unique().tolist()
         chosen = []
-        for label, share in zip(classes, shares(self.config.memory_images, len(classes)), strict=True):
+        for label, share in zip(classes, shares(self.config.memory_size, len(classes)), strict=True):
             rows = (labels == label).nonzero().squeeze(1)
             chosen.append(rows[herd(vectors[rows], share)] if label in here else rows[:share])
         rows = torch.cat(chosen)

@@ -28,7 +28,7 @@ from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 class L2Config(SGDConfig):
     """λ without the factor 1/2."""
 
-    penalty: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
+    penalty_weight: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 class L2(PenaltyAgent):
@@ -47,7 +47,7 @@ class L2(PenaltyAgent):
     @property
     def weight(self) -> float:
         """The factor λ."""
-        return self.config.penalty
+        return self.config.penalty_weight
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Hold on to this solution from now on."""

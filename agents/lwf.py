@@ -44,7 +44,7 @@ from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 class LwFConfig(SGDConfig):
     """λ_o and T as in the paper."""
 
-    penalty: float = setting(1.0, "λ_o, the weight of the old network's answers.", low=0)
+    distillation_weight: float = setting(1.0, "λ_o, the weight of the old network's answers.", low=0)
     temperature: float = setting(2.0, "T; higher gives more weight to improbable labels.", above=0)
 
 
@@ -80,7 +80,7 @@ class LwF(SGDAgent):
         with torch.no_grad():
             old_scores = self.old(x).index_select(1, self.old_labels)
         penalty = distillation(scores.index_select(1, self.old_labels), old_scores, self.config.temperature)
-        self.step(loss + self.config.penalty * penalty)
+        self.step(loss + self.config.distillation_weight * penalty)
         return {"loss": loss.detach(), "distillation": penalty.detach()}
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:

@@ -37,7 +37,7 @@ _BATCH = 64  # images whose gradients are in memory at a time
 class MASConfig(SGDConfig):
     """λ without a factor 1/2, as in the paper."""
 
-    penalty: float = setting(1.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
+    penalty_weight: float = setting(1.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
 def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ class MAS(PenaltyAgent):
     @property
     def weight(self) -> float:
         """The factor λ."""
-        return self.config.penalty
+        return self.config.penalty_weight
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Add the sensitivity on this task's images, and hold on to this solution from now on."""

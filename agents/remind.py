@@ -51,8 +51,10 @@ class REMINDConfig(SGDConfig):
     epochs_first_task: int | None = setting(5, "Passes of base initialisation.", low=1)
     lr: float = setting(0.01, "Learning rate of base initialisation.", above=0)
     weight_decay: float = setting(1e-5, "L2 penalty of SGD, applied to all trained parameters.", low=0)
-    replay: int = setting(50, "Maps replayed with each new one; twice as many are drawn for mixing.", low=1)
-    memory_maps: int = setting(959_665, "Maps kept; 1.5 GB at 7 x 7 x 32 bytes.", low=1)
+    replay_images: int = setting(
+        50, "Maps replayed with each new one; twice as many are drawn for mixing.", low=1
+    )
+    memory_size: int = setting(959_665, "Maps kept; 1.5 GB at 7 x 7 x 32 bytes.", low=1)
     codebooks: int = setting(32, "M, codebooks of 256 centroids; must divide the channels.", low=1)
     start_lr: float = setting(0.1, "Learning rate of a class's first images in streaming.", above=0)
     end_lr: float = setting(0.001, "Learning rate of a class after `class_images` images.", above=0)
@@ -136,7 +138,7 @@ class REMIND(SGDAgent):
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
         """n [K], the images of each class that were streamed."""
-        self.memory = CodeMemory(config.memory_maps, problem.num_classes, self.generator, device)
+        self.memory = CodeMemory(config.memory_size, problem.num_classes, self.generator, device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Plain SGD on the batch in base initialisation; after it, one step for each image."""
@@ -170,7 +172,7 @@ class REMIND(SGDAgent):
         """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss."""
         config = self.config
         mixing = config.mixup > 0
-        old, old_labels = self.memory.sample(config.replay * (2 if mixing else 1))
+        old, old_labels = self.memory.sample(config.replay_images * (2 if mixing else 1))
         maps = product_quantiser.decode(torch.cat([code, old]), self.centroids)
         if config.smallest_crop < 1:
             maps = random_crops(maps, config.smallest_crop, self.generator)

@@ -39,7 +39,7 @@ from lethe.agents.parts.sgd import seen_cross_entropy
 class SIConfig(SGDConfig):
     """c without a factor 1/2, as in the paper."""
 
-    penalty: float = setting(0.01, "c, the weight of the penalty.", low=0, high=HEAVIEST)
+    penalty_weight: float = setting(0.01, "c, the weight of the penalty.", low=0, high=HEAVIEST)
     damping: float = setting(0.1, "ξ, added to squared distances so that small ones do not explode.", above=0)
 
 
@@ -70,7 +70,7 @@ class SI(PenaltyAgent):
     @property
     def weight(self) -> float:
         """The factor c."""
-        return self.config.penalty
+        return self.config.penalty_weight
 
     def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Turn w into importance, and hold on to this solution from now on."""

@@ -66,7 +66,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--network", help="small, squeezenet, resnet18 or mobilenet (default: by image size)")
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
     run.add_argument(
-        "--features",
+        "--feature-dtype",
         choices=("float32", "bfloat16"),
         default="float32",
         help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",

@@ -156,7 +156,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         cut=options.cut,
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
-                        features=options.features,
+                        feature_dtype=options.feature_dtype,
                         data=options.data,
                     )
                 )

@@ -3,15 +3,15 @@
     datasets = ["core50_mini"]
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
-    # network = "squeezenet"                     # also: cut, pretrained, features, variant, seed; as on the
+    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed; as on the
     #                                            # command line of `python -m benchmarks run`
 
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
     [agents.ewc]
     lr = [1e-3, 1e-4]                            # every value with every value of the other keys
-    penalty = [1, 100]
+    penalty_weight = [1, 100]
     [[agents.er]]                                # several blocks of one agent
-    memory_images = 200                          # one value needs no list
+    memory_size = 200                          # one value needs no list
     [[agents.er]]
     paradigms = ["class_iid"]                    # a block may name its own datasets and paradigms
     lr = [1e-2]
@@ -37,7 +37,14 @@ from lethe.common.files import read_text
 from lethe.dataloaders.index import catalogue
 
 _PLACES = ("datasets", "paradigms")
-_OF_TRIALS = {"network": str, "cut": str, "pretrained": bool, "features": str, "variant": str, "seed": int}
+_OF_TRIALS = {
+    "network": str,
+    "cut": str,
+    "pretrained": bool,
+    "feature_dtype": str,
+    "variant": str,
+    "seed": int,
+}
 """What every trial of a grid shares, and `Trial.create` takes by the same name."""
 _TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
 

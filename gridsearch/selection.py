@@ -22,7 +22,7 @@ from lethe.common.errors import InputError
 from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"
-_SHARED = ("network", "pretrained", "features", "variant", "seed")
+_SHARED = ("network", "pretrained", "feature_dtype", "variant", "seed")
 _EQUAL = 1e-9
 """Percent. One image more or less in one task of one run moves a mean by more than 1e-6; adding the same numbers in
 another order moves it by less than 1e-12. So means closer than this are equal."""

@@ -49,7 +49,7 @@ def _check_budget(agent_class: type[Agent], name: str) -> None:
     toy.learn(large)
     first = small.memory_bytes()
     images = 0
-    if name == "memory_images":  # what rows of anything else look like is the agent's own affair
+    if name == "memory_size":  # what rows of anything else look like is the agent's own affair
         images = sum(len(t) for t in kept(small) if t.ndim == 4 and t.shape[1:] == small.problem.input_shape)
     toy.learn(small, tasks=(1,), steps=range(4, 12))
     more = small.memory_bytes() - first

@@ -171,12 +171,12 @@ def fair_order(labels: Tensor, keys: Tensor) -> Tensor:
     return order[rank.argsort(stable=True)]
 
 
-def check_shares(memory_images: int, classes: int) -> None:
-    """`InputError` where `memory_images`, shared among `classes` labels, leave some label without any."""
-    if memory_images < classes:
+def check_shares(memory_size: int, classes: int) -> None:
+    """`InputError` where `memory_size`, shared among `classes` labels, leave some label without any."""
+    if memory_size < classes:
         raise InputError(
-            f"memory_images: expected at least {classes}, one for each class, got {memory_images}: "
-            f"set memory_images={classes} or more"
+            f"memory_size: expected at least {classes}, one for each class, got {memory_size}: "
+            f"set memory_size={classes} or more"
         )
 
 

@@ -18,7 +18,7 @@ from lethe.common.errors import InputError
 class EpisodicConfig(SGDConfig):
     """The budget is in images, as in the published protocol."""
 
-    memory_images: int = setting(1200, "Images kept in memory, of all tasks together.", low=1)
+    memory_size: int = setting(1200, "Images kept in memory, of all tasks together.", low=1)
 
 
 class EpisodicAgent(SGDAgent):
@@ -32,16 +32,16 @@ class EpisodicAgent(SGDAgent):
     def __init__(
         self, problem: Problem, config: EpisodicConfig, network: Network, *, seed: int, device: torch.device
     ):
-        check_shares(config.memory_images, problem.num_classes)
+        check_shares(config.memory_size, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.buffer = EpisodicMemory(config.memory_images, self.generator, device)
+        self.buffer = EpisodicMemory(config.memory_size, self.generator, device)
 
     def begin_task(self, task: TaskInfo) -> None:
         """What was learned until now becomes an earlier task."""
-        if task.index >= self.config.memory_images:
+        if task.index >= self.config.memory_size:
             raise InputError(
-                f"memory_images: expected at least {task.index + 1}, one for each task so far, "
-                f"got {self.config.memory_images}: set memory_images to the number of tasks or more"
+                f"memory_size: expected at least {task.index + 1}, one for each task so far, "
+                f"got {self.config.memory_size}: set memory_size to the number of tasks or more"
             )
         if task.index:
             self.buffer.next_task()

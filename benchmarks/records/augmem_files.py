@@ -28,15 +28,13 @@ _NETWORKS = {"squeezenet": "SqueezeNet", "resnet18": "ResNet18", "mobilenet": "M
 _OPTIONS = {
     "epochs": "n_epoch",
     "epochs_first_task": "n_epoch_first_task",
-    "penalty": "reg_coef",
-    "regulariser": "reg_coef",
-    "memory_images": "memory_size",
-    "memory_samples": "memory_size",
+    "penalty_weight": "reg_coef",
+    "regulariser_weight": "reg_coef",
     "slots": "memory_Nslots",
     "slot_width": "memory_Nfeat",
     "sharpness": "mem_sparse",
     "replay_weight": "replay_coef",
-    "distillation": "logit_coef",
+    "distillation_weight": "logit_coef",
     "herding": "herding_mode",
 }
 """The published option of each setting that has another name there."""

@@ -10,7 +10,7 @@ import numpy as np
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 
-FORMAT = 2
+FORMAT = 3
 """Of a trial's folder; a change that older code cannot read is a new number."""
 
 

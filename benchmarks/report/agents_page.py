@@ -81,7 +81,7 @@ class Entry:
 
 
 def _buffer(c: Any, s: Setting) -> int:
-    return c.memory_images * (s.input_bytes + 8) + s.classes
+    return c.memory_size * (s.input_bytes + 8) + s.classes
 
 
 def _slots(c: Any, s: Setting, stored: int) -> int:
@@ -92,23 +92,23 @@ def _slots(c: Any, s: Setting, stored: int) -> int:
 
 
 def _augmem(c: Any, s: Setting) -> int:
-    return _slots(c, s, c.memory_samples // s.classes * s.classes)
+    return _slots(c, s, c.memory_size // s.classes * s.classes)
 
 
 def _augmem_published(c: Any, s: Setting) -> int:
     met = [sum(s.tasks[: task + 1]) for task in range(len(s.tasks))]
-    stored = sum(new * (c.memory_samples // seen) for new, seen in zip(s.tasks, met, strict=True))
+    stored = sum(new * (c.memory_size // seen) for new, seen in zip(s.tasks, met, strict=True))
     return _slots(c, s, stored)
 
 
 def _remind(c: Any, s: Setting) -> int:
     channels, height, width = s.shape
-    stored = min(c.memory_maps, s.images)
+    stored = min(c.memory_size, s.images)
     return stored * (height * width * c.codebooks + 8) + 4 * CENTROIDS * channels + 9 * s.classes
 
 
 def _icarl(c: Any, s: Setting) -> int:
-    exemplars = c.memory_images * (s.input_bytes + 8)
+    exemplars = c.memory_size * (s.input_bytes + 8)
     return exemplars + 4 * s.classes * s.features + s.copy + 3 * s.classes
 
 
@@ -165,24 +165,22 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             "S + 9·K",
             lambda c, s: s.copy + 9 * s.classes,
         ),
-        "er": Entry("replay", "images, labels", "1902.10486", "m·(X + 8) + K, m = `memory_images`", _buffer),
-        "gem": Entry("replay", "images, labels", "1706.08840", "m·(X + 8) + K, m = `memory_images`", _buffer),
-        "agem": Entry(
-            "replay", "images, labels", "1812.00420", "m·(X + 8) + K, m = `memory_images`", _buffer
-        ),
+        "er": Entry("replay", "images, labels", "1902.10486", "m·(X + 8) + K, m = `memory_size`", _buffer),
+        "gem": Entry("replay", "images, labels", "1706.08840", "m·(X + 8) + K, m = `memory_size`", _buffer),
+        "agem": Entry("replay", "images, labels", "1812.00420", "m·(X + 8) + K, m = `memory_size`", _buffer),
         "icarl": Entry(
             "replay",
             "images, labels, a mean a class, the network of the last task",
             "1611.07725",
-            "m·(X + 8) + 4·K·D + S + 3·K, m = `memory_images`",
+            "m·(X + 8) + 4·K·D + S + 3·K, m = `memory_size`",
             _icarl,
         ),
         "derpp": Entry(
             "replay",
             "images, labels, scores",
             "2004.07211",
-            "m·(X + 8 + 4·K) + K, m = `memory_images`",
-            lambda c, s: _buffer(c, s) + 4 * c.memory_images * s.classes,
+            "m·(X + 8 + 4·K) + K, m = `memory_size`",
+            lambda c, s: _buffer(c, s) + 4 * c.memory_size * s.classes,
         ),
         "slda": Entry(
             "streaming",
@@ -195,21 +193,21 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             "streaming",
             "quantised feature maps, labels, codebooks",
             "1910.02509",
-            "n·(H·W·M + 8) + 4·256·C + 9·K, M codebooks, n the smaller of `memory_maps` and the stream's images",
+            "n·(H·W·M + 8) + 4·256·C + 9·K, M codebooks, n the smaller of `memory_size` and the stream's images",
             _remind,
         ),
         "augmem": Entry(
             "augmented memory",
             "slots and their anchor, indices of slots, scores",
             "2104.02206",
-            f"{_SLOTS}, n = `memory_samples` in equal shares",
+            f"{_SLOTS}, n = `memory_size` in equal shares",
             _augmem,
         ),
         "augmem_published": Entry(
             "augmented memory",
             "slots and their anchor, indices of slots, scores",
             "2104.02206",
-            f"{_SLOTS}, n the sum over tasks of new classes · ⌊`memory_samples` / classes so far⌋",
+            f"{_SLOTS}, n the sum over tasks of new classes · ⌊`memory_size` / classes so far⌋",
             _augmem_published,
         ),
     }

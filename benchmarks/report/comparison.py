@@ -39,7 +39,7 @@ METRICS = (
 """One number a run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
 of learning alone, `wall_seconds` those of the whole run."""
 
-CONDITIONS = ("network", "pretrained", "features", "seed")
+CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
 """What of a configuration, beside the stream and the agent, may move the numbers of all agents alike."""
 
 CURVES = {"accuracy": 0, "first_task": 1}

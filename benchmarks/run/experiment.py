@@ -155,7 +155,7 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
             places.data / "stores",
             device,
             bar.set,
-            dtype=trial.features,
+            dtype=trial.feature_dtype,
         )
     return _Opened(data, network, weights, store)
 

@@ -16,7 +16,7 @@ from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
 from lethe.dataloaders.index import catalogue
-from lethe.dataloaders.stores.features import FEATURES
+from lethe.dataloaders.stores.features import FEATURE_DTYPES
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Trial:
     seed: int
     split: str = "test"
     """What is judged: "test" images, or "validation" ones, which are held out of training."""
-    features: str = "float32"
+    feature_dtype: str = "float32"
     """How the frozen part's output is stored: "float32", or "bfloat16" in half the space."""
 
     @classmethod
@@ -55,7 +55,7 @@ class Trial:
         pretrained: bool = True,
         seed: int = 0,
         split: str = "test",
-        features: str = "float32",
+        feature_dtype: str = "float32",
         data: Path = Path("data"),
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputError`.
@@ -82,7 +82,7 @@ class Trial:
         if agent_class and network in networks.NETWORKS:
             cut = cut or agent_class.cut
             cut = checked(networks.find_cut, network, cut) if cut else None
-            checked(_check_features, features, network, cut)
+            checked(_check_feature_dtype, feature_dtype, network, cut)
         if problems:
             raise InputError(*problems)
         return cls(
@@ -97,7 +97,7 @@ class Trial:
             pretrained=pretrained,
             seed=seed,
             split=split,
-            features=features,
+            feature_dtype=feature_dtype,
         )
 
     def config(self) -> dict[str, object]:
@@ -126,14 +126,14 @@ def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object])
         raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
 
-def _check_features(features: str, network: str, cut: str | None) -> None:
-    """`InputError` unless `features` is known, and something is frozen where it is not the default."""
-    if features not in FEATURES:
-        raise unknown("type of features", features, FEATURES)
-    if features != "float32" and not networks.freezes(network, cut):
+def _check_feature_dtype(feature_dtype: str, network: str, cut: str | None) -> None:
+    """`InputError` unless `feature_dtype` is known, and something is frozen where it is not the default."""
+    if feature_dtype not in FEATURE_DTYPES:
+        raise unknown("feature dtype", feature_dtype, FEATURE_DTYPES)
+    if feature_dtype != "float32" and not networks.freezes(network, cut):
         raise InputError(
-            f"features {features}: nothing of the network is frozen, so no features are stored: "
-            "freeze a part of it (--cut last_block), or leave features at float32"
+            f"feature_dtype {feature_dtype}: nothing of the network is frozen, so no features are stored: "
+            "freeze a part of it (--cut last_block), or leave it at float32"
         )
 
 

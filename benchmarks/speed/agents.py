@@ -135,7 +135,7 @@ def _remind(sizes: Sizes) -> Figure:
     """One new map with its replay against the plastic part on as many maps that are there already."""
     network = _network("resnet18", REMIND.cut)
     maps, y = _features(sizes.remind_maps, sizes.remind_map), _labels(sizes.remind_maps, 0, CLASSES)
-    agent = _agent(REMIND, network, sizes.remind_map, replay=sizes.replay)
+    agent = _agent(REMIND, network, sizes.remind_map, replay_images=sizes.replay)
     agent.seen[:] = True
     agent.end_task(TaskInfo(0, tuple(range(CLASSES))), _Repeated(maps, y, 1))
     batch = 1 + sizes.replay

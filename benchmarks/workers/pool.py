@@ -260,7 +260,7 @@ def _signal(number: int) -> str:
 
 
 _DECIDING = ("dataset", "paradigm", "variant", "split", "image_size")
-_DECIDING += ("network", "cut", "pretrained", "features", "seed")
+_DECIDING += ("network", "cut", "pretrained", "feature_dtype", "seed")
 
 
 def _shares(job: Job) -> tuple:

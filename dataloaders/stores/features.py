@@ -16,7 +16,7 @@ from lethe.dataloaders.stores.array import open_array
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images
 
-FEATURES = ("float32", "bfloat16")
+FEATURE_DTYPES = ("float32", "bfloat16")
 """How features can be stored; bfloat16, which NumPy lacks, as its bits in uint16."""
 
 _BATCH = 32
@@ -34,7 +34,7 @@ def feature_store(
     *,
     dtype: str = "float32",
 ) -> np.ndarray:
-    """Features [N, H, W, C] of the images [N, ...] of `pixels`, in the same rows, as `dtype` says (see `FEATURES`).
+    """Features [N, H, W, C] of the images [N, ...] of `pixels`, in the same rows, as `dtype` (see `FEATURE_DTYPES`).
 
     `trunk`, in evaluation mode and on `device`, maps uint8 images [B, 3, H, W] to float32 [B, C, H, W];
     `fingerprint` names its weights and layers.

@@ -66,9 +66,9 @@ class Witness:
         direct, mem = self.plastic(x), self.plastic(self.maps(self.attend(x)))
         loss = self.ce(mem, y, active) + self.ce(direct, y, active)
         student, teacher = (direct, mem) if self.published else (mem, direct)
-        loss = loss + c.distillation * self.bce(student, teacher, active)
+        loss = loss + c.distillation_weight * self.bce(student, teacher, active)
         for k in self.used:
-            loss = loss + c.regulariser * ((self.p[4][k] - self.anchor[k]) ** 2).sum()
+            loss = loss + c.regulariser_weight * ((self.p[4][k] - self.anchor[k]) ** 2).sum()
         self.step(loss)
         if self.published:
             self.anchor = self.p[4].detach().clone()
@@ -94,12 +94,12 @@ class Witness:
         scores, stored = self.plastic(maps), torch.stack([s for _, s in rows])
         student, teacher = (stored, scores) if self.published else (scores, stored)
         loss = self.ce(scores, torch.tensor(targets), active)
-        loss = loss + self.c.distillation * self.bce(student, teacher, active)
+        loss = loss + self.c.distillation_weight * self.bce(student, teacher, active)
         self.step(self.c.replay_weight * loss)
         return self.c.replay_weight * loss.item()
 
     def end_task(self, x, y, task):
-        cap, size = self.c.memory_samples // (2 * task + 2), self.c.batch_size
+        cap, size = self.c.memory_size // (2 * task + 2), self.c.batch_size
         fresh = {}
         with torch.no_grad():
             weights, scores = self.attend(x), self.plastic(x)

@@ -24,10 +24,10 @@ SMALL = {
     "slots": SLOTS,
     "slot_width": WIDTH,
     "sharpness": 2.0,
-    "memory_samples": 12,
+    "memory_size": 12,
     "batch_size": 12,
     "lr": 0.002,
-    "regulariser": 50.0,
+    "regulariser_weight": 50.0,
 }
 BOTH = pytest.mark.parametrize("agent_class", [AugMem, AugMemPublished])
 
@@ -110,10 +110,10 @@ def assert_equal(agent, witness, logged):
     [
         {},
         {"replay_weight": 0.0, "replay_times": 0},
-        {"regulariser": 0.0},
-        {"distillation": 0.0},
+        {"regulariser_weight": 0.0},
+        {"distillation_weight": 0.0},
         {"sharpness": 1.0},
-        {"memory_samples": 7},
+        {"memory_size": 7},
         {"slots": 4},
         {"replay_times": 2},
         {"replay_weight": 60.0},
@@ -175,7 +175,7 @@ def test_the_regulariser_works_but_in_the_published_code():
 
 
 def test_it_holds_the_slots():
-    free, held = (build(AugMem, regulariser=c) for c in (0.0, 50.0))
+    free, held = (build(AugMem, regulariser_weight=c) for c in (0.0, 50.0))
     for agent in (free, held):
         learn(agent, tasks=(0,))
         agent.start = agent.memory.slots.detach().clone()
@@ -197,7 +197,7 @@ def test_replay_distillation_changes_what_is_learned_but_in_the_published_code()
     def after(agent_class, weight):
         agent = build(agent_class)
         learn(agent, tasks=(0,))
-        agent.config = replace(agent.config, distillation=weight)
+        agent.config = replace(agent.config, distillation_weight=weight)
         agent.replay([0, 1], 6, torch.Size((D, SIDE, SIDE)))
         return agent.network.plastic[4].weight
 
@@ -282,18 +282,23 @@ def learn_one():
 @BOTH
 def test_what_cannot_work_is_refused_at_birth(agent_class):
     with pytest.raises(InputError) as caught:
-        build(agent_class, slot_width=4, memory_samples=6)
+        build(agent_class, slot_width=4, memory_size=6)
     assert caught.value.problems == (
         "slot_width: expected a number that divides the 6 channels, got 4",
-        "memory_samples: expected at least 1 for each of 7 classes, got 6",
+        "memory_size: expected at least 1 for each of 7 classes, got 6",
     )
 
 
 def test_defaults_are_those_of_the_core50_script():
     for name, rate in (("augmem", None), ("augmem_published", 0.001)):
         c = registry.get(name).Config()
-        assert (c.slots, c.slot_width, c.sharpness, c.memory_samples) == (100, 8, 5, 200)
-        assert (c.replay_weight, c.replay_times, c.regulariser, c.distillation) == (5, 1, 1000, 1)
+        assert (c.slots, c.slot_width, c.sharpness, c.memory_size) == (100, 8, 5, 200)
+        assert (c.replay_weight, c.replay_times, c.regulariser_weight, c.distillation_weight) == (
+            5,
+            1,
+            1000,
+            1,
+        )
         assert (c.lr, c.momentum, c.weight_decay, c.lr_after_first) == (1e-3, 0.9, 1e-4, rate)
         assert (c.batch_size, c.epochs, c.epochs_of(0), c.epochs_of(1), c.herding) == (21, 1, 10, 1, False)
 

@@ -85,7 +85,7 @@ def test_si_path_and_importance():
     it adds, clipped at 0 here, since avalanche clips from above."""
     from avalanche.training.plugins import SynapticIntelligencePlugin as Plugin
 
-    agent = build(SI, penalty=0.0, damping=0.01)
+    agent = build(SI, penalty_weight=0.0, damping=0.01)
     module, ewc_data = agent.network.plastic, ({}, {})
     kinds = ("old_theta", "new_theta", "grad", "trajectory", "cum_trajectory")
     syn_data = {kind: {} for kind in kinds}

@@ -23,7 +23,7 @@ from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
 @dataclass(frozen=True)
 class GoodConfig(SGDConfig):
-    memory_images: int = setting(8, "Images kept.", low=1)
+    memory_size: int = setting(8, "Images kept.", low=1)
 
 
 class Good(SGDAgent):
@@ -39,7 +39,7 @@ class Good(SGDAgent):
     def observe(self, x, y):
         self.seen[y] = True
         self.count += len(y)
-        self.images = torch.cat([self.images, x.float()])[-self.config.memory_images :].clone()
+        self.images = torch.cat([self.images, x.float()])[-self.config.memory_size :].clone()
         loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
         self.step(loss)
         return {"loss": loss.detach()}
@@ -61,7 +61,7 @@ def breaks(check, message):
 @breaks("config", "frozen dataclass .* got Loose")
 class LooseConfig(Good):
     class Config(GoodConfig):
-        memory_images: int = setting(3, "Not a field: the dataclass line is missing.")
+        memory_size: int = setting(3, "Not a field: the dataclass line is missing.")
 
 
 LooseConfig.Config.__name__ = "Loose"
@@ -243,7 +243,7 @@ class CountsNoImages(Good):
         return super().memory_bytes() - self.images.nbytes
 
 
-@breaks("memory_budget", "at most memory_images=5 to be stored; got 80 images: give up")
+@breaks("memory_budget", "at most memory_size=5 to be stored; got 80 images: give up")
 class KeepsEverything(Good):
     def observe(self, x, y):
         images = torch.cat([self.images, x.float()])
@@ -252,7 +252,7 @@ class KeepsEverything(Good):
         return logged
 
 
-@breaks("memory_budget", r"at most memory_images=5 to be stored; got \d+ bytes more after another task")
+@breaks("memory_budget", r"at most memory_size=5 to be stored; got \d+ bytes more after another task")
 class KeepsEveryLabel(Good):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)

@@ -10,8 +10,8 @@ from lethe.common.errors import InputError
 
 
 def test_text_and_typed_values_give_the_same_configuration():
-    text = {"lr": "1e-2", "memory_images": "200", "epochs_first_task": "none"}
-    typed = {"lr": 0.01, "memory_images": 200, "epochs_first_task": None}
+    text = {"lr": "1e-2", "memory_size": "200", "epochs_first_task": "none"}
+    typed = {"lr": 0.01, "memory_size": 200, "epochs_first_task": None}
     assert ERConfig.from_settings(text) == ERConfig.from_settings(typed)
     assert ERConfig.from_settings({"lr": 1}).lr == 1.0
 
@@ -20,7 +20,7 @@ def test_all_mistakes_are_told_at_once_and_the_nearest_key_is_named():
     with pytest.raises(InputError) as error:
         ERConfig.from_settings({"memry_images": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
     text = str(error.value)
-    assert "did you mean 'memory_images'?" in text
+    assert "did you mean 'memory_size'?" in text
     assert "lr: expected float, got 'fast'" in text
     assert "batch_size: expected at least 1, got 0" in text
     assert "momentum: expected at most 1, got 1.5" in text

@@ -40,7 +40,7 @@ def test_the_square_of_a_batch_gradient_is_something_else():
 
 
 def test_the_penalty_has_the_gradient_of_one_term_a_task():
-    agent = build(EWC, penalty=7.0)
+    agent = build(EWC, penalty_weight=7.0)
     terms = []
     for task, labels in enumerate([[0, 1], [2, 3], [0, 3]]):
         x, y = batch(labels * 8, seed=task)
@@ -61,7 +61,7 @@ def test_the_penalty_has_the_gradient_of_one_term_a_task():
 
 
 def test_without_penalty_it_is_finetune_to_the_bit():
-    ewc, plain = build(EWC, penalty=0.0), build(Finetune)
+    ewc, plain = build(EWC, penalty_weight=0.0), build(Finetune)
     for task in range(3):
         x, y = batch([0, 1, 2, 3] * 4, seed=task)
         ewc.observe(x, y)
@@ -73,8 +73,8 @@ def test_without_penalty_it_is_finetune_to_the_bit():
 
 def test_a_penalty_holds_the_parameters_back():
     moved = {}
-    for penalty in (0.0, 20.0):
-        agent = build(EWC, penalty=penalty)
+    for weight in (0.0, 20.0):
+        agent = build(EWC, penalty_weight=weight)
         x, y = batch([0, 1] * 16, seed=0)
         for _ in range(10):
             agent.observe(x, y)
@@ -83,5 +83,5 @@ def test_a_penalty_holds_the_parameters_back():
         before, importance = agent.theta.clone(), agent.importance.clone()
         for _ in range(10):
             agent.observe(*batch([2, 3] * 16, seed=1))
-        moved[penalty] = (importance * (agent.theta - before) ** 2).sum().item()
+        moved[weight] = (importance * (agent.theta - before) ** 2).sum().item()
     assert moved[20.0] < 0.5 * moved[0.0]

@@ -79,10 +79,10 @@ def test_herding_takes_nothing_twice_and_all_if_there_are_few():
 
 
 def test_the_budget_is_shared_and_earlier_classes_keep_their_first_exemplars():
-    agent, _ = taught(tasks=((0, 1),), memory_images=11)
+    agent, _ = taught(tasks=((0, 1),), memory_size=11)
     first = exemplars(agent)
     assert {label: len(x) for label, x in first.items()} == {0: 6, 1: 5}
-    agent, _ = taught(memory_images=11)
+    agent, _ = taught(memory_size=11)
     both = exemplars(agent)
     assert {label: len(x) for label, x in both.items()} == {0: 3, 1: 3, 2: 3, 3: 2}
     assert all(torch.equal(both[label], first[label][:3]) for label in (0, 1))
@@ -90,15 +90,13 @@ def test_the_budget_is_shared_and_earlier_classes_keep_their_first_exemplars():
 
 
 def test_a_budget_smaller_than_the_classes_is_refused():
-    with pytest.raises(
-        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
-    ):
-        build(ICaRL, memory_images=3)
-    build(ICaRL, memory_images=4)
+    with pytest.raises(InputError, match="memory_size: expected at least 4, one for each class, got 3: set"):
+        build(ICaRL, memory_size=3)
+    build(ICaRL, memory_size=4)
 
 
 def test_exemplars_are_images_of_the_task_under_their_label_in_the_order_of_herding():
-    agent, data = taught(tasks=((0, 1),), images=200, memory_images=30)  # more than one pass takes
+    agent, data = taught(tasks=((0, 1),), images=200, memory_size=30)  # more than one pass takes
     agent.network.eval()
     with torch.no_grad():
         for label, found in exemplars(agent).items():
@@ -108,7 +106,7 @@ def test_exemplars_are_images_of_the_task_under_their_label_in_the_order_of_herd
 
 
 def test_a_class_that_comes_back_is_learned_and_chosen_anew_from_old_and_new_images():
-    agent, _ = taught(tasks=((0, 1),), memory_images=10)
+    agent, _ = taught(tasks=((0, 1),), memory_size=10)
     before = exemplars(agent)
     x, y = batch([1, 2] * 10, seed=5)
     agent.observe(x, y)
@@ -123,7 +121,7 @@ def test_a_class_that_comes_back_is_learned_and_chosen_anew_from_old_and_new_ima
 
 
 def test_the_label_is_that_of_the_nearest_mean_of_exemplars():
-    agent, _ = taught(memory_images=12)
+    agent, _ = taught(memory_size=12)
     plastic, (x, _) = agent.network.plastic.eval(), batch([0, 1, 2, 3] * 3, seed=7)
 
     def phi(images):
@@ -138,7 +136,7 @@ def test_the_label_is_that_of_the_nearest_mean_of_exemplars():
 
 
 def test_a_label_without_exemplars_has_a_finite_score_below_all_others():
-    agent, _ = taught(tasks=((0, 1), (2,)), memory_images=4)  # 3 never came by
+    agent, _ = taught(tasks=((0, 1), (2,)), memory_size=4)  # 3 never came by
     agent.network.eval()
     agent.means = -agent.means  # the other means are now as far as can be
     with torch.no_grad():
@@ -148,7 +146,7 @@ def test_a_label_without_exemplars_has_a_finite_score_below_all_others():
 
 
 def test_old_labels_are_distilled_from_the_network_as_it_was_when_the_task_began():
-    agent, _ = taught(tasks=((0, 1),), memory_images=4, replay_images=100)
+    agent, _ = taught(tasks=((0, 1),), memory_size=4, replay_images=100)
     before = copy.deepcopy(agent.network.plastic).eval()
     for step in range(3):
         x, y = batch([2, 3] * 5, seed=30 + step)

@@ -66,7 +66,8 @@ def learned(agent_class, **settings):
 @pytest.mark.parametrize("name", FAMILY)
 def test_without_penalty_it_is_finetune_to_the_bit_and_with_one_it_is_not(name):
     plain = learned(Finetune)
-    without, with_ = (learned(registry.get(name), penalty=weight) for weight in (0.0, 0.5))
+    setting = "distillation_weight" if name == "lwf" else "penalty_weight"
+    without, with_ = (learned(registry.get(name), **{setting: weight}) for weight in (0.0, 0.5))
     assert all(torch.equal(without[n], p) for n, p in plain.items())
     assert not any(torch.equal(with_[n], p) for n, p in plain.items())
 
@@ -81,7 +82,7 @@ def test_the_first_task_is_learned_without_penalty(name):
 
 @pytest.mark.parametrize("name", ["ewc", "ewc_online", "l2", "mas", "si"])
 def test_the_gradient_of_the_penalty_is_that_of_its_value_and_adds_to_that_of_the_loss(name):
-    agent = build(registry.get(name), penalty=3.0)
+    agent = build(registry.get(name), penalty_weight=3.0)
     for task, labels in enumerate(TASKS):
         observe(agent, labels, 3, seed=task)
         end_task(agent, labels, seed=task)
@@ -101,9 +102,9 @@ def test_the_gradient_of_the_penalty_is_that_of_its_value_and_adds_to_that_of_th
 
 @pytest.mark.parametrize("name", ["ewc", "ewc_online", "l2", "mas", "si"])
 def test_the_largest_penalty_leaves_the_first_task_alone_and_then_is_told_by_the_loss(name):
-    with pytest.raises(InputError, match="penalty: expected at most 1e\\+30, got 1e\\+31"):
-        build(registry.get(name), penalty=1e31)
-    agent, plain = build(registry.get(name), penalty=1e30), build(Finetune)
+    with pytest.raises(InputError, match="penalty_weight: expected at most 1e\\+30, got 1e\\+31"):
+        build(registry.get(name), penalty_weight=1e31)
+    agent, plain = build(registry.get(name), penalty_weight=1e30), build(Finetune)
     observe(agent, [0, 1], 3)
     observe(plain, [0, 1], 3)
     assert all(torch.equal(p, parameters(plain)[n]) for n, p in parameters(agent).items())
@@ -113,7 +114,7 @@ def test_the_largest_penalty_leaves_the_first_task_alone_and_then_is_told_by_the
 
 
 def test_l2_pulls_every_parameter_alike_to_the_last_solution():
-    agent = build(L2, penalty=3.0)
+    agent = build(L2, penalty_weight=3.0)
     for task, labels in enumerate(TASKS):
         observe(agent, labels, 2, seed=task)
         end_task(agent, labels)
@@ -124,7 +125,7 @@ def test_l2_pulls_every_parameter_alike_to_the_last_solution():
 
 
 def test_online_ewc_adds_to_a_decayed_importance_around_the_last_solution():
-    agent = build(EWCOnline, penalty=7.0, decay=0.5)
+    agent = build(EWCOnline, penalty_weight=7.0, decay=0.5)
     fishers = []
     for task, labels in enumerate(TASKS):
         observe(agent, labels, 2, seed=task)
@@ -143,7 +144,7 @@ def test_online_ewc_adds_to_a_decayed_importance_around_the_last_solution():
 
 
 def test_online_ewc_is_ewc_until_the_second_task_ends():
-    online, separate = build(EWCOnline, penalty=7.0), build(EWC, penalty=7.0)
+    online, separate = build(EWCOnline, penalty_weight=7.0), build(EWC, penalty_weight=7.0)
     for task, labels in enumerate(TASKS[:2]):
         for agent in (online, separate):
             observe(agent, labels, 3, seed=task)
@@ -186,7 +187,7 @@ def test_the_absolute_gradient_of_a_batch_is_something_else():
 
 
 def test_mas_adds_up_the_mean_sensitivity_of_each_task():
-    agent = build(MAS, penalty=0.5)
+    agent = build(MAS, penalty_weight=0.5)
     total, seen = {name: 0 for name in parameters(agent)}, torch.zeros(4, dtype=torch.bool)
     for task, labels in enumerate(TASKS):
         observe(agent, labels, 2, seed=task)
@@ -230,7 +231,7 @@ def synaptic_intelligence(tasks, c, xi, lr):
 
 
 def test_si_follows_the_paper_step_by_step():
-    agent = build(SI, penalty=40.0, damping=0.01)
+    agent = build(SI, penalty_weight=40.0, damping=0.01)
     tasks = [[batch(labels * 5, seed=10 * t + s) for s in range(6)] for t, labels in enumerate(TASKS)]
     for steps in tasks:
         for x, y in steps:
@@ -244,7 +245,7 @@ def test_si_follows_the_paper_step_by_step():
 
 
 def test_si_penalty_has_the_gradient_of_the_paper():
-    agent = build(SI, penalty=0.5)
+    agent = build(SI, penalty_weight=0.5)
     for task, labels in enumerate(TASKS):
         observe(agent, labels, 3, seed=task)
         end_task(agent, labels)
@@ -274,7 +275,7 @@ def test_distillation_has_the_gradient_of_the_cross_entropy_of_softened_probabil
 
 
 def test_lwf_steps_down_the_loss_of_the_paper_on_the_labels_of_the_last_tasks_network():
-    agent = build(LwF, penalty=0.7, temperature=3.0, momentum=0.0, weight_decay=0.0)
+    agent = build(LwF, distillation_weight=0.7, temperature=3.0, momentum=0.0, weight_decay=0.0)
     old, old_labels, seen = None, [], set()
     for task, labels in enumerate([[0, 3], [1], [2, 0]]):
         for step in range(2):
@@ -311,19 +312,19 @@ def test_lwf_asks_the_old_network_without_dropout():
 @pytest.mark.parametrize(("name", "weight"), [("ewc_online", 20.0), ("l2", 5.0), ("mas", 1.0), ("si", 20.0)])
 def test_a_penalty_holds_important_parameters_back(name, weight):
     moved = {}
-    for penalty in (0.0, weight):
-        agent = build(registry.get(name), penalty=penalty)
+    for chosen in (0.0, weight):
+        agent = build(registry.get(name), penalty_weight=chosen)
         observe(agent, [0, 1], 10)
         end_task(agent, [0, 1])
         observe(agent, [2, 3], 10, seed=1)
-        moved[penalty] = (agent.importance * (agent.theta - agent.anchor).square()).sum().item()
+        moved[chosen] = (agent.importance * (agent.theta - agent.anchor).square()).sum().item()
     assert moved[weight] < 0.5 * moved[0.0]
 
 
 def test_distillation_keeps_old_answers():
     drift = {}
     for weight in (0.0, 2.0):
-        agent = build(LwF, penalty=weight)
+        agent = build(LwF, distillation_weight=weight)
         observe(agent, [0, 1], 10)
         agent.end_task(None, None)
         drift[weight] = observe(agent, [2, 3], 20, seed=1)["distillation"].item()

@@ -166,7 +166,7 @@ def build(**settings):
             "end_lr": 0.002,
             "lr_step": 2,
             "class_images": 20,
-            "replay": 10,
+            "replay_images": 10,
             **settings,
         }
     )
@@ -193,10 +193,10 @@ def started(**settings):
     return agent
 
 
-@pytest.mark.parametrize("settings", [{}, {"mixup": 0, "smallest_crop": 1}, {"memory_maps": 25}])
+@pytest.mark.parametrize("settings", [{}, {"mixup": 0, "smallest_crop": 1}, {"memory_size": 25}])
 def test_it_learns_new_classes_and_keeps_the_old(settings):
     agent = started(**settings)
-    assert len(agent.memory) == min(40, agent.config.memory_maps)
+    assert len(agent.memory) == min(40, agent.config.memory_size)
     agent.observe(*batch([2, 3] * 20, seed=1))
     x, y = batch([0, 1, 2, 3] * 10, seed=2)
     assert (agent.predict(x).argmax(1) == y).float().mean() > 0.9

@@ -105,12 +105,10 @@ def test_er_knows_both_buffers_and_names_the_nearest():
 
 
 def test_shares_of_fewer_images_than_classes_are_refused():
-    with pytest.raises(
-        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
-    ):
-        build(registry.get("er"), buffer="balanced", memory_images=3)
-    build(registry.get("er"), buffer="balanced", memory_images=4)
-    build(registry.get("er"), buffer="reservoir", memory_images=3)  # a uniform sample may be of any size
+    with pytest.raises(InputError, match="memory_size: expected at least 4, one for each class, got 3: set"):
+        build(registry.get("er"), buffer="balanced", memory_size=3)
+    build(registry.get("er"), buffer="balanced", memory_size=4)
+    build(registry.get("er"), buffer="reservoir", memory_size=3)  # a uniform sample may be of any size
 
 
 # The episodic memory: equal shares of tasks.
@@ -245,18 +243,14 @@ def test_without_conflicts_it_is_finetune_to_the_bit_and_with_them_it_is_not(age
 
 @pytest.mark.parametrize("agent_class", [GEM, AGEM])
 def test_a_memory_that_leaves_a_class_or_a_task_without_images_is_refused(agent_class):
-    with pytest.raises(
-        InputError, match="memory_images: expected at least 4, one for each class, got 3: set"
-    ):
-        build(agent_class, memory_images=3)
-    agent = build(agent_class, memory_images=4)
+    with pytest.raises(InputError, match="memory_size: expected at least 4, one for each class, got 3: set"):
+        build(agent_class, memory_size=3)
+    agent = build(agent_class, memory_size=4)
     for task in range(4):
         agent.begin_task(TaskInfo(task, (0, 1)))
         agent.observe(*batch([0, 1] * 5, seed=task))
     assert agent.buffer.sizes == [1, 1, 1]
-    with pytest.raises(
-        InputError, match="memory_images: expected at least 5, one for each task so far, got 4"
-    ):
+    with pytest.raises(InputError, match="memory_size: expected at least 5, one for each task so far, got 4"):
         agent.begin_task(TaskInfo(4, (0, 1)))
 
 
@@ -357,7 +351,7 @@ PLAIN = {"momentum": 0.0, "weight_decay": 0.0}  # what GEM and A-GEM constrain i
     ("name", "settings", "shared", "margin"),
     [
         ("er", {}, {}, 0.4),
-        ("er", {"buffer": "balanced", "memory_images": 20}, {}, 0.4),
+        ("er", {"buffer": "balanced", "memory_size": 20}, {}, 0.4),
         ("derpp", {}, {}, 0.4),
         ("icarl", {}, {}, 0.4),
         ("gem", {}, PLAIN, 0.3),

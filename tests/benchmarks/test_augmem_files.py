@@ -46,7 +46,7 @@ def test_a_trial_judged_on_validation_images_has_no_test_table(tmp_path):
 
 
 def test_hyperparameters_have_the_published_names(tmp_path):
-    settings = {"lr": 0.01, "memory_images": 15, "epochs_first_task": 3, "batch_size": 20}
+    settings = {"lr": 0.01, "memory_size": 15, "epochs_first_task": 3, "batch_size": 20}
     folder = finished(tmp_path, settings=settings, cut="conv4", seed=7)
     write_published_tables(folder)
     found = hyperparameters(folder)
@@ -73,13 +73,13 @@ def test_hyperparameters_have_the_published_names(tmp_path):
         "cut": "conv4",
         "seed": "7",
         "image_size": "[64, 64]",
-        "features": "float32",
+        "feature_dtype": "float32",
     }
     assert own.items() <= found.items()
-    assert not {"epochs", "memory_images", "paradigm", "agent", "format"} & found.keys()
+    assert not {"epochs", "penalty_weight", "paradigm", "agent", "format"} & found.keys()
 
 
-@pytest.mark.parametrize(("agent", "setting"), [("ewc", "penalty"), ("augmem", "regulariser")])
+@pytest.mark.parametrize(("agent", "setting"), [("ewc", "penalty_weight"), ("augmem", "regulariser_weight")])
 def test_the_weight_of_a_penalty_is_reg_coef(tmp_path, agent, setting):
     folder = finished(tmp_path, agent, settings={setting: 12.5})
     write_published_tables(folder)

@@ -204,7 +204,7 @@ def test_results_of_another_format_are_refused(tmp_path):
     folder = write(tmp_path, trial("er", run(0, [50])))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 1}))
-    with pytest.raises(InputError, match="expected results of format 2, got 1"):
+    with pytest.raises(InputError, match="expected results of format 3, got 1"):
         report(tmp_path, tmp_path / "report")
 
 
@@ -289,15 +289,15 @@ def test_an_offline_trial_of_another_network_is_no_second_reference():
 
 def test_what_is_not_alike_is_said():
     trials = [
-        trial("er", run(0, [40]), pretrained=True, features="float32"),
+        trial("er", run(0, [40]), pretrained=True, feature_dtype="float32"),
         trial("ewc", run(0, [40]), pretrained=True, network="resnet18"),  # its features are not known
-        trial("si", run(0, [40]), pretrained=False, seed=3, features="bfloat16"),
-        trial("offline", run(0, [80]), offline=True, pretrained=True, features="float32"),
+        trial("si", run(0, [40]), pretrained=False, seed=3, feature_dtype="bfloat16"),
+        trial("offline", run(0, [80]), offline=True, pretrained=True, feature_dtype="float32"),
     ]
     assert notes(compare(trials)) == [
         "core50/class_iid: not one network, but resnet18 (ewc); small (er, si, offline)",
         "core50/class_iid: not one pretrained, but false (si); true (er, ewc, offline)",
-        "core50/class_iid: not one features, but bfloat16 (si); float32 (er, offline)",
+        "core50/class_iid: not one feature_dtype, but bfloat16 (si); float32 (er, offline)",
         "core50/class_iid: not one seed, but 0 (er, ewc, offline); 3 (si)",
         "core50/class_iid: omega_all of ewc, si is blank, because no offline trial has the same task lists, network, "
         "pretraining and seed",

@@ -49,7 +49,7 @@ def test_replay_ends_thirty_points_above_finetuning_in_class_iid(tmp_path):
     places = Places(tmp_path / "results", tmp_path / "data", tmp_path / "lists")
     last = {}
     for agent in ("finetune", "er"):
-        settings = {"lr": 0.01} | ({"memory_images": 200} if agent == "er" else {})
+        settings = {"lr": 0.01} | ({"memory_size": 200} if agent == "er" else {})
         trial = Trial.create("digits", "class_iid", agent, settings)
         runs = [run(trial, number, places, Machine())["metrics"]["accuracy_last"] for number in range(2)]
         last[agent] = np.mean(runs)

@@ -109,7 +109,7 @@ def test_trials_with_the_same_trunk_and_images_share_their_stores(fresh):
     prepare(trial(agent="offline", settings={}), 0, fresh, MACHINE)
     prepare(trial(cut=None), 0, fresh, MACHINE)
     assert stores(fresh) == first
-    for other in (trial(cut="conv3"), trial(pretrained=False), trial(features="bfloat16")):
+    for other in (trial(cut="conv3"), trial(pretrained=False), trial(feature_dtype="bfloat16")):
         prepare(other, 0, fresh, MACHINE)
     assert [len(kind) for kind in stores(fresh)] == [1, 4], "one set of images"
 
@@ -129,27 +129,27 @@ def test_features_in_bfloat16_are_half_as_large_and_learned_from(fresh, capsys):
     options = ["--out", str(fresh.results), "--data", str(fresh.data), "--lists", str(fresh.lists)]
     options += ["--agent", "finetune", "--set", "lr=0.01", "batch_size=100", "--cut", "conv3"]
     for features in ("float32", "bfloat16"):
-        assert main(["run", "digits/class_iid", *options, "--features", features]) == 0
+        assert main(["run", "digits/class_iid", *options, "--feature-dtype", features]) == 0
     (exact, coarse) = sorted((fresh.data / "stores").glob("features-*/array.npy"))
     assert coarse.parent.name.endswith("-bfloat16")
     assert coarse.stat().st_size < 0.51 * exact.stat().st_size
     configs = [json.loads(path.read_text()) for path in fresh.results.rglob("config.json")]
-    assert {config["features"] for config in configs} == {"float32", "bfloat16"}
+    assert {config["feature_dtype"] for config in configs} == {"float32", "bfloat16"}
     logs = {path.read_bytes() for path in fresh.results.rglob("metrics.jsonl")}
     assert len(logs) == 2, "the rounding is felt"
 
 
 @pytest.mark.parametrize("cut", [None, "conv1"])
 def test_features_without_a_frozen_part_are_refused(cut):
-    with pytest.raises(InputError, match="features bfloat16: nothing of the network is frozen"):
-        trial(cut=cut, features="bfloat16")
+    with pytest.raises(InputError, match="feature_dtype bfloat16: nothing of the network is frozen"):
+        trial(cut=cut, feature_dtype="bfloat16")
 
 
 def test_an_unknown_type_of_features_is_refused_with_all_other_problems():
     with pytest.raises(InputError) as caught:
-        trial(features="float16", split="tests", variant="corect")
+        trial(feature_dtype="float16", split="tests", variant="corect")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "unknown split 'tests'", "unknown variant 'corect'", "unknown type of features 'float16'",
+        "unknown split 'tests'", "unknown variant 'corect'", "unknown feature dtype 'float16'",
     ]  # fmt: skip
 
 

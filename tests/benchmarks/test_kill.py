@@ -22,7 +22,7 @@ from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.trial import Trial
 
 root, kills = Path(sys.argv[1]), int(sys.argv[2])
-trial = Trial.create("digits", "class_iid", "er", {"lr": "0.01", "memory_images": "100"}, pretrained=False)
+trial = Trial.create("digits", "class_iid", "er", {"lr": "0.01", "memory_size": "100"}, pretrained=False)
 machine = Machine(threads=1, checkpoint_batches=7)
 
 def places(name):

@@ -24,8 +24,8 @@ SETTINGS = {
         "batch_size": 10
     },  # the published 100 make too few steps of so few images, as 32 do for remind
     "remind": {"batch_size_first_task": 10},
-    "augmem": {"regulariser": 10.0},  # the published weight oscillates at the toy's learning rate
-    "augmem_published": {"regulariser": 10.0},
+    "augmem": {"regulariser_weight": 10.0},  # the published weight oscillates at the toy's learning rate
+    "augmem_published": {"regulariser_weight": 10.0},
 }
 
 

@@ -35,18 +35,18 @@ def points(found: grid.Grid, *keys: str) -> list[tuple]:
 
 
 def test_every_value_meets_every_value_of_the_other_keys_sorted_by_size(read):
-    found = read(HEAD + "[agents.ewc]\nlr = [1e-2, 1e-4]\npenalty = [100, 5, 1]\n")
-    assert points(found, "lr", "penalty") == [
+    found = read(HEAD + "[agents.ewc]\nlr = [1e-2, 1e-4]\npenalty_weight = [100, 5, 1]\n")
+    assert points(found, "lr", "penalty_weight") == [
         (1e-4, 1), (1e-4, 5), (1e-4, 100), (1e-2, 1), (1e-2, 5), (1e-2, 100)
     ]  # fmt: skip
-    assert grid.searched(found.trials) == ["lr", "penalty"]
+    assert grid.searched(found.trials) == ["lr", "penalty_weight"]
 
 
 def test_blocks_of_one_agent_are_joined_and_a_point_named_twice_counts_once(read):
     found = read(
-        HEAD + "[[agents.er]]\nlr = [0.1, 0.01]\n[[agents.er]]\nmemory_images = 50\n[[agents.er]]\nlr=0.10\n"
+        HEAD + "[[agents.er]]\nlr = [0.1, 0.01]\n[[agents.er]]\nmemory_size = 50\n[[agents.er]]\nlr=0.10\n"
     )
-    assert points(found, "lr", "memory_images") == [(1e-4, 50), (0.01, 1200), (0.1, 1200)]
+    assert points(found, "lr", "memory_size") == [(1e-4, 50), (0.01, 1200), (0.1, 1200)]
 
 
 def test_a_block_may_have_streams_of_its_own(read):
@@ -105,7 +105,7 @@ def test_all_problems_are_told_at_once_each_with_its_line(problems):
         "some.toml:4: unknown key 'colour'",
         "some.toml:5: unknown agent 'finetun': did you mean 'finetune'?",
         "some.toml:8: agent er: lr: expected more than 0, got -1",
-        "some.toml:10: agent er: unknown hyperparameter 'memory_imgs': did you mean 'memory_images'?",
+        "some.toml:10: agent er: unknown hyperparameter 'memory_imgs': did you mean 'memory_size'?",
         "some.toml:11: momentum: expected at least one value, got an empty list",
         "some.toml:15: agent ewc: lr: expected float, got the text '0.1'",
         "some.toml:16: agent ewc: batch_size: expected int, got 1.5",

@@ -20,12 +20,12 @@ def choice_of(agent, points):
 
 
 POINTS = [
-    ({"lr": 1e-4, "penalty": 100.0}, 60.0),
-    ({"lr": 1e-4, "penalty": 1.0}, 50.0),
-    ({"lr": 1e-3, "penalty": 1.0}, 40.0),
-    ({"lr": 1e-3, "penalty": 100.0}, 30.0),
-    ({"lr": 1e-2, "penalty": 1.0}, None),
-    ({"lr": 1e-2, "penalty": 100.0}, None),
+    ({"lr": 1e-4, "penalty_weight": 100.0}, 60.0),
+    ({"lr": 1e-4, "penalty_weight": 1.0}, 50.0),
+    ({"lr": 1e-3, "penalty_weight": 1.0}, 40.0),
+    ({"lr": 1e-3, "penalty_weight": 100.0}, 30.0),
+    ({"lr": 1e-2, "penalty_weight": 1.0}, None),
+    ({"lr": 1e-2, "penalty_weight": 100.0}, None),
 ]
 
 
@@ -34,7 +34,9 @@ def test_a_value_is_shown_with_the_best_of_all_other_settings():
         (value, other and other.validation.mean) for value, other in profile(choice_of("ewc", POINTS), "lr")
     ]
     assert found == [(1e-4, 60), (1e-3, 40), (1e-2, None)]
-    found = [(value, other.validation.mean) for value, other in profile(choice_of("ewc", POINTS), "penalty")]
+    found = [
+        (value, other.validation.mean) for value, other in profile(choice_of("ewc", POINTS), "penalty_weight")
+    ]
     assert found == [(1, 50), (100, 60)]
 
 
@@ -84,7 +86,7 @@ def test_the_heat_map_shows_every_pair_failures_and_frames_the_choice():
     }  # fmt: skip
     (frame,) = axes.patches
     assert frame.get_xy() == (0.5, -0.5)
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("penalty", "lr")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("penalty_weight", "lr")
     assert bar.get_ylabel() == "validation accuracy (%)"
 
 

@@ -28,7 +28,7 @@ lr = [1e-3, 1e-2]
 
 [agents.er]
 lr = [1e-2]
-memory_images = [20, 100]
+memory_size = [20, 100]
 
 [agents.slda]
 """
@@ -118,7 +118,7 @@ def test_a_finished_search_has_nothing_to_do(searched):
 def test_a_dry_run_lists_the_runs_and_touches_nothing(project, searched):
     told = project.do("run", "--dry-run")
     assert told.count("to do  ") == 10
-    assert "er memory_images=20" in told.replace("lr=0.01,", "")
+    assert "er memory_size=20" in told.replace("lr=0.01,", "")
     assert not project.out.exists()
     assert searched.do("run", "--dry-run").count("finished  ") == 10
 

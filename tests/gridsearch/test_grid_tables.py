@@ -23,7 +23,7 @@ runs = 2
 lr = [1e-3, 1e-4]
 [agents.ewc]
 lr = [1e-3, 1e-4, 1e-5]
-penalty = [1, 100]
+penalty_weight = [1, 100]
 [agents.offline]
 """
 
@@ -34,10 +34,10 @@ def searched(tmp_path):
     found = grid(tmp_path, TEXT)
     for made in found.trials:
         settings = made.settings
-        if made.agent == "ewc" and (settings["lr"], settings["penalty"]) == (1e-3, 100):
+        if made.agent == "ewc" and (settings["lr"], settings["penalty_weight"]) == (1e-3, 100):
             fail(tmp_path, made, {0: "killed", 1: "killed"})
             continue
-        accuracy = 30 + 5 * (settings["lr"] == 1e-4) + 2 * (settings.get("penalty") == 100)
+        accuracy = 30 + 5 * (settings["lr"] == 1e-4) + 2 * (settings.get("penalty_weight") == 100)
         finish(tmp_path, made, run(0, [accuracy - 1]), run(1, [accuracy + 1]))
     return found
 

@@ -18,10 +18,10 @@ BOTH = {"class_iid", "class_instance"}
 ABLATED = {
     "herding": {"herding": True},
     "memslot50": {"slots": 50},
-    "memsz100": {"memory_samples": 100},
+    "memsz100": {"memory_size": 100},
     "mobilenet": {"network": "mobilenet", "cut": "features.8"},
-    "nologits": {"distillation": 0.0},
-    "noreg": {"regulariser": 0.0},
+    "nologits": {"distillation_weight": 0.0},
+    "noreg": {"regulariser_weight": 0.0},
     "noreplay": {"replay_weight": 0.0, "replay_times": 0},
     "sparse": {"sharpness": 1.0},
     "unablated": {},
@@ -77,18 +77,18 @@ def test_every_dataset_has_every_published_agent():
         ("core50/augmem", "instance", {"lr": 1e-3, "epochs_first_task": 1, "replay_weight": 1.0}),
         ("toybox/augmem", "class_instance", {"lr": 1e-4, "slots": 500, "epochs_first_task": 1}),
         ("ilab2mlight/augmem", "class_iid", {"lr": 1e-5, "sharpness": 1.0, "batch_size": 20}),
-        ("cifar100/augmem", "class_iid", {"slots": 1000, "slot_width": 128, "memory_samples": 2000}),
-        ("core50/mas", "class_iid", {"lr": 1e-3, "penalty": 1.0}),
-        ("toybox/mas", "class_iid", {"lr": 1e-4, "penalty": 1.0}),
-        ("core50/ewc", "class_instance", {"lr": 1e-4, "penalty": 100.0}),
-        ("core50/ewc", "iid", {"lr": 1e-3, "penalty": 1.0}),
-        ("ilab2mlight/si", "class_instance", {"lr": 1e-4, "penalty": 0.01}),
+        ("cifar100/augmem", "class_iid", {"slots": 1000, "slot_width": 128, "memory_size": 2000}),
+        ("core50/mas", "class_iid", {"lr": 1e-3, "penalty_weight": 1.0}),
+        ("toybox/mas", "class_iid", {"lr": 1e-4, "penalty_weight": 1.0}),
+        ("core50/ewc", "class_instance", {"lr": 1e-4, "penalty_weight": 100.0}),
+        ("core50/ewc", "iid", {"lr": 1e-3, "penalty_weight": 1.0}),
+        ("ilab2mlight/si", "class_instance", {"lr": 1e-4, "penalty_weight": 0.01}),
         ("core50/offline", "class_instance", {"batch_size": 200, "epochs": 5}),
         ("cifar100/offline", "class_iid", {"batch_size": 100, "epochs": 10}),
-        ("core50/icarl", "class_iid", {"memory_images": 15}),
-        ("cifar100/icarl", "class_iid", {"memory_images": 100, "epochs_first_task": 10}),
-        ("toybox/gem", "class_iid", {"memory_images": 1200, "margin": 1.0}),
-        ("cifar100/agem", "class_iid", {"memory_images": 1200, "lr": 1e-4}),
+        ("core50/icarl", "class_iid", {"memory_size": 15}),
+        ("cifar100/icarl", "class_iid", {"memory_size": 100, "epochs_first_task": 10}),
+        ("toybox/gem", "class_iid", {"memory_size": 1200, "margin": 1.0}),
+        ("cifar100/agem", "class_iid", {"memory_size": 1200, "lr": 1e-4}),
     ],
 )
 def test_optimal_settings_are_the_published(file, paradigm, published):
@@ -104,9 +104,9 @@ def test_the_toybox_grid_is_the_published():
     assert sizes == {(agent, p): n for agent, n in (with_penalty | others).items() for p in BOTH}
     assert found.runs == 2
     assert {trial.settings["lr"] for trial in found.trials} == {1e-3, 1e-4, 1e-5}
-    assert {trial.settings.get("penalty") for trial in found.trials} == {1.0, 100.0, 500.0, None}
+    assert {trial.settings.get("penalty_weight") for trial in found.trials} == {1.0, 100.0, 500.0, None}
     assert {trial.settings["batch_size"] for trial in found.trials} == {20}
-    assert {trial.settings.get("memory_images") for trial in found.trials} == {15, None}
+    assert {trial.settings.get("memory_size") for trial in found.trials} == {15, None}
     assert {trial.settings["epochs"] for trial in found.trials if trial.agent == "offline"} == {10}
 
 

@@ -91,7 +91,7 @@ def job(agent: str, number: int = 0, **settings) -> Job:
 
 
 def long_jobs() -> list[Job]:
-    return [job("finetune", epochs=3), job("er", memory_images=100, epochs=2)]
+    return [job("finetune", epochs=3), job("er", memory_size=100, epochs=2)]
 
 
 def short_jobs() -> list[Job]:

@@ -30,7 +30,7 @@ paradigms = ["class_iid"]
 runs = 2
 [agents.ewc]
 lr = [1e-2, 1e-3]
-penalty = [1, 100]
+penalty_weight = [1, 100]
 """
 
 
@@ -59,7 +59,7 @@ def test_the_highest_mean_over_runs_is_chosen_and_the_others_are_ranked(found, t
 def test_only_the_runs_of_the_search_count(found, tmp_path):
     for trial in found.trials:
         learn(tmp_path, trial, 50, 50)
-    best = pick(found.trials, lr=0.01, penalty=100.0)
+    best = pick(found.trials, lr=0.01, penalty_weight=100.0)
     results = tmp_path / "more"
     for trial in found.trials:
         learn(results, trial, *((51, 51, 0) if trial == best else (50, 50, 90)))
@@ -70,26 +70,26 @@ def test_equal_means_go_to_the_smaller_value_and_the_reason_says_so(found, tmp_p
     for trial in found.trials:
         learn(tmp_path, trial, *((41.25, 41.25) if trial.settings["lr"] == 0.01 else (40, 41.5)))
     choice = choose(found.trials, tmp_path, 2)
-    assert choice.trial == pick(found.trials, lr=0.01, penalty=1.0)
-    assert choice.reason == "tie of 2 trials at 41.25 %: the smaller penalty, 1.0, is taken"
+    assert choice.trial == pick(found.trials, lr=0.01, penalty_weight=1.0)
+    assert choice.reason == "tie of 2 trials at 41.25 %: the smaller penalty_weight, 1.0, is taken"
 
 
 def test_every_setting_that_decides_a_tie_is_named(found, tmp_path):
     for trial in found.trials:
         learn(tmp_path, trial, 41, 42)
     choice = choose(found.trials, tmp_path, 2)
-    assert choice.trial == pick(found.trials, lr=0.001, penalty=1.0)
+    assert choice.trial == pick(found.trials, lr=0.001, penalty_weight=1.0)
     assert choice.reason == (
-        "tie of 4 trials at 41.50 %: the smaller lr, 0.001, then the smaller penalty, 1.0, is taken"
+        "tie of 4 trials at 41.50 %: the smaller lr, 0.001, then the smaller penalty_weight, 1.0, is taken"
     )
 
 
 def test_a_setting_that_no_longer_decides_is_not_named(found, tmp_path):
     for trial in found.trials:
-        tied = (trial.settings["lr"], trial.settings["penalty"]) in ((0.001, 100), (0.01, 1))
+        tied = (trial.settings["lr"], trial.settings["penalty_weight"]) in ((0.001, 100), (0.01, 1))
         learn(tmp_path, trial, *[60 if tied else 50] * 2)
     choice = choose(found.trials, tmp_path, 2)
-    assert choice.trial == pick(found.trials, lr=0.001, penalty=100)
+    assert choice.trial == pick(found.trials, lr=0.001, penalty_weight=100)
     assert choice.reason == "tie of 2 trials at 60.00 %: the smaller lr, 0.001, is taken"
 
 
@@ -130,8 +130,8 @@ def test_where_all_failed_the_reasons_are_told(found, tmp_path):
     with pytest.raises(InputError) as caught:
         choose(found.trials, tmp_path, 2)
     assert str(caught.value) == (
-        "digits/class_iid, ewc: all 4 candidates failed: lr=0.001, penalty=1.0: run 1: killed; "
-        "lr=0.001, penalty=100.0: run 1: killed; lr=0.01, penalty=1.0: run 1: killed; and 1 more"
+        "digits/class_iid, ewc: all 4 candidates failed: lr=0.001, penalty_weight=1.0: run 1: killed; "
+        "lr=0.001, penalty_weight=100.0: run 1: killed; lr=0.01, penalty_weight=1.0: run 1: killed; and 1 more"
     )
 
 
@@ -220,6 +220,6 @@ def test_the_winners_file_says_why(found, tmp_path):
     text = best_toml(choose_all(found, tmp_path))
     assert (
         "# 41.00 ± 1.00 % on validation images, over tasks; runs: 2; candidates: 4; "
-        "tie of 4 trials at 41.00 %: the smaller lr, 0.001, then the smaller penalty, 1.0, is taken\n"
-        '[[agents.ewc]]\ndatasets = ["digits"]\nparadigms = ["class_iid"]\nlr = 0.001\npenalty = 1.0\n'
+        "tie of 4 trials at 41.00 %: the smaller lr, 0.001, then the smaller penalty_weight, 1.0, is taken\n"
+        '[[agents.ewc]]\ndatasets = ["digits"]\nparadigms = ["class_iid"]\nlr = 0.001\npenalty_weight = 1.0\n'
     ) in text

@@ -16,7 +16,7 @@ from lethe.benchmarks.report.agents_page import PAGE, Setting
 
 TEXT = PAGE.read_text(encoding="utf-8")
 AGENTS = sorted(registry.AGENTS)
-SMALL = {"memory_images": 12, "memory_samples": 4}  # budgets that two tasks of twenty images fill
+SMALL = {"memory_size": 4}  # budgets that two tasks of twenty images fill
 
 
 @dataclass(frozen=True)
