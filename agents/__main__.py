@@ -1,4 +1,4 @@
-"""`python -m agents`: every agent, what it needs, and what can be set; and a check of one's own."""
+"""`lethe agents`: every agent, what it needs, and what can be set; and a check of one's own."""
 
 import argparse
 import dataclasses

@@ -6,11 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from lethe.common.command_line import exit_status
+from lethe.dataloaders.index import folders
 
 _EXAMPLES = """examples:
-  python -m benchmarks run core50_mini/class_iid --agent er --runs 3 --set lr=0.01
-  python -m benchmarks run core50_mini/iid core50_mini/instance --agent er ewc --workers 2 --dry-run
-  python -m benchmarks report results/ --out results/report
+  lethe run core50_mini/class_iid --agent er --runs 3 --set lr=0.01
+  lethe run core50_mini/iid core50_mini/instance --agent er ewc --workers 2 --dry-run
+  lethe report results/ --out results/report
 """
 
 
@@ -75,9 +76,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--out", type=Path, default=Path("results"), help="results folder (default results)")
     run.add_argument(
-        "--data", type=Path, default=Path("data"), help="holds a folder per dataset (default data)"
+        "--data", type=Path, default=folders.DATA, help="holds a folder per dataset (default data)"
     )
-    run.add_argument("--lists", type=Path, default=Path("dataloaders"), help="holds dirmaps and task lists")
+    run.add_argument("--lists", type=Path, default=folders.LISTS, help="holds dirmaps and task lists")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
     run.add_argument(

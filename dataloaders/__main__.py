@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lethe.common.command_line import exit_status
 from lethe.common.errors import InputError
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import catalogue, folders
 
 # What reads tables takes half a second to import, so each command imports its own.
 
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--root", type=Path, help="folder of what was downloaded (default: data/DATASET)")
     prepare.add_argument("--out", type=Path, help="folder for the images (default: data/DATASET)")
     prepare.add_argument(
-        "--lists", type=Path, default=Path("dataloaders"), help="folder for the dirmap (default: %(default)s)"
+        "--lists", type=Path, default=folders.LISTS, help="folder for the dirmap (default: %(default)s)"
     )
     prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
 
@@ -89,13 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
     parser.add_argument(
-        "--lists", type=Path, default=Path("dataloaders"), help="folder of the dirmap (default: %(default)s)"
+        "--lists", type=Path, default=folders.LISTS, help="folder of the dirmap (default: %(default)s)"
     )
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("dataloaders"), help="folder to write in (default: %(default)s)"
+        "--out", type=Path, default=folders.LISTS, help="folder to write in (default: %(default)s)"
     )
 
 

@@ -149,9 +149,7 @@ def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
     tops = {split: tasklists.top_folder(out, dataset.name, split) for split in catalogue.SPLITS}
     looked_at = False
     for split, top in tops.items():
-        again = (
-            f"python -m dataloaders tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
-        )
+        again = f"lethe data tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
         for paradigm in catalogue.PARADIGMS:
             folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in catalogue.MODES)
             if not folders:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from lethe.common.errors import InputError, unknown
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import catalogue, folders
 from lethe.dataloaders.index import dirmap as dirmaps
 from lethe.dataloaders.index.prepared import Prepared
 
@@ -53,7 +53,7 @@ _DOWNLOADS = {
 
 def default_root(dataset: str) -> Path:
     """Where the images of a dataset are looked for unless another folder is named."""
-    return Path("data") / dataset
+    return folders.DATA / dataset
 
 
 def dirmap_path(dataset: str, out: Path) -> Path:
@@ -122,9 +122,9 @@ def find_dirmap(dataset: str, out: Path) -> Path:
     if dataset in _SHIPPED:
         return _SHIPPED[dataset]
     command, option = ("prepare", "--lists") if dataset in PREPARERS else ("index", "--out")
-    where = "" if out == Path("dataloaders") else f" {option} {out}"
+    where = "" if out == folders.LISTS else f" {option} {out}"
     raise InputError(
-        f"{path}: no dirmap of {dataset}; make it: python -m dataloaders {command} {dataset} "
+        f"{path}: no dirmap of {dataset}; make it: lethe data {command} {dataset} "
         f"--root {default_root(dataset)}{where}"
     )
 
@@ -145,24 +145,22 @@ def changes(dataset: str, root: Path, dirmap: Path) -> list[str] | None:
     found = dataset_file_stamp.changes(dataset_file.find(dataset, root), dirmap)
     if not found:
         return found
-    where = "" if dirmap.parent == Path("dataloaders") else f" --out {dirmap.parent}"
-    return [*found, f"{dirmap}: is to be made anew: python -m dataloaders index {dataset}{where}"]
+    where = "" if dirmap.parent == folders.LISTS else f" --out {dirmap.parent}"
+    return [*found, f"{dirmap}: is to be made anew: lethe data index {dataset}{where}"]
 
 
 def remedy(dataset: str, root: Path, lists: Path) -> str:
     """What to do where images of a dataset are missing below `root`, or broken."""
-    command = (
-        f"python -m dataloaders {{}} {dataset}{'' if root == default_root(dataset) else f' --root {root}'}"
-    )
-    where = "" if lists == Path("dataloaders") else f" --out {lists}"
+    command = f"lethe data {{}} {dataset}{'' if root == default_root(dataset) else f' --root {root}'}"
+    where = "" if lists == folders.LISTS else f" --out {lists}"
     if dataset not in catalogue.DATASETS:
         return f"mend or delete broken images, then index what there is: {command.format('index')}{where}"
     if dataset in DRAWERS:
         return f"delete broken images, then draw what is missing: {command.format('draw')}"
     if dataset in PREPARERS:
-        made = f"python -m dataloaders prepare {dataset} --root DOWNLOADED --out {root}"
+        made = f"lethe data prepare {dataset} --root DOWNLOADED --out {root}"
         return f"delete broken images, then make what is missing: {made}"
-    return f"{_DOWNLOADS[dataset]} in {root}; python -m dataloaders check {dataset} says what is there"
+    return f"{_DOWNLOADS[dataset]} in {root}; lethe data check {dataset} says what is there"
 
 
 def ensure_dirmap(dataset: str, root: Path, out: Path) -> Path:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from lethe.benchmarks.workers import forkserver
 from lethe.common.command_line import exit_status
+from lethe.dataloaders.index import folders
 
 _EXAMPLES = """examples:
-  python -m gridsearch run scripts/grids/demo.toml --dry-run   # what would be learned, and how long it takes
-  python -m gridsearch run scripts/grids/demo.toml             # the search, on validation data; again to go on
-  python -m gridsearch best scripts/grids/demo.toml            # the winners, into scripts/best/demo.toml
-  python -m gridsearch final scripts/grids/demo.toml           # the winners on the test data
-  python -m gridsearch table scripts/grids/demo.toml           # tables and plots
+  lethe search scripts/grids/demo.toml --dry-run   # what would be learned, and how long it takes
+  lethe search scripts/grids/demo.toml             # the search, on validation data; again to go on
+  lethe best scripts/grids/demo.toml            # the winners, into scripts/best/demo.toml
+  lethe final scripts/grids/demo.toml           # the winners on the test data
+  lethe table scripts/grids/demo.toml           # tables and plots
 """
 
 
@@ -63,11 +64,9 @@ def _add(commands: argparse._SubParsersAction, name: str, help: str) -> argparse
     parser.add_argument("grids", nargs="+", type=Path, metavar="FILE", help="grid files")
     parser.add_argument("--out", type=Path, default=Path("results"), help="results folder (default results)")
     parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="holds a folder per dataset (default data)"
+        "--data", type=Path, default=folders.DATA, help="holds a folder per dataset (default data)"
     )
-    parser.add_argument(
-        "--lists", type=Path, default=Path("dataloaders"), help="holds dirmaps and task lists"
-    )
+    parser.add_argument("--lists", type=Path, default=folders.LISTS, help="holds dirmaps and task lists")
     return parser
 
 

@@ -4,7 +4,7 @@
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
     # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed; as on the
-    #                                            # command line of `python -m benchmarks run`
+    #                                            # command line of `lethe run`
 
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
     [agents.ewc]
@@ -34,7 +34,7 @@ from lethe.agents.config import Config
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import catalogue, folders
 
 _PLACES = ("datasets", "paradigms")
 _OF_TRIALS = {
@@ -85,7 +85,7 @@ def for_test(trial: Trial) -> Trial:
     return replace(trial, split="test")
 
 
-def read(path: Path, data: Path = Path("data")) -> Grid:
+def read(path: Path, data: Path = folders.DATA) -> Grid:
     """The grid in the file at `path`; `InputError` with the line of every problem in it.
 
     `data` holds a folder per dataset; a user's own is described in its folder.

@@ -78,9 +78,7 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
         told.append(f"and {len(problems) - _TOLD} more")
     if missing:
         runs = _count(missing, "run")
-        told.insert(
-            0, f"the search is not finished: {runs} missing: `python -m gridsearch run {grid.path}` goes on"
-        )
+        told.insert(0, f"the search is not finished: {runs} missing: `lethe search {grid.path}` goes on")
     raise InputError(*told)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole way on a small generated dataset, with all its set-up: images, index, task lists, the ten agents of
-# scripts/demo.toml under four paradigms with three runs each, table, plots. All lands in data/, dataloaders/ and
+# scripts/demo.toml under four paradigms with three runs each, table, plots. All lands in data/ and
 # results/demo/.
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" requirements.txt

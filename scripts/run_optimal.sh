@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The published optimal settings on the test lists: of one agent, or of all agents of a dataset.
 #   bash scripts/run_optimal.sh core50 augmem
-#   bash scripts/run_optimal.sh core50 all --runs 3     options go to `python -m gridsearch final`
+#   bash scripts/run_optimal.sh core50 all --runs 3     options go to `lethe final`
 set -euo pipefail
 CDPATH='' cd -- "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The task lists of Toybox, all paradigms and runs; first: python -m dataloaders prepare toybox --root DIR
+# The task lists of Toybox, all paradigms and runs; first: lethe data prepare toybox --root DIR
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" requirements.txt
 

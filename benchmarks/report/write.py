@@ -11,7 +11,7 @@ from lethe.benchmarks.report.plots import write_plots
 from lethe.benchmarks.report.tables import dataset_title, main_table, plain_text, write_tables
 from lethe.common.errors import InputError
 
-_HOW_TO_RUN = "make one with `python -m benchmarks run DATASET/PARADIGM --agent AGENT`"
+_HOW_TO_RUN = "make one with `lethe run DATASET/PARADIGM --agent AGENT`"
 _PROBLEMS_TOLD = 20
 
 
@@ -47,7 +47,7 @@ def report(results: Path, out: Path) -> ReportSummary:
     if not any(trial.runs for trial in judged):
         raise InputError(
             f"{results}: none of the runs of its {len(judged)} trial(s) has finished: "
-            "give the same `python -m benchmarks run` command again, it goes on where it stopped"
+            "give the same `lethe run` command again, it goes on where it stopped"
         )
     problems = [problem for trial in trials for problem in problems_of(trial)]
     if problems:

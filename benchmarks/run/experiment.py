@@ -22,7 +22,7 @@ from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common.errors import InputError
 from lethe.common.files import read_json, write_text
 from lethe.common.progress import Bar
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.index import catalogue, dirmap, folders
 from lethe.dataloaders.prepare import ensure_dirmap, image_folder, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
@@ -38,9 +38,9 @@ class Places:
     """Where things lie."""
 
     results: Path = Path("results")
-    data: Path = Path("data")
+    data: Path = folders.DATA
     """Datasets are looked for, and generated ones drawn, in `data/<dataset>`; stores lie in `data/stores`."""
-    lists: Path = Path("dataloaders")
+    lists: Path = folders.LISTS
     """Dirmaps and task lists."""
 
 

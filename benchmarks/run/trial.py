@@ -15,7 +15,7 @@ from lethe.agents.networks import build as networks
 from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import catalogue, folders
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
 
 
@@ -56,7 +56,7 @@ class Trial:
         seed: int = 0,
         split: str = "test",
         feature_dtype: str = "float32",
-        data: Path = Path("data"),
+        data: Path = folders.DATA,
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputError`.
 

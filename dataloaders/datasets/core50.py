@@ -64,7 +64,7 @@ def _find_images(root: Path) -> Path:
             f"{root}: no CORe50 images: {base / 's1'} is no folder; expected {root / FOLDER / 's1'}, "
             f"{root / LARGER / 's1'} or {root / 's1'}. Give the folder that {FOLDER}.zip or {LARGER}.zip "
             f"(https://vlomonaco.github.io/core50/) was unpacked in, "
-            f"or draw the stand-in: python -m dataloaders draw core50_mini"
+            f"or draw the stand-in: lethe data draw core50_mini"
         )
     return base
 

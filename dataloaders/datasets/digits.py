@@ -42,7 +42,7 @@ def index(root: Path) -> pd.DataFrame:
     if missing:
         raise InputError(
             f"{root}: {len(missing)} of {len(labels)} digits are missing, {missing[0]} among them: "
-            f"draw them with `python -m dataloaders draw digits --root {root}`"
+            f"draw them with `lethe data draw digits --root {root}`"
         )
     table = pd.DataFrame(
         {

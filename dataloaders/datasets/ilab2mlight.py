@@ -97,13 +97,13 @@ def index(root: Path) -> pd.DataFrame:
     raise_any([f"{root}: {name}: does not parse" for name in misnamed])
     if frame.empty:
         raise InputError(
-            f"{root}: no prepared images; make them: python -m dataloaders prepare ilab2mlight --root DIR, "
+            f"{root}: no prepared images; make them: lethe data prepare ilab2mlight --root DIR, "
             f"where DIR holds {FOLDER}"
         )
     placed = dirmap(reindex(frame))
     raise_any(
         [
-            f"{root / path}: is not where prepare puts it; run that again: python -m dataloaders prepare ilab2mlight"
+            f"{root / path}: is not where prepare puts it; run that again: lethe data prepare ilab2mlight"
             for path in sorted({*paths} - {*placed["im_path"]})
         ]
     )

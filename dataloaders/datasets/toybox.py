@@ -87,9 +87,7 @@ def index(root: Path) -> pd.DataFrame:
     images = inner if inner.is_dir() else root
     dirmap = balance(index_frames(images))
     if dirmap.empty:
-        raise InputError(
-            f"{images}: {_NO_OBJECT}; make them: python -m dataloaders prepare toybox --root DIR"
-        )
+        raise InputError(f"{images}: {_NO_OBJECT}; make them: lethe data prepare toybox --root DIR")
     return dirmap
 
 
@@ -101,7 +99,7 @@ def find_videos(root: Path) -> tuple[list[video.Clip], list[str]]:
     if not any(_supercategory(root, name).is_dir() for name in SUPERCATEGORIES):
         raise InputError(
             f"{root}: no Toybox videos: none of {', '.join(SUPERCATEGORIES)} is a folder in it. Give the folder "
-            f"that they were unpacked in; for frames that are extracted already: python -m dataloaders index toybox"
+            f"that they were unpacked in; for frames that are extracted already: lethe data index toybox"
         )
     clips: list[video.Clip] = []
     misnamed: list[str] = []
@@ -153,7 +151,7 @@ def index_frames(images: Path) -> pd.DataFrame:
             if sorted(frame for frame, _ in frames) != list(range(1, len(frames) + 1)):
                 problems.append(
                     f"{folder}: expected frames 1 to {len(frames)} of one video of {name}, got others; "
-                    "repeat: python -m dataloaders prepare toybox --root DIR"
+                    "repeat: lethe data prepare toybox --root DIR"
                 )
             key = (_CLASS_NUMBERS[class_], int(number), TRANSFORMATIONS.index(name) + 1)
             rows += [(*key, frame, f"{folder.parent.name}/{folder.name}/{image}") for frame, image in frames]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lethe.common.errors import InputError, unknown
+from lethe.dataloaders.index import folders
 
 PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
 VARIANTS = ("published", "corrected")
@@ -65,7 +66,7 @@ class Dataset:
     frames: tuple[int, int, int] | None = None
     """(first, step, stop) of the frame numbers that are kept, or None for all."""
     generated: bool = False
-    """Drawn by `python -m dataloaders draw`; nothing to download."""
+    """Drawn by `lethe data draw`; nothing to download."""
     expected: Expected | None = None
     """The counts of the complete dirmap; None where nothing is known about them."""
 
@@ -260,7 +261,7 @@ def get(name: str, root: Path | None = None) -> Dataset:
     A user's own is described by `root/dataset.toml` (see `dataset_file.py`), `root` being `data/<name>` unless
     another folder is given. It cannot have the name of one of `DATASETS`.
     """
-    root = root or Path("data") / name
+    root = root or folders.DATA / name
     if name in DATASETS:
         check_name_is_free(name, root)
         return DATASETS[name]

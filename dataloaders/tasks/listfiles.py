@@ -60,7 +60,7 @@ def _task_number(name: str) -> int:
 def missing_files(folder: Path, names: list[str]) -> list[str]:
     """Problems with the set of files; raises where there is no list at all."""
     if not names:
-        raise InputError(f"{folder}: no task lists; write them: python -m dataloaders tasks DATASET")
+        raise InputError(f"{folder}: no task lists; write them: lethe data tasks DATASET")
     numbers = [_task_number(name) for name in names if _TASK.fullmatch(name)]
     gaps = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
     problems = [f"{folder}: no {TASK.format(task)}" for task in gaps]

@@ -173,7 +173,7 @@ def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, st
     described = manifest["files"]
     return [
         f"{folder / name}: is not as {MANIFEST} describes it; delete {folder} and write the lists again: "
-        f"python -m dataloaders tasks {manifest['dataset']}{_option(manifest)}"
+        f"lethe data tasks {manifest['dataset']}{_option(manifest)}"
         for name in sorted(digests.keys() | described.keys())
         if digests.get(name) != described.get(name)
     ]

@@ -21,6 +21,7 @@ from lethe.benchmarks.run.experiment import Machine, Places, note_environment
 from lethe.benchmarks.workers.worker import DiskFull, Job, Learned, Outcome, Teller, logged_attempt
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, read_json, write_text
+from lethe.dataloaders.index import folders
 
 _NAME = re.compile(r"[\w-][\w.-]*")  # no folder, and nothing hidden
 
@@ -43,7 +44,7 @@ class Actor:
         self._sees_results = os.access(token, os.W_OK)
         if not self._sees_results:
             self._own = tempfile.TemporaryDirectory(dir=".")  # in Ray's copy of the code, which Ray removes
-            lists = places.lists if places.lists.exists() else Path("dataloaders").absolute()
+            lists = places.lists if places.lists.exists() else folders.LISTS.absolute()
             places = Places(Path(self._own.name), places.data, lists)
         self._places = places
         self._machine = machine

@@ -59,7 +59,7 @@ def _notes(grid: Grid, comparison: Comparison) -> list[str]:
         found.insert(
             0,
             f"{missing} of {len(comparison.entries)} chosen configurations have no finished run on test images: "
-            f"`python -m gridsearch final {grid.path}` learns them, with --retry-failed those that failed as well",
+            f"`lethe final {grid.path}` learns them, with --retry-failed those that failed as well",
         )
     return found
 

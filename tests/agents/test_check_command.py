@@ -1,4 +1,4 @@
-"""`python -m agents check`: a good agent passes, and each check fails the agents that break its promise, alone."""
+"""`lethe check`: a good agent passes, and each check fails the agents that break its promise, alone."""
 
 import random
 import re

@@ -242,7 +242,7 @@ def test_a_dataset_on_which_no_run_has_finished_is_left_out_and_said(tmp_path):
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_folder_without_trials_is_a_clear_error(tmp_path, exists):
     results = tmp_path if exists else tmp_path / "nowhere"
-    with pytest.raises(InputError, match=r"python -m benchmarks run") as caught:
+    with pytest.raises(InputError, match=r"lethe run") as caught:
         report(results, tmp_path / "out")
     assert str(results) in str(caught.value)
     assert not (tmp_path / "out").exists()

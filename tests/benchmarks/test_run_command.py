@@ -1,4 +1,4 @@
-"""`python -m benchmarks run` and `report`, from the command line to the files; and every mistake in between."""
+"""`lethe run` and `report`, from the command line to the files; and every mistake in between."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed`: every figure is there, and its table and JSON say the same."""
+"""`lethe speed`: every figure is there, and its table and JSON say the same."""
 
 import json
 

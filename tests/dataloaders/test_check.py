@@ -1,4 +1,4 @@
-"""`python -m dataloaders check`: right data is called right, and everything that is wrong is named."""
+"""`lethe data check`: right data is called right, and everything that is wrong is named."""
 
 from dataclasses import replace
 from types import MappingProxyType

@@ -238,5 +238,5 @@ def test_from_the_archive_to_a_trained_agent(archive, tmp_path, monkeypatch, cap
     command = ["run", "cifar100/class_iid", "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]
     assert benchmarks(command) == 0, capsys.readouterr().err
     assert "cifar100/class_iid finetune" in capsys.readouterr().out
-    lists = tasklists.read(Path("dataloaders/cifar100_task_filelists/class_iid/run0/stream"))
+    lists = tasklists.read(Path("data/lists/cifar100_task_filelists/class_iid/run0/stream"))
     assert [len(task.paths) for task in lists.tasks] == [10] * 20

@@ -1,4 +1,4 @@
-"""`python -m dataloaders show`: the sheet shows the images, classes and sessions of the stream, in its order."""
+"""`lethe data show`: the sheet shows the images, classes and sessions of the stream, in its order."""
 
 from dataclasses import replace
 from types import MappingProxyType

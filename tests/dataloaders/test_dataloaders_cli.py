@@ -1,4 +1,4 @@
-"""The commands of `python -m dataloaders`: what they write, print and refuse."""
+"""The commands of `lethe data`: what they write, print and refuse."""
 
 import shutil
 import subprocess
@@ -51,7 +51,7 @@ def refused(capsys, *arguments: str) -> str:
 
 def test_index_writes_a_dirmap_and_prints_its_statistics(images, capsys):
     assert main(["index", "core50"]) == 0
-    path = Path("dataloaders/core50_dirmap.csv")
+    path = Path("data/lists/core50_dirmap.csv")
     assert len(dirmap.read(path)) == 1100
     printed = capsys.readouterr().out
     assert "1100 images in 10 classes" in printed
@@ -66,18 +66,18 @@ def test_index_takes_a_root_and_an_out_folder(images, here):
 
 def test_a_failed_index_leaves_the_old_dirmap(images, capsys):
     main(["index", "core50"])
-    before = Path("dataloaders/core50_dirmap.csv").read_bytes()
+    before = Path("data/lists/core50_dirmap.csv").read_bytes()
     shutil.rmtree(images / core50.FOLDER / "s3" / "o4")
     capsys.readouterr()
     assert "object 4 has no image in session 3" in refused(capsys, "index", "core50")
-    assert Path("dataloaders/core50_dirmap.csv").read_bytes() == before
+    assert Path("data/lists/core50_dirmap.csv").read_bytes() == before
 
 
 def test_tasks_of_core50_need_no_index(here, capsys):
     assert main(["tasks", "core50", "--paradigm", "iid", "instance", "--runs", "2"]) == 0
-    folders = sorted(path.parent for path in Path("dataloaders").rglob("manifest.json"))
+    folders = sorted(path.parent for path in Path("data/lists").rglob("manifest.json"))
     assert folders == [
-        Path("dataloaders/core50_task_filelists") / paradigm / f"run{run}" / mode
+        Path("data/lists/core50_task_filelists") / paradigm / f"run{run}" / mode
         for paradigm in ("iid", "instance")
         for run in (0, 1)
         for mode in ("offline", "stream")
@@ -105,7 +105,7 @@ def test_tasks_take_a_dirmap_and_a_variant(here, capsys):
 
 def test_tasks_of_a_dataset_without_a_dirmap_name_the_command(here, capsys):
     message = refused(capsys, "tasks", "core50_mini", "--out", "mine")
-    assert "python -m dataloaders index core50_mini --root data/core50_mini --out mine" in message
+    assert "lethe data index core50_mini --root data/core50_mini --out mine" in message
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_tasks_of_a_dataset_without_a_dirmap_name_the_command(here, capsys):
         (["prepare", "toybox", "--workers", "0"], "--workers 0"),
         (["prepare", "core50", "--out", "mine"], "used where they are"),
         (["prepare", "digits", "--root", "mine"], "give --out"),
-        (["tasks", "toybox"], "python -m dataloaders prepare toybox --root data/toybox"),
+        (["tasks", "toybox"], "lethe data prepare toybox --root data/toybox"),
         (["draw", "digit"], "did you mean 'digits'"),
         (["draw", "core50"], "core50_mini"),
     ],

@@ -266,5 +266,5 @@ def test_a_changed_validation_list_names_the_command_that_mends_it(written, tmp_
     folder = tasklists.ensure(source, "iid", 0, "stream", "published", tmp_path, "validation")
     with (folder / "test_filelist.txt").open("a") as file:
         file.write("s3/o1/C_03_01_010.png 0\n")
-    with pytest.raises(InputError, match="python -m dataloaders tasks core50 --validation"):
+    with pytest.raises(InputError, match="lethe data tasks core50 --validation"):
         tasklists.read(folder)

@@ -266,9 +266,7 @@ def test_files_that_are_not_of_the_download_are_named_and_kept(dump, small, tmp_
     assert len(told) == 3 and f"problem: {folder / 'mine.jpg'}: is not of the sample" in "".join(told)
     assert (folder / "mine.jpg").read_bytes() == b"mine"
     (folder / "mine.jpg").unlink()
-    with pytest.raises(
-        InputError, match="is not where prepare puts it; run that again: python -m dataloaders"
-    ):
+    with pytest.raises(InputError, match="is not where prepare puts it; run that again: lethe data"):
         ilab2mlight.index(out)
 
 
@@ -416,7 +414,7 @@ def test_images_are_found_by_one_look_at_the_folder(dump, monkeypatch):
 
 
 def test_an_index_of_an_empty_tree_names_the_command(tmp_path):
-    with pytest.raises(InputError, match="python -m dataloaders prepare ilab2mlight"):
+    with pytest.raises(InputError, match="lethe data prepare ilab2mlight"):
         ilab2mlight.index(tmp_path)
 
 
@@ -438,7 +436,7 @@ def test_from_files_to_a_trained_agent(dump, small, tmp_path, monkeypatch, capsy
     assert benchmarks([*command, "--set", "lr=0.01", "batch_size=9"]) == 0
     (summary,) = Path("results/ilab2mlight/class_instance").rglob("summary.json")
     assert "ilab2mlight/class_instance finetune" in capsys.readouterr().out
-    folder = Path("dataloaders/ilab2mlight_task_filelists/class_instance/run0/stream")
+    folder = Path("data/lists/ilab2mlight_task_filelists/class_instance/run0/stream")
     lists = tasklists.read(folder)
     assert [len(task.paths) for task in lists.tasks] == [36] * 7
     assert summary.exists()

@@ -106,8 +106,8 @@ def test_prepare_indexes_as_well_and_prints_what_it_passed_over(here, capsys):
     told = capsys.readouterr().out
     assert "1 files are no images and were passed over: 1 .txt" in told
     assert "for iid in 2 tasks, write in data/pets/dataset.toml: iid_task_images = 12" in told
-    assert "written to dataloaders/pets_dirmap.csv" in told
-    assert len(dirmap.read(Path("dataloaders/pets_dirmap.csv"))) == 32
+    assert "written to data/lists/pets_dirmap.csv" in told
+    assert len(dirmap.read(Path("data/lists/pets_dirmap.csv"))) == 32
 
 
 def test_a_name_that_is_another_folder_is_refused(here, capsys):
@@ -121,9 +121,9 @@ def test_a_name_that_is_another_folder_is_refused(here, capsys):
 def test_images_may_lie_elsewhere(here):
     by_class(here / "far" / "away")
     described(Path("data/pets"), CLASSES + 'images = "../../far/away"\n')
-    prepare.index("pets", Path("data/pets"), Path("dataloaders"))
+    prepare.index("pets", Path("data/pets"), Path("data/lists"))
     folder = prepare.image_folder("pets", Path("data/pets"))
-    paths = dirmap.read(Path("dataloaders/pets_dirmap.csv"))["im_path"]
+    paths = dirmap.read(Path("data/lists/pets_dirmap.csv"))["im_path"]
     assert all((folder / path).is_file() for path in paths)
 
 
@@ -162,18 +162,18 @@ def test_what_a_dirmap_follows_from_cannot_change_unnoticed(command, change, tol
     described(indexed, CLASSES.replace(*change))
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert told in error and "python -m dataloaders index pets\n" in error
+    assert told in error and "lethe data index pets\n" in error
     assert main(["check", "pets"]) == 1
     assert told in capsys.readouterr().out
 
 
 def test_a_run_refuses_a_changed_description_until_it_is_indexed_again(indexed):
     described(indexed, CLASSES.replace("0.25", "0.5"))
-    places = "pets", Path("data/pets"), Path("dataloaders")  # as `benchmarks run` looks for them
+    places = "pets", Path("data/pets"), Path("data/lists")  # as `benchmarks run` looks for them
     with pytest.raises(InputError, match=r"test_fraction is 0\.5"):
         prepare.ensure_dirmap(*places)
     assert main(["index", "pets"]) == 0
-    assert prepare.ensure_dirmap(*places) == Path("dataloaders/pets_dirmap.csv")
+    assert prepare.ensure_dirmap(*places) == Path("data/lists/pets_dirmap.csv")
 
 
 def test_what_no_dirmap_follows_from_may_change(indexed):
@@ -185,9 +185,7 @@ def test_what_no_dirmap_follows_from_may_change(indexed):
 
 def test_a_class_folder_that_the_dirmap_lacks_is_named(indexed, capsys):
     assert main(["check", "pets"]) == 0
-    assert (
-        "ok     dataloaders/pets_dirmap.csv was made from data/pets/dataset.toml" in capsys.readouterr().out
-    )
+    assert "ok     data/lists/pets_dirmap.csv was made from data/pets/dataset.toml" in capsys.readouterr().out
     draw(indexed / "gnu" / "0.png", 1)
     draw(indexed / "gnu" / "1.png", 1)
     assert main(["check", "pets"]) == 1
@@ -203,14 +201,14 @@ def test_classes_in_another_order_are_another_index(indexed, capsys):
 
 
 def test_a_dirmap_that_nobody_noted_anything_about_is_used(indexed, capsys):
-    note = Path("dataloaders/pets_dirmap.json")
+    note = Path("data/lists/pets_dirmap.json")
     note.write_text("{")
     assert main(TASKS) == 2
     assert "pets_dirmap.json: is damaged" in capsys.readouterr().err
     note.unlink()
     assert main(TASKS) == 0
     assert main(["check", "pets"]) == 0
-    assert "-      nothing tells what dataloaders/pets_dirmap.csv was made from" in capsys.readouterr().out
+    assert "-      nothing tells what data/lists/pets_dirmap.csv was made from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["index"], ["prepare"], ["draw"], ["tasks"], ["check"]])
@@ -501,9 +499,7 @@ def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
     assert benchmarks(command) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2 and "cat/0.png" in told[0]
-    remedy = (
-        "error: mend or delete broken images, then index what there is: python -m dataloaders index birds"
-    )
+    remedy = "error: mend or delete broken images, then index what there is: lethe data index birds"
     assert told[1] == f"{remedy} --out lists"
     (root / "cat" / "0.png").unlink()
     assert benchmarks(command) == 2
@@ -514,9 +510,9 @@ def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
 @pytest.mark.parametrize(
     ("dataset", "told"),
     [
-        ("birds", "python -m dataloaders index birds --root here --out lists"),
-        ("digits", "python -m dataloaders draw digits --root here"),
-        ("toybox", "python -m dataloaders prepare toybox --root DOWNLOADED --out here"),
+        ("birds", "lethe data index birds --root here --out lists"),
+        ("digits", "lethe data draw digits --root here"),
+        ("toybox", "lethe data prepare toybox --root DOWNLOADED --out here"),
         ("core50", "core50_350x350.zip"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where `python -m gridsearch best` and `table` write, with one grid and with several."""
+"""Where `lethe best` and `table` write, with one grid and with several."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`python -m gridsearch run`, `best` and `final`: what is learned, what is never touched, and what survives a kill."""
+"""`lethe search`, `best` and `final`: what is learned, what is never touched, and what survives a kill."""
 
 import csv
 import json

@@ -176,7 +176,7 @@ def test_missing_test_results_are_shown_and_noted(searched, tmp_path):
     assert cost["finetune"]["runs"] == "0/10"
     notes = report(searched, tmp_path, tmp_path / "out").notes
     assert notes[0].startswith("4 of 6 chosen configurations have no finished run on test images: ")
-    assert f"`python -m gridsearch final {searched.path}`" in notes[0]
+    assert f"`lethe final {searched.path}`" in notes[0]
 
 
 def test_no_test_result_at_all_still_gives_the_search(searched, tmp_path):

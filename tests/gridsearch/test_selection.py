@@ -146,7 +146,7 @@ def test_missing_runs_of_all_groups_are_counted_and_the_command_is_told(tmp_path
     with pytest.raises(InputError) as caught:
         choose_all(found, tmp_path)
     assert caught.value.problems == (
-        f"the search is not finished: 9 runs missing: `python -m gridsearch run {found.path}` goes on",
+        f"the search is not finished: 9 runs missing: `lethe search {found.path}` goes on",
         "digits/iid, ewc: 1 run missing",
         "digits/class_iid, ewc: 8 runs missing",
     )
