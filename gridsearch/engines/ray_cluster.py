@@ -26,8 +26,8 @@ from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
-from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Died, Watch, do_all
-from lethe.benchmarks.workers.worker import Learned, Outcome
+from lethe.benchmarks.workers.messages import Died, Elsewhere, Learned, Message
+from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
@@ -156,13 +156,13 @@ class _Slot:
             try:
                 self.lock = lock(job.folder(self.places.results))
             except RunLocked:
-                self.answer = ray.put(Outcome(job, None))
+                self.answer = ray.put(Elsewhere(job))
                 return
             failures.clear(job.folder(self.places.results))
             environment = read_json(folder / "env.json") if (folder / "env.json").exists() else None
         self.answer = self.actor.learn.remote(job, environment)
 
-    def receive(self) -> object:
+    def receive(self) -> Message | bool:
         """What the actor has answered; raises a `RayError` if it is dead."""
         message = ray.get(self.answer)
         if isinstance(message, Learned):
@@ -203,7 +203,7 @@ class _Cluster:
         """Whether any actor has a job."""
         return any(slot.job for slot in self._slots)
 
-    def news(self) -> Iterator[tuple[_Slot, object]]:
+    def news(self) -> Iterator[tuple[_Slot, Message]]:
         """What actors with a job say; the dead are replaced."""
         asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
         if not asked:
