@@ -18,7 +18,7 @@ def test_text_and_typed_values_give_the_same_configuration():
 
 def test_all_mistakes_are_told_at_once_and_the_nearest_key_is_named():
     with pytest.raises(InputError) as error:
-        ERConfig.from_settings({"memry_images": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
+        ERConfig.from_settings({"memry_size": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
     text = str(error.value)
     assert "did you mean 'memory_size'?" in text
     assert "lr: expected float, got 'fast'" in text
