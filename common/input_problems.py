@@ -1,4 +1,4 @@
-"""Telling all problems of an input at once, and which paths and numbers of an input are acceptable."""
+"""Reporting all problems of an input at once; the image paths and numbers that inputs may hold."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from lethe.common.errors import InputError
 
 SHOWN = 20
-"""Problems that are told one by one; of more, only the number is told."""
+"""Problems that are listed; the others are only counted."""
 
 _PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f\ud800-\udfff]+"
 
@@ -26,10 +26,10 @@ def raise_any(problems: Sequence[str]) -> None:
         raise InputError(*first(problems))
 
 
-def first(problems: Sequence[str]) -> list[str]:
-    """The first `SHOWN` of `problems`, and the number of the others where there are more."""
-    more = len(problems) - SHOWN
-    return [*problems[:SHOWN], f"and {more} more"] if more > 0 else list(problems)
+def first(problems: Sequence[str], shown: int = SHOWN) -> list[str]:
+    """The first `shown` of `problems`, and the number of the others if there are more."""
+    more = len(problems) - shown
+    return [*problems[:shown], f"and {more} more"] if more > 0 else list(problems)
 
 
 def not_plain(paths: Iterable[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""A contact sheet: what the stream of each task looks like, so that a person sees how paradigms differ.
+"""A contact sheet: images from the stream of each task, which shows how paradigms differ.
 
 A row is a task. Its two ribbons are the whole task, in the order in which it is learned, from left to right:
 the upper one has the colour of each image's class, the lower one changes its shade wherever the next image
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lethe.common.files import atomic_write
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.stores.decode import FAULTS, decode
 from lethe.dataloaders.tasks import paradigms
 

@@ -22,8 +22,23 @@ from PIL import Image
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import Dataset, Expected
+
+CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
+    "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
+    "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
+    "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
+    "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
+    "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
+    "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+    "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
+    "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television",
+    "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
+)  # fmt: skip
 
 FOLDER = "cifar-100-python"
 """The folder in the archive, and the archive's name before `.tar.gz`."""
@@ -77,7 +92,7 @@ def index(root: Path) -> pd.DataFrame:
     """The dirmap of the PNG tree below `root`; `InputError` with every image that is missing or too many."""
     problems: list[str] = []
     for split, count in IMAGES.items():
-        for class_ in catalogue.get("cifar100").classes:
+        for class_ in CLASSES:
             folder = root / split / class_
             try:
                 found = {name for name in os.listdir(folder) if not name.startswith(".")}  # noqa: PTH208
@@ -99,7 +114,7 @@ def dirmap() -> pd.DataFrame:
     """
     rows = [
         (class_, 0, session, f"{split}/{class_}/{name}", number)
-        for class_ in sorted(catalogue.get("cifar100").classes)
+        for class_ in sorted(CLASSES)
         for session, (split, count) in enumerate(IMAGES.items())
         for number, name in enumerate(_names(count), 1)
     ]
@@ -171,10 +186,9 @@ def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int 
     with link_or_copy.only_writer(out):
         for split, data in pickles:
             pixels, labels = _load(split, data)
-            classes = catalogue.get("cifar100").classes
             jobs = [
                 (out / split / class_, dict(zip(_names(IMAGES[split]), pixels[labels == label], strict=True)))
-                for label, class_ in enumerate(classes)
+                for label, class_ in enumerate(CLASSES)
             ]
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
                 made += sum(link_or_copy.shown(pool.map(_write_class, jobs), len(jobs), f"writing {split}"))
@@ -196,3 +210,27 @@ def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
             f"so mend this and repeat the command"
         ) from error
     return len(missing)
+
+
+DATASET = Dataset(
+    name="cifar100",
+    title="CIFAR-100",
+    classes=CLASSES,
+    test_sessions=(1,),
+    paradigms=("iid", "class_iid"),
+    iid_task_images=2500,
+    task_classes=5,
+    task_instances=0,
+    instance_images=0,
+    image_size=(224, 224),
+    default_variant="published",
+    expected=Expected(
+        classes=100,
+        objects_per_class=(1, 1),
+        sessions_per_object=(2, 2),
+        images_per_session=(100, 500),
+        images_per_class=(600, 600),
+    ),
+    index=index,
+    prepare=prepare,
+)

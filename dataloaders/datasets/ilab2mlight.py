@@ -16,9 +16,15 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+
+CLASSES = (
+    "boat", "bus", "car", "equip", "f1car", "heli", "mil",
+    "monster", "pickup", "plane", "tank", "train", "ufo", "van",
+)  # fmt: skip
 
 FOLDER = "train_img"
 """The folder of the archive that holds every image."""
@@ -82,7 +88,7 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
         notes.append(f"{len(surplus) - len(strangers)} images of an earlier sample were removed from {out}")
     if misnamed:
         notes.append(
-            f"{len(misnamed)} names do not parse and were passed over: {', '.join(misnamed[:_EXAMPLES])}"
+            f"{len(misnamed)} names do not parse and were skipped: {', '.join(misnamed[:_EXAMPLES])}"
         )
     problems = tuple(
         f"{out / path}: is not of the sample, so that no index can be made: remove it" for path in strangers
@@ -143,7 +149,7 @@ def parse(names: list[str]) -> tuple[pd.DataFrame, list[str]]:
 
     The class stands before the first dash; a number after the first occurrence of its letter, up to a dash.
     """
-    known = {*catalogue.get("ilab2mlight").classes, LEFT_OUT}
+    known = {*DATASET.classes, LEFT_OUT}
     classes = [name.partition("-")[0] for name in names]
     classes = [c if c in known and n.isascii() else None for c, n in zip(classes, names, strict=True)]
     fits = np.array([class_ is not None for class_ in classes], dtype=bool)
@@ -239,7 +245,7 @@ def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
             f"class {name}: {objects.get(name, 0)} of its {all_objects.get(name, 0)} objects have at least "
             f"{sizes.sessions} sessions (backgrounds) of at least {sizes.images} images; expected "
             f"{sizes.objects} or more"
-            for name in catalogue.get("ilab2mlight").classes
+            for name in DATASET.classes
             if objects.get(name, 0) < sizes.objects
         ]
     )
@@ -271,3 +277,27 @@ def dirmap(sampled: pd.DataFrame) -> pd.DataFrame:
     frame.insert(0, "Unnamed: 0", rows)
     frame.insert(0, "Unnamed: 0.1", rows)  # as pandas calls the first of two columns without a name
     return frame
+
+
+DATASET = Dataset(
+    name="ilab2mlight",
+    title="iLab-2M-Light",
+    classes=CLASSES,
+    test_sessions=(4, 8),
+    paradigms=PARADIGMS,
+    iid_task_images=5040,
+    task_classes=2,
+    task_instances=336,
+    instance_images=15,
+    image_size=(224, 224),
+    default_variant="corrected",
+    expected=Expected(
+        classes=14,
+        objects_per_class=(28, 28),
+        sessions_per_object=(8, 8),
+        images_per_session=(15, 15),
+        images_per_class=(3360, 3360),
+    ),
+    index=index,
+    prepare=prepare,
+)

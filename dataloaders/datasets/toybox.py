@@ -16,9 +16,18 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import not_plain, path_problem, raise_any
-from lethe.dataloaders.index import catalogue, video
+from lethe.dataloaders.index import video
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+
+CLASSES = (
+    "cup", "mug", "spoon", "ball", "duck", "cat",
+    "horse", "giraffe", "car", "truck", "airplane", "helicopter",
+)  # fmt: skip
+
+FOLDER = "images"
+"""The folder of the extracted frames, below the dataset's root."""
 
 SUPERCATEGORIES = {
     "household": ("cup", "mug", "spoon", "ball"),
@@ -34,7 +43,7 @@ TRANSFORMATIONS = (
 
 _UNUSED = ("absent", "present")
 _MISNAMED = 0.01  # share of file names that may be beyond understanding
-_CLASS_NUMBERS = {name: number for number, name in enumerate(catalogue.get("toybox").classes, 1)}
+_CLASS_NUMBERS = {name: number for number, name in enumerate(CLASSES, 1)}
 _FRAME = re.compile(rf".+_({'|'.join(TRANSFORMATIONS)})_([0-9]+)\.png")
 
 
@@ -63,7 +72,7 @@ def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
     be written, or where no object is left that is complete.
     """
     clips, problems = find_videos(root)
-    images = out / catalogue.get("toybox").image_folder
+    images = out / FOLDER
     _, version = video.program()
     done = video.extract(clips, images, workers)
     if done.broken:
@@ -83,7 +92,7 @@ def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
 
 def index(root: Path) -> pd.DataFrame:
     """The balanced dirmap of frames that are extracted already, below `root/images` or `root`."""
-    inner = root / catalogue.get("toybox").image_folder
+    inner = root / FOLDER
     images = inner if inner.is_dir() else root
     dirmap = balance(index_frames(images))
     if dirmap.empty:
@@ -255,3 +264,28 @@ def _name_problem(path: Path, session: str, there: dict[str, Path]) -> str:
     if not path.name.isprintable():
         return "has a character that cannot be printed; rename the file"
     return path_problem(path.name) if not_plain([path.name]) else ""
+
+
+DATASET = Dataset(
+    name="toybox",
+    title="Toybox",
+    classes=CLASSES,
+    test_sessions=(3, 6, 9),
+    paradigms=PARADIGMS,
+    iid_task_images=6090,
+    task_classes=2,
+    task_instances=406,
+    instance_images=15,
+    image_size=(224, 224),
+    default_variant="corrected",
+    image_folder=FOLDER,
+    expected=Expected(
+        classes=12,
+        objects_per_class=(29, 29),
+        sessions_per_object=(10, 10),
+        images_per_session=(15, 15),
+        images_per_class=(4350, 4350),
+    ),
+    index=index,
+    prepare=prepare,
+)

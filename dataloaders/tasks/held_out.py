@@ -11,7 +11,7 @@ import numpy as np
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.tasks import paradigms
 from lethe.dataloaders.tasks.paradigms import Schedule, Split, extent, task_count
 

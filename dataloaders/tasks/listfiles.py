@@ -46,6 +46,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def image_counts(folder: Path) -> dict[str, Any]:
+    """Of lists with a manifest, the number of images: a list `tasks`, one per task, and `test`."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: no {MANIFEST}")
+    counts: dict[str, Any] = manifest["images"]
+    return counts
+
+
 def list_names(folder: Path) -> list[str]:
     """Names of the lists in `folder`: tasks by number, test, all."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

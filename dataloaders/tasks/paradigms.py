@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from lethe.common.errors import InputError, unknown
-from lethe.dataloaders.index.catalogue import MODES, Dataset, check_paradigm, check_variant
+from lethe.dataloaders.index.spec import MODES, Dataset, check_paradigm, check_variant
 from lethe.dataloaders.tasks import introsort
 
 

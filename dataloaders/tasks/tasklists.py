@@ -28,9 +28,8 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue
 from lethe.dataloaders.index import dirmap as dirmaps
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset, check_split
 from lethe.dataloaders.tasks import held_out, listfiles, paradigms
 from lethe.dataloaders.tasks.listfiles import MANIFEST, Task, list_names, read_manifest
 
@@ -103,7 +102,7 @@ def ensure(
     `paradigms.schedule` and `validation`) or written, and rather than replace different lists that have no manifest.
     """
     paradigms.check(source.dataset, paradigm, mode, variant)
-    catalogue.check_split(split)
+    check_split(split)
     folder = folder_of(out, source.dataset.name, paradigm, run, mode, split)
     origin = _origin(source, paradigm, run, mode, variant, split)
     if not _is_current(folder, origin):

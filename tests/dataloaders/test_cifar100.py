@@ -19,7 +19,8 @@ from lethe.benchmarks.__main__ import main as benchmarks
 from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import cifar100
-from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.index import dirmap, find, link_or_copy
+from lethe.dataloaders.index.spec import MODES
 from lethe.dataloaders.tasks import tasklists
 from tests import made_cifar
 
@@ -64,9 +65,9 @@ def test_published_lists_are_the_authors_bytes(runs, tmp_path):
         digest, path = line.split()
         expected.setdefault(str(Path(path).parent), {})[Path(path).name] = digest
     assert sum(map(len, expected.values())) == 220
-    source = tasklists.Source(cifar100.dirmap(), catalogue.get("cifar100"))
+    source = tasklists.Source(cifar100.dirmap(), find.get("cifar100"))
     for run in runs:
-        for mode in catalogue.MODES:
+        for mode in MODES:
             folder = tasklists.ensure(source, "class_iid", run, mode, "published", tmp_path)
             files = expected[folder.relative_to(tmp_path).as_posix()]
             found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
@@ -231,8 +232,8 @@ def test_two_processes_do_not_write_at_once(tmp_path):
 
 
 def test_from_the_archive_to_a_trained_agent(archive, tmp_path, monkeypatch, capsys):
-    spec = replace(catalogue.get("cifar100"), image_size=(32, 32))
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "cifar100": spec})
+    spec = replace(find.get("cifar100"), image_size=(32, 32))
+    monkeypatch.setattr(cifar100, "DATASET", spec)
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "cifar100", "--root", str(archive)]) == 0
     command = ["run", "cifar100/class_iid", "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]

@@ -20,7 +20,7 @@ from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import ilab2mlight
 from lethe.dataloaders.datasets.ilab2mlight import FOLDER, PARTS, Sizes
-from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.index import dirmap, find, link_or_copy
 from lethe.dataloaders.tasks import tasklists
 from tests import made_ilab
 
@@ -38,13 +38,13 @@ def small(monkeypatch) -> None:
     """A protocol of few and small images."""
     monkeypatch.setattr(ilab2mlight, "SIZES", SMALL)
     spec = replace(
-        catalogue.get("ilab2mlight"),
+        find.get("ilab2mlight"),
         test_sessions=(4,),
         iid_task_images=36,
         task_instances=14,
         image_size=(16, 16),
     )
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "ilab2mlight": spec})
+    monkeypatch.setattr(ilab2mlight, "DATASET", spec)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -383,7 +383,7 @@ def test_a_few_misnamed_files_are_passed_over_and_told(dump, small, tmp_path):
     (folder / "notes.txt").touch()
     (folder / made_ilab.name("car", 1, 1, 1)).symlink_to("/etc/hostname")
     told = ilab2mlight.prepare(tmp_path, tmp_path / "two", None)
-    assert told.notes[-1] == "1 names do not parse and were passed over: holiday.jpg"
+    assert told.notes[-1] == "1 names do not parse and were skipped: holiday.jpg"
     assert told.dirmap.equals(whole.dirmap)
     for number in range(20):
         (folder / f"holiday{number:02d}.jpg").touch()
@@ -420,7 +420,7 @@ def test_an_index_of_an_empty_tree_names_the_command(tmp_path):
 
 def test_the_lists_of_the_protocol_have_its_sizes():
     placed = ilab2mlight.dirmap(ilab2mlight.sample(parsed(made_ilab.names(objects=34)), Sizes()))
-    spec = catalogue.get("ilab2mlight")
+    spec = find.get("ilab2mlight")
     source = tasklists.Source(placed, spec)
     assert (len(source.split.train), len(source.split.test)) == (35280, 11760)
     statistics = dirmap.statistics(placed)
