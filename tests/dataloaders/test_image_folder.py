@@ -1,6 +1,7 @@
 """A user's own images: a small file and a tree of folders become a dataset, and every mistake is named."""
 
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from PIL import Image
 
 from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.experiment import prepare as prepare_run
+from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.dataloaders import prepare
 from lethe.dataloaders.__main__ import main
@@ -528,3 +532,43 @@ def test_images_come_back_by_another_command_for_each_kind_of_dataset(here, data
 
 def test_a_remedy_is_known_for_every_dataset():
     assert all(prepare.remedy(find.locate(name, Path("here"))) for name in catalogue.NAMES)
+
+
+def counted_reads(monkeypatch) -> list[Path]:
+    """The dataset.toml files that are read from now on."""
+    reads = []
+    read_text = dataset_file.read_text
+    monkeypatch.setattr(dataset_file, "read_text", lambda path: reads.append(path) or read_text(path))
+    return reads
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_reads_the_description_of_a_dataset_once(here, monkeypatch, workers):
+    root = by_class(here / "data" / "pets")
+    (root / "dataset.toml").write_text(CLASSES)
+    assert main(["index", "pets"]) == 0
+    reads = counted_reads(monkeypatch)
+    command = ["run", "pets/class_iid", "--agent", "finetune", "er", "--no-pretrained", "--runs", "2"]
+    assert benchmarks([*command, "--workers", workers]) == 0
+    assert reads == [Path("data/pets/dataset.toml")]
+
+
+def test_a_worker_is_handed_the_dataset_and_reads_no_description(here):
+    root = by_class(here / "data" / "pets")
+    (root / "dataset.toml").write_text(CLASSES)
+    assert main(["index", "pets"]) == 0
+    trial = Trial.create("pets", "class_iid", "finetune", pretrained=False)
+    prepare_run(trial, 0, Places(), Machine())
+    (root / "dataset.toml").unlink()
+    received = pickle.loads(pickle.dumps(trial))
+    assert received.spec == trial.spec
+    assert run(received, 0, Places(), Machine())["run"] == 0
+
+
+@pytest.mark.parametrize("command", [["index"], ["tasks", "--runs", "1"], ["check"], ["show"]])
+def test_a_data_command_reads_the_description_once(indexed, monkeypatch, command):
+    reads = counted_reads(monkeypatch)
+    name, *options = command
+    paradigm = ["class_iid"] if name == "show" else []
+    assert main([name, "pets", *paradigm, *options]) == 0
+    assert len(reads) == 1
