@@ -32,9 +32,9 @@ from lethe.dataloaders.tasks import introsort
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A dirmap cut into training and test images, coded for the paradigms.
+    """Images cut into training and test set, coded for the paradigms; made from a dirmap or from arrays.
 
-    Rows are positions in the dirmap, ascending; the other arrays have an entry per row of the dirmap.
+    Rows are positions of images, ascending; the other arrays have an entry per image.
     """
 
     train: np.ndarray
@@ -89,23 +89,47 @@ def split(dirmap: pd.DataFrame, dataset: Dataset) -> Split:
                 f"all others train"
                 + (f"; frames {first}, {first + step}, ... count" if dataset.frames else "")
             )
-    names = dirmap["class"].to_numpy(object)
-    _, classes = pd.factorize(names[train])
-    class_code = pd.Index(classes).get_indexer(pd.Index(names))
+    return coded(
+        dataset.name,
+        classes=dirmap["class"].to_numpy(object),
+        objects=dirmap["object"].to_numpy(np.int64),
+        sessions=dirmap["session"].to_numpy(np.int64),
+        frames=frame,
+        train=train,
+        test=test,
+    )
+
+
+def coded(
+    what: str,
+    *,
+    classes: np.ndarray,
+    objects: np.ndarray,
+    sessions: np.ndarray,
+    frames: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> Split:
+    """The `Split` of images with these classes, objects, sessions and frame numbers, an entry per image.
+
+    `train` and `test` are ascending positions. Raises `InputError`, about `what`, if a class is tested but never
+    learned.
+    """
+    _, learned = pd.factorize(classes[train])
+    class_code = pd.Index(learned).get_indexer(pd.Index(classes))
     if (class_code[test] < 0).any():
-        unlearned = sorted({str(name) for name in names[test][class_code[test] < 0]})
-        raise InputError(f"{dataset.name}: classes with test but no training images: {', '.join(unlearned)}")
-    objects = dirmap["object"].to_numpy(np.int64)
-    pair = _joint_rank(objects, dirmap["session"].to_numpy(np.int64))
+        unlearned = sorted({str(name) for name in classes[test][class_code[test] < 0]})
+        raise InputError(f"{what}: classes with test but no training images: {', '.join(unlearned)}")
+    pair = _joint_rank(objects, sessions)
     return Split(
         train=train,
         test=test,
-        classes=tuple(classes),
+        classes=tuple(learned),
         class_code=class_code,
         object_code=_joint_rank(class_code, objects),
         pair=pair,
         instance=_joint_rank(class_code, pair),
-        frame=frame,
+        frame=frames,
     )
 
 
