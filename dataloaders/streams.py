@@ -86,5 +86,5 @@ class Stream:
 
     def classes_met(self, task: int) -> tuple[int, ...]:
         """The labels of tasks 0 .. `task`, ascending."""
-        met = torch.cat([part.labels for part in self.tasks[: task + 1]]).unique()
+        met = np.unique(np.concatenate([part.labels.numpy() for part in self.tasks[: task + 1]]))
         return tuple(met.tolist())

@@ -55,12 +55,12 @@ _GLOBALS = {
     (module, name): thing
     for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
     for name, thing in (
-        ("_reconstruct", np._core.multiarray._reconstruct),
+        ("_reconstruct", np.empty(0).__reduce__()[0]),
         ("ndarray", np.ndarray),
         ("dtype", np.dtype),
     )
 }
-"""All that a pickle of CIFAR-100 may name: what an array is made of."""
+"""The only names that a pickle of CIFAR-100 may load: the parts of an array."""
 
 
 def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
@@ -161,10 +161,10 @@ def _checked(path: Path, split: str, data: bytes) -> bytes:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays and plain containers, and refuses all else, for MD5 is no proof of who wrote a file."""
+    """Loads arrays and plain containers only: an MD5 sum does not prove who wrote a file."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The thing of that name, if arrays are made of it."""
+        """The object of that name, if it is a part of an array."""
         if (module, name) not in _GLOBALS:
             raise pickle.UnpicklingError(f"names {module}.{name}, which no array is made of")
         return _GLOBALS[module, name]

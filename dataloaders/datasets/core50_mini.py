@@ -54,8 +54,8 @@ _SCALES = (18.0, 19.25, 20.5, 21.75, 23.0)
 def shapes() -> dict[str, solids.Solid]:
     """The solid of each class, by name, about 2 units across."""
     arm, half = 0.24, 0.95
-    bars = [solids.box(tuple(-arm if i != axis else -half for i in range(3)),
-                       tuple(arm if i != axis else half for i in range(3))) for axis in range(3)]  # fmt: skip
+    bars = [solids.box(solids.vector(-arm if i != axis else -half for i in range(3)),
+                       solids.vector(arm if i != axis else half for i in range(3))) for axis in range(3)]  # fmt: skip
     legs = [
         solids.box((x - 0.1, -0.75, z - 0.1), (x + 0.1, 0.3, z + 0.1))
         for x in (-0.62, 0.62)
@@ -150,7 +150,8 @@ def frames_of(seed: int, instance: int, session: int) -> np.ndarray:
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
     """Brightness 0 to 1 as uint8, rounded."""
-    return np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    levels: np.ndarray = np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5))
+    return levels.astype(np.uint8)
 
 
 def _claim(root: Path, seed: int) -> None:

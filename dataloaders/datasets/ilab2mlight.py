@@ -30,7 +30,7 @@ FOLDER = "train_img"
 """The folder of the archive that holds every image."""
 
 PARTS = {"instance": "i", "background": "b", "camera": "c", "rotation": "r", "lighting": "l"}
-"""What a name tells besides the class, and the letter that stands before its number."""
+"""The parts of a name besides the class, and the letter before the number of each."""
 
 KEYS = ["class", *PARTS]
 """The order of images; those of a session are in the order of camera, rotation and lighting."""
@@ -49,14 +49,14 @@ _DASH = ord("-")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What each class is cut down to."""
+    """The sizes that the sample has."""
 
     objects: int = 28
-    """Of a class."""
+    """Per class."""
     sessions: int = 8
-    """Of an object."""
+    """Per object."""
     images: int = 15
-    """Of a session."""
+    """Per session."""
 
 
 SIZES = Sizes()
@@ -117,12 +117,12 @@ def index(root: Path) -> pd.DataFrame:
 
 
 def _prepared_images(root: Path) -> list[str]:
-    """Paths, relative to `root`, of all that lies where prepare puts images."""
+    """Paths, relative to `root`, of all files in the layout that `prepare` makes."""
     return [path.relative_to(root).as_posix() for path in root.glob("*/obj_*/sess_*/*.jpg")]
 
 
 def scan(folder: Path) -> list[str]:
-    """Names of the `.jpg` files in `folder`, sorted; one pass, and no file's status is asked for."""
+    """Names of the `.jpg` files in `folder`, sorted; one pass, without a stat per file."""
     names, links = [], 0
     try:
         with os.scandir(folder) as entries:
@@ -145,13 +145,13 @@ def scan(folder: Path) -> list[str]:
 
 
 def parse(names: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """What names tell, a row each with columns `KEYS` and `im_path`, and the names that do not parse.
+    """The parsed names, a row each with columns `KEYS` and `im_path`, and the names that do not parse.
 
-    The class stands before the first dash; a number after the first occurrence of its letter, up to a dash.
+    The class is the part before the first dash; a number follows the first occurrence of its letter, up to a dash.
     """
     known = {*DATASET.classes, LEFT_OUT}
-    classes = [name.partition("-")[0] for name in names]
-    classes = [c if c in known and n.isascii() else None for c, n in zip(classes, names, strict=True)]
+    first = [name.partition("-")[0] for name in names]
+    classes = [c if c in known and n.isascii() else None for c, n in zip(first, names, strict=True)]
     fits = np.array([class_ is not None for class_ in classes], dtype=bool)
     numbers = np.zeros((len(PARTS), len(names)), dtype=np.int64)
     for start in range(0, len(names), _CHUNK):
@@ -185,7 +185,7 @@ def _numbers_after(letters: np.ndarray, letter: int) -> tuple[np.ndarray, np.nda
     begin = place_.copy()
     value = np.zeros(len(letters), dtype=np.int64)
     for _ in range(_DIGITS):
-        digit = letters[rows, place_] - np.uint8(ord("0"))  # what is no digit wraps to more than 9
+        digit = letters[rows, place_] - np.uint8(ord("0"))  # other characters wrap to more than 9
         is_digit = digit <= 9
         if not is_digit.any():
             break
@@ -225,7 +225,8 @@ def _count_since(begins: np.ndarray, counted: np.ndarray) -> np.ndarray:
         return np.empty(0, dtype=np.int64)
     total = np.cumsum(counted)
     first = np.flatnonzero(begins)
-    return total - np.repeat(total[first] - 1, np.diff(np.append(first, len(begins))))
+    counts: np.ndarray = total - np.repeat(total[first] - 1, np.diff(np.append(first, len(begins))))
+    return counts
 
 
 def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
@@ -273,7 +274,8 @@ def dirmap(sampled: pd.DataFrame) -> pd.DataFrame:
             classes, sampled["object"], sampled["session"], names, strict=True
         )
     ]
-    frame = sampled.assign(**{"class": classes, "im_path": nested})
+    frame = sampled.copy()
+    frame["class"], frame["im_path"] = classes, nested
     frame.insert(0, "Unnamed: 0", rows)
     frame.insert(0, "Unnamed: 0.1", rows)  # as pandas calls the first of two columns without a name
     return frame

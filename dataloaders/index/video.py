@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -95,7 +95,8 @@ def arguments(video: Path, pattern: str) -> list[str]:
     height, width = SIZE
     stream = ffmpeg.input(str(video.resolve()), threads=1, filter_threads=1)
     stream = stream.output(pattern, vf=f"fps={FRAMES_PER_SECOND}", s=f"{width}x{height}", threads=1)
-    return stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
+    options: list[str] = stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
+    return options
 
 
 def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> Extraction:
@@ -106,7 +107,9 @@ def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> 
     cannot be written or another process extracts into it.
     """
     todo = _undone(clips, folder)
-    broken, damaged, frames = [], [], 0
+    broken: list[str] = []
+    damaged: list[str] = []
+    frames = 0
     if todo:
         with (
             _alone(folder) as (journal, work),
@@ -126,8 +129,10 @@ def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> 
     return Extraction(frames, len(clips) - len(todo), tuple(sorted(broken)), tuple(sorted(damaged)))
 
 
-def _outcomes(clips: Sequence[Clip], folder: Path, work: Path, workers: int) -> Iterator[_Outcome]:
-    """Extract `clips`; yields them as they get done. What waits is given up when the caller stops."""
+def _outcomes(
+    clips: Sequence[Clip], folder: Path, work: Path, workers: int
+) -> Generator[_Outcome, None, None]:
+    """Extract `clips`; yields them as they get done. Waiting ones are cancelled when the caller stops."""
     ffmpeg_program, _ = program()
     pool = ThreadPoolExecutor(workers)  # threads: each only waits for its ffmpeg
     try:

@@ -109,7 +109,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """The orientation of a loaded image by its EXIF or XMP, 1 to 8; 1, upright, where that is absent or damaged."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (*FAULTS, LookupError, TypeError, EOFError, struct.error):
         return 1
 
@@ -132,5 +132,5 @@ def _decode_chunk(
                 problems.append(_told(root / path, error))
                 continue
             file.seek(offset + row * height * width * 3)
-            file.write(pixels)
+            file.write(pixels.data)
     return len(paths), problems

@@ -84,7 +84,7 @@ def _content(folder: Path, pixels: np.ndarray) -> str:
 def _digest(pixels: np.ndarray) -> str:
     """SHA-256 of the shape and the values."""
     digest = hashlib.sha256(json.dumps(pixels.shape).encode())
-    digest.update(pixels)
+    digest.update(pixels.data)
     return digest.hexdigest()
 
 

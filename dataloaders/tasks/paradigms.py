@@ -1,4 +1,4 @@
-"""The four paradigms: which training images make up which task, in which order.
+"""The four paradigms: the training images of each task, in order.
 
 Pure functions of a dirmap and a run number. Each comes in two modes: in `stream` a task holds its own
 images only, in `offline` task b holds the images of tasks 0..b. And in two variants:
@@ -163,7 +163,7 @@ def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str,
 
 
 def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> int:
-    """How many tasks `split` makes; the last may be smaller than the others."""
+    """Number of tasks of `split`; the last may be smaller than the others."""
     if paradigm == "iid":
         size = dataset.iid_task_images
     elif paradigm == "instance":
@@ -174,7 +174,7 @@ def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> i
 
 
 def extent(split: Split, paradigm: str, variant: str) -> int:
-    """How many things tasks are cut from: images, instances or classes."""
+    """Number of units that tasks are cut from: images, instances or classes."""
     if paradigm == "iid" or (paradigm, variant) == ("instance", "published"):
         return len(split.train)
     return len(np.unique(split.instance[split.train])) if paradigm == "instance" else len(split.classes)
@@ -183,7 +183,7 @@ def extent(split: Split, paradigm: str, variant: str) -> int:
 def _iid_places(
     count: int, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
-    """Per task the places it takes from the shuffled training set."""
+    """Per task its positions in the shuffled training set."""
     size = dataset.iid_task_images
     for start in range(0, count, size):
         # A published task ends with the first image of the next one.
@@ -249,9 +249,9 @@ def _permutation(count: int, run: int) -> np.ndarray:
     return np.random.RandomState(run).permutation(count)
 
 
-def _count(things: int, size: int) -> int:
-    """How many tasks `things` make at `size` each."""
-    return -(-things // size)
+def _count(units: int, size: int) -> int:
+    """Number of tasks of `size` each that `units` make."""
+    return -(-units // size)
 
 
 def _chunks(
@@ -270,7 +270,8 @@ def _rows_of(split: Split, classes: np.ndarray) -> np.ndarray:
     """Training rows of the classes with these codes, in the dirmap's order."""
     chosen = np.zeros(len(split.classes), dtype=bool)
     chosen[classes] = True
-    return split.train[chosen[split.class_code[split.train]]]
+    rows: np.ndarray = split.train[chosen[split.class_code[split.train]]]
+    return rows
 
 
 def _instances(split: Split, rows: np.ndarray, published: bool) -> list[np.ndarray]:
@@ -312,4 +313,5 @@ def _joint_rank(major: np.ndarray, minor: np.ndarray) -> np.ndarray:
     """Dense rank of (major, minor), lexicographic."""
     _, major = np.unique(major, return_inverse=True)
     _, minor = np.unique(minor, return_inverse=True)
-    return np.unique(major * (minor.max() + 1) + minor, return_inverse=True)[1]
+    _, ranks = np.unique(major * (minor.max() + 1) + minor, return_inverse=True)
+    return ranks
