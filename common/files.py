@@ -52,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}): delete its folder to make it anew") from error
+        raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object: delete its folder to make it anew")
+        raise InputError(f"{path}: expected a JSON object: delete its folder to make it again")
     return content

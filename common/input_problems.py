@@ -33,12 +33,12 @@ def first(problems: Sequence[str], shown: int = SHOWN) -> list[str]:
 
 
 def not_plain(paths: Iterable[str]) -> list[int]:
-    """Places of the paths that could leave the folder they start from, or cannot be a word of a task list."""
+    """Positions of the paths that could leave the folder they start from, or cannot be a word of a task list."""
     return [place for place, match in enumerate(map(_plain_path.fullmatch, paths)) if match is None]
 
 
 def path_problem(path: str) -> str:
-    """What is wrong with a path that is not plain, and what is expected."""
+    """The problem of a path that is not plain, and the expected form."""
     if not path:
         return "the image path is empty"
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
@@ -49,7 +49,7 @@ def path_problem(path: str) -> str:
         fault = "leaves the folder of the images ('..')"
     elif re.search(r"[\s\x00-\x1f\x7f]", path):
         fault = "has a blank or a control character, which task lists cannot carry; rename the file"
-    elif re.search(r"[\ud800-\udfff]", path):  # what the bytes of such a name are read as
+    elif re.search(r"[\ud800-\udfff]", path):  # undecodable bytes of a file name
         fault = "is no UTF-8, which task lists are; rename the file"
     else:
         fault = "is not in its shortest form (an empty or '.' component)"

@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     known = f"one of {', '.join(catalogue.NAMES)}, or your own in data/NAME/dataset.toml"
 
     prepare = commands.add_parser(
-        "prepare", help="from the files of a download to images and a dirmap; what is done is kept"
+        "prepare", help="from the files of a download to images and a dirmap; existing files are kept"
     )
     prepare.set_defaults(command=_prepare)
     prepare.add_argument("dataset", help=known)
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
 
-    draw = commands.add_parser("draw", help="draw a generated dataset; what is there is kept")
+    draw = commands.add_parser("draw", help="draw a generated dataset; existing files are kept")
     draw.set_defaults(command=_draw)
     draw.add_argument("dataset", help="a generated dataset, such as core50_mini")
     draw.add_argument("--root", type=Path, help="folder to draw in (default: data/DATASET)")
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
     _add_out(index)
 
-    tasks = commands.add_parser("tasks", help="write task lists, stream and offline; what is there is kept")
+    tasks = commands.add_parser("tasks", help="write task lists, stream and offline; existing lists are kept")
     tasks.set_defaults(command=_tasks)
     tasks.add_argument("dataset", help=known)
     tasks.add_argument(
@@ -66,13 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_out(tasks)
 
-    check = commands.add_parser("check", help="is a dataset all there? status 1 if not; changes nothing")
+    check = commands.add_parser(
+        "check", help="check that a dataset is complete; status 1 if not; changes nothing"
+    )
     check.set_defaults(command=_check)
     check.add_argument("dataset", help=known)
     _add_places(check)
     check.add_argument("--all", action="store_true", help="decode every image, not a sample of them")
 
-    show = commands.add_parser("show", help="draw a contact sheet of what each task's stream looks like")
+    show = commands.add_parser("show", help="draw a contact sheet of the stream of each task")
     show.set_defaults(command=_show)
     show.add_argument("dataset", help=known)
     show.add_argument("paradigm", help=f"one of {', '.join(spec.PARADIGMS)}")

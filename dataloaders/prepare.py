@@ -103,7 +103,7 @@ def remedy(located: Located) -> str:
     if dataset.prepare:
         made = f"lethe data prepare {dataset.name} --root DOWNLOADED --out {root}"
         return f"delete broken images, then make what is missing: {made}"
-    return f"{dataset.download} in {root}; lethe data check {dataset.name} says what is there"
+    return f"{dataset.download} in {root}; lethe data check {dataset.name} reports what is there"
 
 
 def ensure_dirmap(located: Located) -> Path:

@@ -49,12 +49,12 @@ MD5 = MappingProxyType(
 """Of the pickles in the archive, as torchvision checks them."""
 
 IMAGES = MappingProxyType({"train": 500, "test": 100})
-"""Of a class in each split; a split's session is its place here."""
+"""Of a class in each split; a split's session is its position here."""
 
 _GLOBALS = {
-    (module, name): thing
+    (module, name): part
     for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
-    for name, thing in (
+    for name, part in (
         ("_reconstruct", np.empty(0).__reduce__()[0]),
         ("ndarray", np.ndarray),
         ("dtype", np.dtype),
@@ -66,7 +66,7 @@ _GLOBALS = {
 def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     """The tree of PNG files below `out`, from the archive or from such a tree below `root`; and its dirmap.
 
-    The archive may be packed (`cifar-100-python.tar.gz`) or unpacked. PNG files that are there are kept.
+    The archive may be packed (`cifar-100-python.tar.gz`) or unpacked. Existing PNG files are kept.
     Raises `InputError` where `root` has neither, where a file is not the published one, and where `out`
     cannot be written.
     """
@@ -74,7 +74,7 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     if unpacked.is_dir() or packed.is_file():
         made = _write_images(_unpacked(unpacked) if unpacked.is_dir() else _packed(packed), out, workers)
         frame = index(out)
-        note = f"{made} PNG files were written to {out}, {len(frame) - made} were there"
+        note = f"{made} PNG files were written to {out}, {len(frame) - made} existed already"
         return Prepared(frame, notes=(note,))
     if not (root / "train").is_dir():
         raise InputError(
@@ -85,11 +85,11 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     if out.resolve() == root.resolve():
         return Prepared(frame)
     paths = frame["im_path"].tolist()
-    return Prepared(frame, notes=(link_or_copy.place(root, paths, out, paths, workers),))
+    return Prepared(frame, notes=(link_or_copy.files(root, paths, out, paths, workers),))
 
 
 def index(root: Path) -> pd.DataFrame:
-    """The dirmap of the PNG tree below `root`; `InputError` with every image that is missing or too many."""
+    """The dirmap of the PNG tree below `root`; `InputError` with every missing and every extra image."""
     problems: list[str] = []
     for split, count in IMAGES.items():
         for class_ in CLASSES:
@@ -140,7 +140,7 @@ def _unpacked(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _packed(path: Path) -> Iterator[tuple[str, bytes]]:
-    """As `_unpacked`, from the archive; nothing is unpacked to disk."""
+    """As `_unpacked`, from the archive, without unpacking to disk."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             for split in IMAGES:
@@ -181,7 +181,7 @@ def _load(split: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int | None) -> int:
-    """Write the PNG files that are not there; returns their number."""
+    """Write the missing PNG files; returns their number."""
     made = 0
     with link_or_copy.only_writer(out):
         for split, data in pickles:
@@ -196,7 +196,7 @@ def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int 
 
 
 def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
-    """Write the images of one class that are not there; returns their number."""
+    """Write the missing images of one class; returns their number."""
     folder, images = job
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
                 Image.fromarray(images[name]).save(temporary, format="PNG")
     except OSError as error:
         raise InputError(
-            f"{error.filename or folder}: cannot be written: {error.strerror or error}; what is done is kept, "
+            f"{error.filename or folder}: cannot be written: {error.strerror or error}; finished files are kept, "
             f"so mend this and repeat the command"
         ) from error
     return len(missing)

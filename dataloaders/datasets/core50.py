@@ -40,7 +40,7 @@ def index(root: Path) -> pd.DataFrame:
     """The dirmap of the images below `root/core50_128x128`, else `root/core50_350x350`, else `root` itself.
 
     Columns: unnamed index 0..N-1, class, object, session, im_num, im_path; sorted by class, object, session
-    and frame. Reads folders only, no image and no file's status. Raises `InputError` where there is no
+    and frame. Reads folders only, without a stat per file. Raises `InputError` if there is no
     such tree, or with every session that an object lacks and every name that does not fit.
     """
     base = _find_images(root)

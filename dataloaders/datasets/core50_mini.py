@@ -186,7 +186,7 @@ def _draw_video(folder: Path, seed: int, video: tuple[int, int]) -> None:
 
 
 def _random(seed: int, *names: str | int) -> np.random.RandomState:
-    """The random generator of one thing, independent of anything drawn before it."""
+    """The random generator of one named item, independent of anything drawn before."""
     digest = hashlib.sha256(json.dumps(["core50_mini", seed, *names]).encode()).digest()
     return np.random.RandomState(int.from_bytes(digest[:4], "little"))
 

@@ -42,14 +42,14 @@ TRANSFORMATIONS = (
 """Session k is `TRANSFORMATIONS[k - 1]`."""
 
 _UNUSED = ("absent", "present")
-_MISNAMED = 0.01  # share of file names that may be beyond understanding
+_MISNAMED = 0.01  # largest share of file names that do not parse
 _CLASS_NUMBERS = {name: number for number, name in enumerate(CLASSES, 1)}
 _FRAME = re.compile(rf".+_({'|'.join(TRANSFORMATIONS)})_([0-9]+)\.png")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the protocol makes of the videos: equal sessions, and one object less than there are."""
+    """The protocol's sizes: sessions of equal length, and one object less than were filmed."""
 
     objects: int = 30
     """Objects that were filmed of each class; the last one is left out of a class that lost none otherwise."""
@@ -65,9 +65,9 @@ _NO_OBJECT = f"no object has {PUBLISHED.images} frames of each of its {len(TRANS
 
 
 def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
-    """Extract the videos below `root` into `out/images`, index and balance; what is extracted already is kept.
+    """Extract the videos below `root` into `out/images`, index and balance; extracted frames are kept.
 
-    A video that cannot be decoded or named is told in the result's problems, and the rest is done. Raises
+    A video that cannot be decoded or named is one of the result's problems; the others are extracted. Raises
     `InputError` where `root` holds no Toybox, where more than 1 % of its names make no sense, where `out` cannot
     be written, or where no object is left that is complete.
     """
@@ -201,7 +201,7 @@ def _prolong(frames: pd.DataFrame, images: int) -> pd.DataFrame:
 
 
 def _balancing_notes(raw: pd.DataFrame, dirmap: pd.DataFrame) -> Iterator[str]:
-    """What balancing left out and what it repeats, a line each."""
+    """The sessions that balancing repeats and the objects that it leaves out, a line each."""
     repeated = dirmap.loc[dirmap.duplicated("im_path"), "im_path"]
     videos = sorted({path.rpartition("_")[0] for path in repeated})
     if videos:
@@ -230,7 +230,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _objects(base: Path) -> Iterator[tuple[Path, str]]:
-    """The folder below `base` of every object there should be, and what it is called in published paths."""
+    """The folder below `base` of every expected object, and its name in the published paths."""
     for supercategory, classes in SUPERCATEGORIES.items():
         parent = _supercategory(base, supercategory)
         for class_ in classes:
@@ -240,13 +240,13 @@ def _objects(base: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _supercategory(base: Path, name: str) -> Path:
-    """The folder of a supercategory; the archive has `households` where the published paths have `household`."""
+    """The folder of a supercategory; the archive has `households`, the published paths `household`."""
     plural = base / f"{name}s"
     return plural if plural.is_dir() and not (base / name).is_dir() else base / name
 
 
 def _files(folder: Path) -> list[Path]:
-    """What is in `folder` without hidden files; nothing where it does not exist."""
+    """The entries of `folder` without hidden ones; none if it does not exist."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
@@ -256,7 +256,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _name_problem(path: Path, session: str, there: dict[str, Path]) -> str:
-    """What is wrong with the name of a video among those that are `there` already; nothing if it is empty."""
+    """The problem of a video's name, given the sessions that are `there` already; empty if there is none."""
     if session not in (*TRANSFORMATIONS, *_UNUSED):
         return f"expected a name that ends in one of {', '.join(TRANSFORMATIONS)}"
     if session in there:

@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder of lists, None where there is none; `InputError` where it is damaged."""
+    """The manifest of a folder of lists, None if there is none; `InputError` if it is damaged."""
     path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())

@@ -15,7 +15,7 @@ images only, in `offline` task b holds the images of tasks 0..b. And in two vari
 On datasets whose objects are numbered across classes, such as CORe50, the variants differ under iid only.
 
 Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
-.permutation(n)`, started anew for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
+.permutation(n)`, restarted for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
 called for classes and instances one after the other.
 """
 

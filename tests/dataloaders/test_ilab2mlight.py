@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".place.lock"
+        if path.is_file() and path.name != ".link_or_copy.lock"
     }
 
 
@@ -266,7 +266,9 @@ def test_files_that_are_not_of_the_download_are_named_and_kept(dump, small, tmp_
     assert len(told) == 3 and f"problem: {folder / 'mine.jpg'}: is not of the sample" in "".join(told)
     assert (folder / "mine.jpg").read_bytes() == b"mine"
     (folder / "mine.jpg").unlink()
-    with pytest.raises(InputError, match="is not where prepare puts it; run that again: lethe data"):
+    with pytest.raises(
+        InputError, match="is not where `lethe data prepare` puts it; repeat that: lethe data"
+    ):
         ilab2mlight.index(out)
 
 
@@ -295,7 +297,7 @@ def refuse(*arguments):
 os.link = slow(os.link) if sys.argv[3] == "link" else refuse
 os.replace = slow(os.replace)
 pairs = [line.split() for line in sys.stdin]
-link_or_copy.place(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
+link_or_copy.files(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
 """
 
 
@@ -334,7 +336,7 @@ def test_a_full_disk_is_named_and_what_was_placed_stays(dump, small, tmp_path, m
 
     monkeypatch.setattr(os, "link", fill_up)
     with pytest.raises(
-        InputError, match=r"\.jpg: cannot be made: No space left on device; what is done is kept"
+        InputError, match=r"\.jpg: cannot be made: No space left on device; finished files are kept"
     ):
         ilab2mlight.prepare(dump, tmp_path, 1)
     monkeypatch.setattr(os, "link", real)
