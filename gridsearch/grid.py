@@ -19,6 +19,7 @@
 A trial is one agent with one configuration on one dataset and paradigm; the same one named twice counts once.
 """
 
+import functools
 import itertools
 import json
 import re
@@ -34,7 +35,8 @@ from lethe.agents.config import Config
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
-from lethe.dataloaders.index import catalogue, folders
+from lethe.dataloaders.index import find, folders
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
 
 _PLACES = ("datasets", "paradigms")
 _OF_TRIALS = {
@@ -101,28 +103,30 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
         line = lines.get(where) or lines.get(where[:-1]) or lines.get(where[:2])
         problems.append((line or 0, f"{path}:{line}: {problem}" if line else f"{path}: {problem}"))
 
-    blocks = list(_checked_blocks(content, data, tell))
+    lookup = functools.cache(lambda name: find.get(name, data / name))  # each dataset is read once
+    blocks = list(_checked_blocks(content, lookup, tell))
     _raise_any(problems)
     shared = {key: content[key] for key in _OF_TRIALS if key in content}
     trials: dict[str, Trial] = {}
     for where, agent, places, values in blocks:
         try:
-            for trial in _expand(agent, places, values, shared, data):
+            for trial in _expand(agent, places, values, shared):
                 trials.setdefault(json.dumps(trial.config(), sort_keys=True), trial)
         except InputError as error:
-            to_blame = _to_blame(agent, places[0], shared, data)
+            to_blame = _to_blame(agent, places[0], shared)
             for problem in error.problems:
                 tell((to_blame,) if to_blame else where, problem)
     _raise_any(problems)
     return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)))
 
 
-_Block = tuple[tuple[str | int, ...], str, list[tuple[str, str]], dict[str, list[Any]]]
+_Block = tuple[tuple[str | int, ...], str, list[tuple[Dataset, str]], dict[str, list[Any]]]
 """Where it stands, the agent, its (dataset, paradigm) pairs, and the values of each hyperparameter."""
 _Tell = Callable[[tuple[str | int, ...], str], None]
+_Lookup = Callable[[str], Dataset]
 
 
-def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iterator[_Block]:
+def _checked_blocks(content: Mapping[str, Any], lookup: _Lookup, tell: _Tell) -> Iterator[_Block]:
     """The blocks of all agents with their values typed; what does not fit is told."""
     for key in content.keys() - set(_TOP):
         tell((key,), str(unknown("key", key, _TOP)))
@@ -146,7 +150,7 @@ def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iter
                 continue
             _check_names(table, where, tell)
             values = _values(agent, table, where, tell)
-            yield where, agent, _places(content, table, where, data, tell), values
+            yield where, agent, _places(content, table, where, lookup, tell), values
 
 
 def _check_names(table: Mapping[str, Any], where: tuple[str | int, ...], tell: _Tell) -> None:
@@ -160,9 +164,9 @@ def _places(
     content: Mapping[str, Any],
     table: Mapping[str, Any],
     where: tuple[str | int, ...],
-    data: Path,
+    lookup: _Lookup,
     tell: _Tell,
-) -> list[tuple[str, str]]:
+) -> list[tuple[Dataset, str]]:
     """The (dataset, paradigm) pairs of a block: its own, or those of the whole file."""
     datasets, paradigms = (table.get(key, content.get(key)) for key in _PLACES)
     if datasets is None:
@@ -170,22 +174,22 @@ def _places(
     of_paradigms = (*where, "paradigms") if "paradigms" in table else ("paradigms",)
     named = paradigms if isinstance(paradigms, list) else []
     for paradigm in named:
-        if isinstance(paradigm, str) and paradigm not in catalogue.PARADIGMS:
-            tell(of_paradigms, str(unknown("paradigm", paradigm, catalogue.PARADIGMS)))
-    known = [paradigm for paradigm in named if paradigm in catalogue.PARADIGMS]
+        if isinstance(paradigm, str) and paradigm not in PARADIGMS:
+            tell(of_paradigms, str(unknown("paradigm", paradigm, PARADIGMS)))
+    known = [paradigm for paradigm in named if paradigm in PARADIGMS]
     found = []
     for dataset in datasets if isinstance(datasets, list) else []:
         if not isinstance(dataset, str):
             continue
         try:
-            spec = catalogue.get(dataset, data / dataset)
+            spec = lookup(dataset)
         except InputError as error:
             tell((*where, "datasets") if "datasets" in table else ("datasets",), str(error))
             continue
         for paradigm in spec.paradigms if paradigms is None else known:
             try:
-                catalogue.check_paradigm(spec, paradigm)
-                found.append((dataset, paradigm))
+                check_paradigm(spec, paradigm)
+                found.append((spec, paradigm))
             except InputError as error:
                 tell(of_paradigms, str(error))
     return found
@@ -228,23 +232,22 @@ def _typed(config: type[Config], hints: Mapping[str, Any], key: str, value: obje
 
 def _expand(
     agent: str,
-    places: Sequence[tuple[str, str]],
+    places: Sequence[tuple[Dataset, str]],
     values: Mapping[str, Sequence[object]],
     shared: Mapping[str, Any],
-    data: Path,
 ) -> Iterator[Trial]:
     for dataset, paradigm in places:
         for point in itertools.product(*values.values()):
             settings = dict(zip(values, point, strict=True))
-            yield Trial.create(dataset, paradigm, agent, settings, split="validation", data=data, **shared)
+            yield Trial.create(dataset, paradigm, agent, settings, split="validation", **shared)
 
 
-def _to_blame(agent: str, place: tuple[str, str], shared: Mapping[str, Any], data: Path) -> str | None:
+def _to_blame(agent: str, place: tuple[Dataset, str], shared: Mapping[str, Any]) -> str | None:
     """The key of `shared` without which a trial could be made."""
     for key in shared:
         others = {name: value for name, value in shared.items() if name != key}
         with suppress(InputError):
-            Trial.create(*place, agent, data=data, **others)
+            Trial.create(*place, agent, **others)
             return key
     return None
 
@@ -258,7 +261,7 @@ def _raise_any(problems: Sequence[tuple[int, str]]) -> None:
 def _order(trial: Trial) -> tuple:
     """By dataset, paradigm (as the paradigms are listed everywhere), agent, then settings, numbers by size."""
     dataset, paradigm, agent = place_of(trial)
-    return dataset, catalogue.PARADIGMS.index(paradigm), agent, settings_order(trial)
+    return dataset, PARADIGMS.index(paradigm), agent, settings_order(trial)
 
 
 def settings_order(trial: Trial) -> tuple:

@@ -19,6 +19,7 @@ from lethe.benchmarks.report.comparison import Stat, summarise
 from lethe.benchmarks.report.trial_names import printable
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
+from lethe.common.input_problems import first
 from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"
@@ -26,7 +27,6 @@ _SHARED = ("network", "pretrained", "feature_dtype", "variant", "seed")
 _EQUAL = 1e-9
 """Percent. One image more or less in one task of one run moves a mean by more than 1e-6; adding the same numbers in
 another order moves it by less than 1e-12. So means closer than this are equal."""
-_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,7 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
             missing += error.missing if isinstance(error, Unfinished) else 0
     if not problems:
         return choices
-    told = problems[:_TOLD]
-    if len(problems) > _TOLD:
-        told.append(f"and {len(problems) - _TOLD} more")
+    told = first(problems)
     if missing:
         runs = _count(missing, "run")
         told.insert(0, f"the search is not finished: {runs} missing: `lethe search {grid.path}` goes on")
@@ -184,10 +182,8 @@ def _tie(tied: Sequence[Candidate]) -> str:
 
 def _reasons(candidates: Sequence[Candidate]) -> str:
     keys = searched([candidate.trial for candidate in candidates])
-    told = [f"{settings_text(found.trial, keys)}: {found.failed[0]}" for found in candidates[:3]]
-    if len(candidates) > len(told):
-        told.append(f"and {len(candidates) - len(told)} more")
-    return "; ".join(told)
+    reasons = [f"{settings_text(found.trial, keys)}: {found.failed[0]}" for found in candidates]
+    return "; ".join(first(reasons, 3))
 
 
 def _shown(value: object) -> str:

@@ -50,7 +50,7 @@ def test_a_package_imports_only_what_lies_below_it(package):
 
 
 def test_the_check_sees_an_import_that_runs_the_wrong_way():
-    assert wrong_way("agents", "def f():\n    from lethe.dataloaders.index.catalogue import get\n") == [
+    assert wrong_way("agents", "def f():\n    from lethe.dataloaders.index.find import get\n") == [
         (2, "dataloaders")
     ]
     assert wrong_way("benchmarks", "import lethe.gridsearch.engine\n") == [(1, "gridsearch")]
