@@ -32,7 +32,7 @@ def best(options: argparse.Namespace) -> int:
         path = options.into / f"{found.name}.toml"
         if path.resolve() == found.path.resolve():
             raise InputError(f"{path}: the winners would take the place of their grid: give another --into")
-        text = best_toml(choose_all(found, options.out))
+        text = best_toml(choose_all(found, options.out), found.shared)
         write_text(path, text)
         with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
             print(text, end="")

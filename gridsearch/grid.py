@@ -22,7 +22,6 @@ A trial is one agent with one configuration on one dataset and paradigm; the sam
 import functools
 import itertools
 import json
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +36,7 @@ from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
+from lethe.gridsearch import toml_lines
 
 _PLACES = ("datasets", "paradigms")
 _OF_TRIALS = {
@@ -60,6 +60,8 @@ class Grid:
     """Runs 0 .. runs - 1 of each trial are learned in the search."""
     trials: tuple[Trial, ...]
     """Of the search, on validation lists; sorted by dataset, paradigm, agent and settings, no two alike."""
+    shared: Mapping[str, Any]
+    """The keys that hold for all trials (network, seed, ...), as the file gives them; absent where it has none."""
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is no TOML: {error}") from None
-    lines, problems = _lines(text), []
+    lines, problems = toml_lines.lines(text), []
 
     def tell(where: tuple[str | int, ...], problem: str) -> None:
         line = lines.get(where) or lines.get(where[:-1]) or lines.get(where[:2])
@@ -117,7 +119,7 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
             for problem in error.problems:
                 tell((to_blame,) if to_blame else where, problem)
     _raise_any(problems)
-    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)))
+    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)), shared)
 
 
 _Block = tuple[tuple[str | int, ...], str, list[tuple[Dataset, str]], dict[str, list[Any]]]
@@ -275,27 +277,3 @@ def settings_order(trial: Trial) -> tuple:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-_NAME = r"""\s*("[^"]*"|'[^']*'|[\w-]+)\s*"""
-_HEADER = re.compile(rf"\s*\[\[?((?:{_NAME}\.)*{_NAME})\]\]?")
-_KEY = re.compile(rf"{_NAME}=")
-
-
-def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """The line of each key by where it stands: (key,), ("agents", agent), ("agents", agent, block, key)."""
-    found: dict[tuple[str | int, ...], int] = {}
-    table: tuple[str | int, ...] = ()
-    blocks: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            table = tuple(name.strip("\"'") for name in re.findall(_NAME, header[1]))
-            if table[:1] == ("agents",) and len(table) > 1:
-                agent, inner = table[1], table[2:]
-                blocks[agent] = blocks.get(agent, -1) + (not inner)
-                table = ("agents", agent, max(blocks[agent], 0), *inner)
-                found.setdefault(table[:2], number)
-            found.setdefault(table, number)
-        elif key := _KEY.match(line):
-            found.setdefault((*table, key[1].strip("\"'")), number)
-    return found
