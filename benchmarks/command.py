@@ -16,9 +16,10 @@ from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, threads_before
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Job, Outcome, attempt
+from lethe.benchmarks.workers.worker import Outcome, attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
 from lethe.common.progress import RunLine, live_line

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import prepare_all
-from lethe.benchmarks.workers.worker import Job
 from lethe.common.errors import InputError
 from lethe.gridsearch import grid
 from lethe.gridsearch.engines import choose as engines

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.speed.figures import Figure
 from lethe.benchmarks.workers import forkserver
 from lethe.benchmarks.workers.pool import cores, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.benchmarks.workers.worker import Outcome
 from lethe.dataloaders.index import find
 from lethe.dataloaders.prepare import ensure_dirmap
 

@@ -104,6 +104,10 @@ class Trial:
             feature_dtype=feature_dtype,
         )
 
+    def __hash__(self) -> int:
+        # The generated one would hash `settings`, a dictionary; equal trials have the same items in it.
+        return hash((self.dataset, self.paradigm, self.agent, self.seed, frozenset(self.settings.items())))
+
     def config(self) -> dict[str, object]:
         """The canonical content of config.json."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"}

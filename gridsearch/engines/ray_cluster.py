@@ -23,10 +23,11 @@ from typing import IO, Any
 from lethe.benchmarks.records import failures, provenance
 from lethe.benchmarks.records.write import RunLocked, lock
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
 from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Died, Watch, do_all
-from lethe.benchmarks.workers.worker import Job, Learned, Outcome
+from lethe.benchmarks.workers.worker import Learned, Outcome
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep

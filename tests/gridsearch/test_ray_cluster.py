@@ -16,9 +16,10 @@ import pytest
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.write import checkpointed, is_locked
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers import pool
-from lethe.benchmarks.workers.worker import DiskFull, Job, Outcome
+from lethe.benchmarks.workers.worker import DiskFull, Outcome
 from lethe.common.errors import InputError
 
 ROOT = Path(__file__).parents[2]
