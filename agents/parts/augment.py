@@ -94,11 +94,10 @@ class RandomCrop(Transform[Offsets]):
 
     def apply(self, x: Tensor, drawn: Offsets) -> Tensor:
         """The crops."""
-        rows = to_device(drawn.top, x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
-        columns = to_device(drawn.left, x.device)[:, None] + torch.arange(x.shape[3], device=x.device)
-        images = torch.arange(len(x), device=x.device)[:, None, None]
-        padded = F.pad(x, (self.padding,) * 4).permute(0, 2, 3, 1)
-        return laid_out(padded[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2), x)
+        padded = F.pad(x, (self.padding,) * 4)
+        windows = padded.unfold(2, x.shape[2], 1).unfold(3, x.shape[3], 1)  # a view: [B, 3, top, left, H, W]
+        top, left = to_device(drawn.top, x.device), to_device(drawn.left, x.device)
+        return laid_out(windows[torch.arange(len(x), device=x.device), :, top, left], x)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_flipped_images_are_torchvisions():
 
 
 def test_resized_crops_are_torchvisions_antialiased_ones_within_a_grey_level():
-    """torchvision rounds uint8 to grey levels after each direction, here they are rounded once; in float32, both once."""
+    """torchvision rounds uint8 after each direction, here it is rounded once; from float32, both round once."""
     x, crop = images(), RandomResizedCrop()
     drawn = crop.draw(x, generator())
 
