@@ -71,7 +71,7 @@ def read_trial(folder: Path) -> TrialRecord:
             unfinished.append(int(number))
             continue
         try:
-            runs.append(_read_run(path, int(number)))
+            runs.append(read_run(path, int(number)))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -82,7 +82,8 @@ def read_trial(folder: Path) -> TrialRecord:
     return TrialRecord(folder, config, needs, tuple(runs), tuple(sorted(unfinished)))
 
 
-def _read_run(folder: Path, number: int) -> RunRecord:
+def read_run(folder: Path, number: int) -> RunRecord:
+    """The finished run in `folder`; `InputError` if its record is damaged."""
     summary = read_json(folder / "summary.json")
     path = folder / "accuracy.csv"
     try:

@@ -99,7 +99,8 @@ class Recorder:
     """Writes one run's folder, which its owner has locked (see `lock`).
 
     `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
-    `software` is what learns it now: the summary tells all that it was learned with.
+    `software` is what learns it now: the summary tells all that it was learned with. Without `checkpoints`, a run
+    that is interrupted cannot be continued.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Recorder:
         *,
         software: Mapping[str, object] | None = None,
         checkpoint_batches: int | None = None,
+        checkpoints: bool = True,
         progress: Progress | None = None,
     ):
         self.folder = folder
@@ -118,6 +120,7 @@ class Recorder:
         self._identity = dict(identity)
         self._software = [dict(software)] if software else []
         self._every = checkpoint_batches
+        self._checkpoints = checkpoints
         self._progress = progress
         folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[list[float]] = []
@@ -233,7 +236,7 @@ class Recorder:
     def _save(self, position: Position, agent: Agent) -> None:
         """Write a checkpoint, if the agent has a state, after the log that it counts on."""
         self.flush()
-        if not agent.resumable:
+        if not (self._checkpoints and agent.resumable):
             return
         state = {
             "identity": self._identity,
