@@ -58,10 +58,14 @@ def overrides(agent_class: type[Agent], method: str) -> bool:
 
 
 def kept(agent: Agent) -> list[Tensor]:
-    """The tensors among the agent's attributes, one for each memory, the network's and the optimisers' left out."""
+    """The tensors among the agent's attributes, one per storage; not the network's, an optimiser's or the cache's."""
     given = {tensor.data_ptr() for tensor in agent.network.state_dict().values()}
     skipped = (torch.optim.Optimizer, torch.Generator)
-    values = [v for name, v in vars(agent).items() if name != "network" and not isinstance(v, skipped)]
+    values = [
+        v
+        for name, v in vars(agent).items()
+        if name not in ("network", "cache") and not isinstance(v, skipped)
+    ]
     found = {tensor.data_ptr(): tensor for tensor in _tensors(values)}
     return [tensor for pointer, tensor in found.items() if pointer not in given]
 

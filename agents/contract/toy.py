@@ -107,7 +107,8 @@ def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, 
 
 
 def predict(agent: Agent, x: Tensor) -> Tensor:
-    """What `agent` predicts for its inputs [B, C, H, W], called as the evaluator calls it."""
+    """What `agent` predicts for its inputs [B, C, H, W], prepared and called as the loop and the evaluator do."""
+    agent.fill_cache()
     agent.network.eval()
     with torch.no_grad():
         scores = agent.predict(x)
