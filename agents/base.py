@@ -20,6 +20,7 @@ from lethe.agents import config as configs
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
 """The type of an agent's configuration."""
+A = TypeVar("A", bound="Agent")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -203,11 +204,11 @@ def _config_type(agent_class: type[Agent]) -> type[configs.Config] | None:
     return None
 
 
-def _without_cache(method: Callable[Concatenate[Agent, P], R]) -> Callable[Concatenate[Agent, P], R]:
+def _without_cache(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, P], R]:
     """`method` of an agent, which begins and ends with an empty cache: none of it is learned from or kept."""
 
     @functools.wraps(method)
-    def emptied(agent: Agent, *arguments: P.args, **named: P.kwargs) -> R:
+    def emptied(agent: A, /, *arguments: P.args, **named: P.kwargs) -> R:
         agent.cache = {}
         try:
             return method(agent, *arguments, **named)

@@ -17,7 +17,9 @@ from lethe.agents import registry
 from lethe.agents.__main__ import main
 from lethe.agents.base import Agent, Needs
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.contract import toy
 from lethe.agents.contract.checks import CHECKS, verdicts
+from lethe.agents.contract.probes import kept_bytes
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.cli import main as lethe
 
@@ -533,6 +535,23 @@ class PreparesAtTheEnd(Prepared):
 @pytest.mark.parametrize("agent_class", [Prepared, SaysNothing, PreparesAtTheEnd])
 def test_an_agent_that_prepares_or_logs_nothing_passes(agent_class):
     assert [v for v in verdicts(agent_class) if v.failure is not None] == []
+
+
+class DrawsToPrepareAndCannotBeSaved(PreparesAtTheEnd):
+    def prepare(self):
+        self.cache["shift"] = 0 * torch.rand((), generator=self.generator)
+
+
+def test_draws_to_prepare_are_found_in_an_agent_that_cannot_be_saved():
+    failures = {v.check: v.failure for v in verdicts(DrawsToPrepareAndCannotBeSaved) if v.failure is not None}
+    assert "a change of generator" in failures["prepare_pure"]
+
+
+def test_a_cache_is_not_among_the_tensors_kept():
+    agent = toy.build(Prepared)
+    toy.learn(agent)
+    agent.fill_cache()
+    assert kept_bytes(agent) == agent.memory_bytes() and agent.cache
 
 
 @pytest.mark.parametrize("agent_class, check, message", BROKEN)
