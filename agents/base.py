@@ -241,7 +241,7 @@ def _capture(name: str, value: object) -> object:
     )
 
 
-def _restore(value: object, saved: object, device: torch.device) -> object:
+def _restore(value: object, saved: Any, device: torch.device) -> object:
     """What `value` becomes; the object itself, changed in place, where others may hold it."""
     if isinstance(value, torch.Generator):
         value.set_state(saved.cpu())
@@ -270,7 +270,8 @@ def _to_device(saved: object, device: torch.device) -> object:
 
 def _bytes(value: object) -> int:
     if hasattr(value, "memory_bytes"):
-        return value.memory_bytes()
+        size: int = value.memory_bytes()
+        return size
     if isinstance(value, nn.Module):
         return sum(_bytes(tensor) for tensor in value.state_dict().values())
     if isinstance(value, Tensor):

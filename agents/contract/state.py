@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from lethe.agents.contract import toy
 from lethe.agents.contract.probes import (
     ContractFailure,
     bits,
+    bits_by_name,
     differing,
     global_seeds,
     global_states,
@@ -89,9 +90,9 @@ def predict_pure(agent_class: type[Agent]) -> None:
     x = toy.inputs(agent, toy.batch([0, 1, 2, 3, 0])[0])
     agent.fill_cache()  # what this changes is the matter of `prepare_pure`
 
-    def all_there_is() -> object:
+    def all_there_is() -> dict[str, object]:
         given = {"network": agent.network.state_dict(), "the input": x, "self.cache": agent.cache}
-        return bits({**saved(agent), **given})
+        return bits_by_name({**saved(agent), **given})
 
     before = all_there_is()
     with training_calls(agent.network.plastic) as calls:
@@ -138,7 +139,7 @@ def prepare_pure(agent_class: type[Agent]) -> None:
 def _check_prepare_changes_nothing(agent: Agent) -> None:
     def all_there_is() -> dict[str, object]:
         given = {"network": agent.network.state_dict(), "generator": agent.generator.get_state()}
-        return {name: bits(value) for name, value in {**given, **saved(agent)}.items()}
+        return bits_by_name({**given, **saved(agent)})
 
     before, counted = all_there_is(), agent.memory_bytes()
     agent.prepare()
@@ -183,12 +184,12 @@ def same_seed(agent_class: type[Agent]) -> None:
         )
 
 
-def _learned(agent_class: type[Agent]) -> object:
+def _learned(agent_class: type[Agent]) -> dict[str, object]:
     """What an agent of seed 1 is after two tasks and a prediction, and the prediction."""
     agent = toy.build(agent_class, seed=1)
     toy.learn(agent)
     predicted = toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
-    return bits({**saved(agent), "scores": predicted})
+    return bits_by_name({**saved(agent), "scores": predicted})
 
 
 def global_random(agent_class: type[Agent]) -> None:
@@ -212,7 +213,9 @@ def global_random(agent_class: type[Agent]) -> None:
         raise ContractFailure(expected, f"differences in {', '.join(differing(*states))}", advice)
 
 
-def resumes(agent_class: type[Agent], carry: Callable[[object], object] = copy.deepcopy) -> None:
+def resumes(
+    agent_class: type[Agent], carry: Callable[[dict[str, object]], Mapping[str, object]] = copy.deepcopy
+) -> None:
     """An agent restored from state_dict goes on as the one that was saved, to the bit.
 
     `carry` takes the state from the one to the other, as a checkpoint does.
@@ -226,7 +229,7 @@ def resumes(agent_class: type[Agent], carry: Callable[[object], object] = copy.d
         if moment != "right after":
             toy.learn(agent, tasks=(1,), steps=range(4, 8))
             toy.learn(twin, tasks=(1,), steps=range(4, 8))
-        names = differing(bits(agent.state_dict()), bits(twin.state_dict()))
+        names = differing(bits_by_name(agent.state_dict()), bits_by_name(twin.state_dict()))
         if names:
             raise ContractFailure(
                 "a restored agent to equal the one that was saved, and to go on as it does",
