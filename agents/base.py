@@ -6,10 +6,11 @@ agent's own attributes.
 """
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, get_args, get_origin
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, final, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from lethe.agents import config as configs
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
 """The type of an agent's configuration."""
+A = TypeVar("A", bound="Agent")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Agent(ABC, Generic[C]):
         super().__init_subclass__(**kwargs)
         if "Config" not in vars(cls):
             cls.Config = _config_type(cls) or cls.Config
+        for name in _WITHOUT_CACHE & vars(cls).keys():
+            setattr(cls, name, _without_cache(vars(cls)[name]))
 
     def __init__(self, problem: Problem, config: C, network: Network, *, seed: int, device: torch.device):
         self.problem = problem
@@ -113,13 +119,15 @@ class Agent(ABC, Generic[C]):
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         """The agent's own source of randomness, on the CPU whatever the device: draws cost no wait."""
+        self.cache: dict[str, Any] = {}
+        """Results of `prepare`, for `predict`; empty during learning, neither saved nor counted as memory."""
 
     @abstractmethod
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
         """Learn from one mini-batch of the stream, which comes once.
 
         x: [B, C, H, W], uint8 images or float32 features; y: [B] int64 labels. Returns what to log, scalars
-        by name; a tensor stays on its device, so that nothing waits for it.
+        by name, or {}; a tensor stays on its device, so that nothing waits for it.
         """
 
     @abstractmethod
@@ -129,6 +137,26 @@ class Agent(ABC, Generic[C]):
         Called without gradients and with `network` in evaluation mode. Scores of labels that the stream has
         not shown yet are ignored.
         """
+
+    def prepare(self) -> None:
+        """Compute what `predict` needs for every batch, such as class means, once per evaluation, into `self.cache`.
+
+        Called with gradients and with `network` in training mode, as `observe` is; its time counts as learning.
+        The result must depend on the agent's state alone, and nothing but `self.cache` may change: a draw from
+        `self.generator` or a batch-norm statistic would make the run depend on when it is evaluated. For
+        randomness, seed a generator of its own; for a forward pass with batch-norm, switch the network to
+        evaluation mode and back.
+
+        The base empties the cache before and after each `observe`, `begin_task`, `end_task` and `load_state_dict`.
+        It wraps these methods of a subclass for that, so that neither an author nor a caller can forget it, and a
+        resumed run, whose cache is empty, learns the same.
+        """
+
+    @final
+    def fill_cache(self) -> None:
+        """Run `prepare` unless its results are there; whoever calls `predict` after learning calls this first."""
+        if not self.cache:
+            self.prepare()
 
     def begin_task(self, task: TaskInfo) -> None:
         """Called before the first batch of a task."""
@@ -150,6 +178,7 @@ class Agent(ABC, Generic[C]):
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Continue from `state_dict()` of an agent built with the same arguments, to the bit."""
+        self.cache = {}
         learned = self._learned()
         if set(state) != set(learned):
             raise ValueError(f"expected the state of {sorted(learned)}, got that of {sorted(state)}")
@@ -160,7 +189,7 @@ class Agent(ABC, Generic[C]):
 
     def _learned(self) -> dict[str, object]:
         """Attributes that learning may change; of the network, the part that learns."""
-        values = {name: value for name, value in vars(self).items() if name not in _GIVEN}
+        values = {name: value for name, value in vars(self).items() if name not in _NOT_LEARNED}
         return {"plastic": self.network.plastic, **values}
 
 
@@ -175,7 +204,23 @@ def _config_type(agent_class: type[Agent]) -> type[configs.Config] | None:
     return None
 
 
-_GIVEN = {"problem", "config", "network", "device"}
+def _without_cache(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, P], R]:
+    """`method` of an agent, which begins and ends with an empty cache: none of it is learned from or kept."""
+
+    @functools.wraps(method)
+    def emptied(agent: A, /, *arguments: P.args, **named: P.kwargs) -> R:
+        agent.cache = {}
+        try:
+            return method(agent, *arguments, **named)
+        finally:
+            agent.cache = {}
+
+    return emptied
+
+
+_WITHOUT_CACHE = {"observe", "begin_task", "end_task", "load_state_dict"}
+"""The methods that may change the state."""
+_NOT_LEARNED = {"problem", "config", "network", "device", "cache"}
 _SAVED_AS_IT_IS = (Tensor, type(None), bool, int, float, str)
 
 
@@ -196,7 +241,7 @@ def _capture(name: str, value: object) -> object:
     )
 
 
-def _restore(value: object, saved: object, device: torch.device) -> object:
+def _restore(value: object, saved: Any, device: torch.device) -> object:
     """What `value` becomes; the object itself, changed in place, where others may hold it."""
     if isinstance(value, torch.Generator):
         value.set_state(saved.cpu())
@@ -225,7 +270,8 @@ def _to_device(saved: object, device: torch.device) -> object:
 
 def _bytes(value: object) -> int:
     if hasattr(value, "memory_bytes"):
-        return value.memory_bytes()
+        size: int = value.memory_bytes()
+        return size
     if isinstance(value, nn.Module):
         return sum(_bytes(tensor) for tensor in value.state_dict().values())
     if isinstance(value, Tensor):

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
         learning.needs_used,
         state.state_saved,
         state.predict_pure,
+        state.prepare_pure,
         state.same_seed,
         state.global_random,
         state.resumes,

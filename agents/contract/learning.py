@@ -85,9 +85,9 @@ def _advice(agent_class: type[Agent], error: Exception) -> str:
 def logs(agent_class: type[Agent]) -> None:
     """What observe returns can be logged."""
     logged = toy.observe(_begun(agent_class), [0, 1] * 5)
-    if not isinstance(logged, Mapping) or not logged:
+    if not isinstance(logged, Mapping):
         raise ContractFailure(
-            "observe to return what to log, scalars by name",
+            "observe to return what to log, scalars by name, or {}",
             repr(logged),
             'return {"loss": loss.detach()}; a loss that is no number is noticed there',
         )

@@ -29,6 +29,10 @@ class Scale(nn.Module):
 class TinyNet(nn.Sequential):
     """Two convolutions and a linear layer on uint8 images [B, 3, 8, 8]."""
 
+    scale: Scale
+    body: nn.Sequential
+    head: nn.Linear
+
     def __init__(self, seed: int = 0, num_classes: int = PROBLEM.num_classes):
         with torch.device("meta"):  # so that the constructors draw nothing from the global generator
             body = nn.Sequential(
@@ -49,7 +53,7 @@ def network(seed: int = 0, cut: str | None = None) -> Network:
     whole = TinyNet(seed)
     if cut is None:
         return Network(nn.Identity(), whole)
-    scale, body, head = whole
+    scale, body, head = whole.scale, whole.body, whole.head
     if cut == "head":
         return Network(
             nn.Sequential(scale, body, nn.Unflatten(1, (32, 1, 1))), nn.Sequential(nn.Flatten(), head)
@@ -91,13 +95,14 @@ class Batches:
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and labels in their order; the last batch may be short."""
         self.read = True
-        yield from zip(self.x.split(batch_size), self.y.split(batch_size), strict=True)
+        yield from zip(torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True)
 
 
 def inputs(agent: Agent, x: Tensor) -> Tensor:
     """What `agent` gets of the images: they themselves, or its trunk's features."""
     with torch.no_grad():
-        return agent.network.frozen(x)
+        features: Tensor = agent.network.frozen(x)
+        return features
 
 
 def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, Tensor | float]:
@@ -107,7 +112,8 @@ def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, 
 
 
 def predict(agent: Agent, x: Tensor) -> Tensor:
-    """What `agent` predicts for its inputs [B, C, H, W], called as the evaluator calls it."""
+    """What `agent` predicts for its inputs [B, C, H, W], prepared and called as the loop and the evaluator do."""
+    agent.fill_cache()
     agent.network.eval()
     with torch.no_grad():
         scores = agent.predict(x)

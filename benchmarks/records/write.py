@@ -194,6 +194,9 @@ class Recorder:
     def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict:
         """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
         if predictions:
+            self._mark = time.perf_counter()
+            agent.fill_cache()  # the last evaluation's is lost where another process made it
+            self.pause()
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **evaluator.predictions(agent, len(self._rows) - 1))
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
@@ -272,7 +275,8 @@ def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> 
             known = value if math.isfinite(value) else None  # JSON has no other numbers
             lines.append(json.dumps({"task": task, "step": step, "name": name, "value": known}) + "\n")
             if name == "loss" and known is None:
-                last = f"; the last finite one was {columns[name][row - 1]:.4g}" if row else ""
+                finite = [before for before in columns[name][:row] if math.isfinite(before)]
+                last = f"; the last finite one was {finite[-1]:.4g}" if finite else ""
                 fault = (
                     f"the loss became {value} in task {task}, step {step}{last}: try a smaller learning rate"
                 )

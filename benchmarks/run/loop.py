@@ -52,6 +52,7 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
         view = TaskView(task, images, agent.device) if agent.needs.task_data else None
         recorder.flush()
         agent.end_task(info, view)
+        agent.fill_cache()
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)
