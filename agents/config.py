@@ -62,13 +62,33 @@ class Config:
         return self.batch_size if task or self.batch_size_first_task is None else self.batch_size_first_task
 
 
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamax")
+SCHEDULES = ("constant", "step", "cosine")
+
+
 @dataclass(frozen=True)
 class SGDConfig(Config):
     """An agent that learns by stochastic gradient descent."""
 
     lr: float = setting(1e-4, "Learning rate.", above=0)
-    momentum: float = setting(0.9, "Momentum of SGD.", low=0, high=1)
-    weight_decay: float = setting(1e-4, "L2 penalty of SGD, applied to all trained parameters.", low=0)
+    momentum: float = setting(
+        0.9, "Momentum of SGD; β1 of the other optimisers, below 1 there.", low=0, high=1
+    )
+    weight_decay: float = setting(
+        1e-4, "L2 penalty on all trained parameters; of adamw the decoupled weight decay.", low=0
+    )
+    optimizer: str = setting("sgd", "Optimiser, as PyTorch has it.", choices=OPTIMIZERS)
+    schedule: str = setting(
+        "constant",
+        "Learning rate over the run's optimiser steps: constant, falling in steps, or along a cosine.",
+        choices=SCHEDULES,
+    )
+    schedule_steps: int = setting(
+        1000, "Optimiser steps between two falls (step), or until the last rate (cosine).", low=1
+    )
+    schedule_factor: float = setting(
+        0.1, "Factor of each fall (step), or the last rate as a share of lr (cosine).", low=0, high=1
+    )
 
 
 _WORDS = {"true": True, "false": False}
