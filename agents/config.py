@@ -1,7 +1,8 @@
-"""Hyperparameters: a frozen dataclass an agent, from which the command line and grid files are derived."""
+"""Hyperparameters: a frozen dataclass per agent, from which the command line and grid files are derived."""
 
 import dataclasses
 import math
+import operator
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Config:
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         hints = get_type_hints(cls)
-        values, problems = {}, []
+        values: dict[str, Any] = {}
+        problems: list[str] = []
         for key, value in settings.items():
             try:
                 if key not in fields:
@@ -94,7 +96,7 @@ class SGDConfig(Config):
 _WORDS = {"true": True, "false": False}
 
 
-def _typed(key: str, value: object, hint: object) -> object:
+def _typed(key: str, value: object, hint: Any) -> object:
     """`value` as the type that `hint` names: int, float, bool or str, or one of these or None."""
     kind = hint
     if isinstance(hint, types.UnionType):
@@ -114,20 +116,20 @@ def _typed(key: str, value: object, hint: object) -> object:
     return value
 
 
-def _checked(field: dataclasses.Field, value: object) -> object:
+def _checked(field: dataclasses.Field[Any], value: object) -> object:
     """`value` if it is in the field's range."""
     limits = field.metadata
     if limits["choices"] is not None and value not in limits["choices"]:
         raise unknown(f"value of {field.name}", str(value), limits["choices"])
-    if value is None or isinstance(value, str):
+    if not isinstance(value, int | float):
         return value
     if not math.isfinite(value):
         raise InputError(f"{field.name}: expected a finite number, got {value}")
     for bound, holds, words in (
-        ("above", lambda limit: value > limit, "more than"),
-        ("low", lambda limit: value >= limit, "at least"),
-        ("high", lambda limit: value <= limit, "at most"),
+        ("above", operator.gt, "more than"),
+        ("low", operator.ge, "at least"),
+        ("high", operator.le, "at most"),
     ):
-        if limits[bound] is not None and not holds(limits[bound]):
+        if limits[bound] is not None and not holds(value, limits[bound]):
             raise InputError(f"{field.name}: expected {words} {limits[bound]}, got {value}")
     return value

@@ -90,15 +90,16 @@ class SGDAgent(Agent[S]):
     def gradient(self, loss: Tensor) -> Tensor:
         """The gradient [P] of `loss`, in memory that the next call of `gradient` or `step` overwrites."""
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         return self.optimizer.collect()
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
 
     def predict(self, x: Tensor) -> Tensor:
         """The network's scores."""
-        return self.network.plastic(x)
+        scores: Tensor = self.network.plastic(x)
+        return scores
