@@ -27,7 +27,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Config:
-    """What every agent can be told: how the loop feeds it."""
+    """Settings of every agent: batches and passes of the loop."""
 
     batch_size: int = setting(10, "Images of one mini-batch of the stream.", low=1)
     batch_size_first_task: int | None = setting(None, "The same in the first task, where it differs.", low=1)
@@ -38,7 +38,7 @@ class Config:
     def from_settings(cls, settings: Mapping[str, object]) -> Self:
         """The configuration with `settings` (text from a command line, or typed values) over the defaults.
 
-        An unknown key, a value of the wrong type or out of range is an `InputError`; all are told at once.
+        An unknown key, a value of the wrong type or out of range is an `InputError`, which lists all problems.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         hints = get_type_hints(cls)

@@ -41,11 +41,10 @@ class VectorOptimizer(torch.optim.Optimizer):
 
     A subclass names PyTorch's class second: `class VectorSGD(VectorOptimizer, torch.optim.SGD)`.
 
-    The network goes on as ever: its parameters keep their shapes and layouts, and share memory with the vectors.
-    `zero_grad`, `backward`, `step` and gradient clipping do what they do elsewhere, but that a parameter without a
-    gradient counts as one whose gradient is zero. Parameters are of one floating-point type, and want gradients: what
-    is not to be learned stays out, and what shall no longer be learned takes a new optimiser. Raises `ValueError`
-    otherwise.
+    The network works as before: its parameters keep their shapes and layouts, and share memory with the vectors.
+    `zero_grad`, `backward`, `step` and gradient clipping do what they do elsewhere, except that a parameter without a
+    gradient counts as one whose gradient is zero. Parameters have one floating-point type and require gradients;
+    anything else is a `ValueError`. To freeze parameters later, build a new optimiser of those that still learn.
 
     With a `schedule`, each step first sets the learning rate of every group to its starting rate, `initial_lr` in
     the group, times the schedule's share at the group's own count of `steps`; both are saved with the group. Without
