@@ -46,6 +46,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.config import SGDConfig, setting
@@ -83,17 +84,18 @@ class AugMemConfig(SGDConfig):
     distillation_weight: float = setting(1.0, "c_distil, weight of the distillation losses.", low=0)
 
 
-class AugMem(SGDAgent):
+A = TypeVar("A", bound=AugMemConfig, default=AugMemConfig, covariant=True)
+"""The type of an agent's configuration."""
+
+
+class AugMem(SGDAgent[A]):
     """SGD on features, on their reads from the slots, and on replayed slots."""
 
-    Config = AugMemConfig
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
     cut = "last_block"
     herds_by_whole_norm = False
 
-    def __init__(
-        self, problem: Problem, config: AugMemConfig, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init__(self, problem: Problem, config: A, network: Network, *, seed: int, device: torch.device):
         _check(problem, config)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.memory = HypothesisMemory(

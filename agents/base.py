@@ -9,13 +9,16 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
-from lethe.agents.config import Config, SGDConfig
-from lethe.agents.networks.batch_norm import check_first_batch
+from lethe.agents import config as configs
+
+C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
+"""The type of an agent's configuration."""
 
 
 @dataclass(frozen=True)
@@ -82,30 +85,32 @@ class Network(nn.Module):
         return self
 
 
-class Agent(ABC):
-    """A learner. Subclasses declare `Config` and `needs` and implement `observe` and `predict`.
+class Agent(ABC, Generic[C]):
+    """A learner with a configuration of type `C`. Subclasses declare `needs` and implement `observe` and `predict`.
 
     Attributes that learning changes may be tensors, modules, optimisers, `torch.Generator`s, objects with
     `state_dict` and `load_state_dict`, plain values, and lists, tuples and dictionaries of these. The default
     `state_dict`, `load_state_dict` and `memory_bytes` then hold without further work.
     """
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[configs.Config]] = configs.Config
+    """Configuration class: the parameter in `class ER(SGDAgent[ERConfig])`, unless the class body sets it."""
     needs: ClassVar[Needs] = Needs()
     cut: ClassVar[str | None] = None
     """The network's stage before which all is frozen, unless the user names another; None: all of it learns."""
     resumable: ClassVar[bool] = True
     """Whether `state_dict` works; a run of an agent that is not resumable begins anew when it is interrupted."""
 
-    def __init__(
-        self, problem: Problem, config: Config, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "Config" not in vars(cls):
+            cls.Config = _config_type(cls) or cls.Config
+
+    def __init__(self, problem: Problem, config: C, network: Network, *, seed: int, device: torch.device):
         self.problem = problem
         self.config = config
         self.network = network
         self.device = device
-        if isinstance(config, SGDConfig):  # others need not train the network
-            check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.generator = torch.Generator().manual_seed(seed)
         """The agent's own source of randomness, on the CPU whatever the device: draws cost no wait."""
 
@@ -125,10 +130,10 @@ class Agent(ABC):
         not shown yet are ignored.
         """
 
-    def begin_task(self, task: TaskInfo) -> None:  # noqa: B027  (optional by contract)
+    def begin_task(self, task: TaskInfo) -> None:
         """Called before the first batch of a task."""
 
-    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:  # noqa: B027  (optional by contract)
+    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
         """Called after the last batch of a task; `data` is None unless `Needs.task_data` is declared."""
 
     def memory_bytes(self) -> int:
@@ -157,6 +162,17 @@ class Agent(ABC):
         """Attributes that learning may change; of the network, the part that learns."""
         values = {name: value for name, value in vars(self).items() if name not in _GIVEN}
         return {"plastic": self.network.plastic, **values}
+
+
+def _config_type(agent_class: type[Agent]) -> type[configs.Config] | None:
+    """The configuration that a class statement names, `Agent[SomeConfig]`; of a type variable, its bound."""
+    for base in vars(agent_class).get("__orig_bases__", ()):
+        if isinstance(get_origin(base), type) and issubclass(get_origin(base), Agent):
+            for argument in get_args(base):
+                named = getattr(argument, "__bound__", argument)
+                if isinstance(named, type) and issubclass(named, configs.Config):
+                    return named
+    return None
 
 
 _GIVEN = {"problem", "config", "network", "device"}

@@ -34,10 +34,9 @@ class OfflineConfig(SGDConfig):
     )
 
 
-class Offline(Finetune):
+class Offline(Finetune[OfflineConfig]):
     """SGD on the cumulative data, which the harness hands out because `Needs.offline` asks for it."""
 
-    Config = OfflineConfig
     needs = Needs(offline=True, task_boundaries=True)
 
     def __init__(

@@ -124,10 +124,9 @@ def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> T
     return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-class REMIND(SGDAgent):
+class REMIND(SGDAgent[REMINDConfig]):
     """One step an image, on its own quantised map and on reconstructed old ones."""
 
-    Config = REMINDConfig
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
     cut = "last_block"
 

@@ -3,10 +3,15 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.config import SGDConfig
+from lethe.agents.networks.batch_norm import check_first_batch
 from lethe.agents.parts.vector_sgd import VectorSGD
+
+S = TypeVar("S", bound=SGDConfig, default=SGDConfig, covariant=True)
+"""The type of an agent's configuration."""
 
 
 def seen_cross_entropy(scores: Tensor, y: Tensor, seen: Tensor) -> Tensor:
@@ -14,15 +19,12 @@ def seen_cross_entropy(scores: Tensor, y: Tensor, seen: Tensor) -> Tensor:
     return F.cross_entropy(scores.masked_fill(~seen, -torch.inf), y)
 
 
-class SGDAgent(Agent):
+class SGDAgent(Agent[S]):
     """Trains the plastic part with SGD and momentum; `seen` [K] marks the labels that came by."""
 
-    Config = SGDConfig
-
-    def __init__(
-        self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init__(self, problem: Problem, config: S, network: Network, *, seed: int, device: torch.device):
         super().__init__(problem, config, network, seed=seed, device=device)
+        check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.seen = torch.zeros(problem.num_classes, dtype=torch.bool, device=device)
         self.optimizer = VectorSGD(
             network.plastic.parameters(),
