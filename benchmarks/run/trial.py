@@ -68,7 +68,7 @@ class Trial:
             try:
                 return function(*arguments)
             except InputError as error:
-                problems.extend(error.problems)
+                problems.extend(problem for problem in error.problems if problem not in problems)
 
         checked(catalogue.check_split, split)
         checked(catalogue.check_variant, variant or catalogue.VARIANTS[0])
@@ -79,7 +79,7 @@ class Trial:
             checked(catalogue.check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
             checked(networks.check, network, spec.image_size)
-        if agent_class and network in networks.NETWORKS:
+        if agent_class and network:
             cut = cut or agent_class.cut
             cut = checked(networks.find_cut, network, cut) if cut else None
             checked(_check_feature_dtype, feature_dtype, network, cut)
@@ -94,7 +94,7 @@ class Trial:
             settings=asdict(config),
             network=network,
             cut=cut,
-            pretrained=pretrained,
+            pretrained=pretrained and networks.has_weights(network),
             seed=seed,
             split=split,
             feature_dtype=feature_dtype,
