@@ -16,12 +16,15 @@ from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, threads_before
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Job, Outcome, attempt
+from lethe.benchmarks.workers.worker import Outcome, attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
 from lethe.common.progress import RunLine, live_line
+from lethe.dataloaders.index import find
+from lethe.dataloaders.index.spec import Dataset
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -134,6 +137,7 @@ def _tell(outcome: Outcome) -> None:
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
     trials: list[Trial] = []
+    specs: dict[str, Dataset] = {}
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
@@ -143,11 +147,13 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
         if not slash:
             problems.append(f"'{stream}': expected DATASET/PARADIGM, such as core50_mini/class_iid")
             continue
+        with suppress(InputError):  # Trial.create reports it, together with all other problems
+            specs[dataset] = specs.get(dataset) or find.get(dataset, options.data / dataset)
         for agent in options.agent:
             try:
                 trials.append(
                     Trial.create(
-                        dataset,
+                        specs.get(dataset, dataset),
                         paradigm,
                         agent,
                         _settings(pairs, agent, options.agent),

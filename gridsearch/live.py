@@ -9,8 +9,9 @@ from typing import Self
 from tqdm import tqdm
 
 from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.benchmarks.workers.worker import Outcome
 from lethe.common.files import read_json
 from lethe.gridsearch.grid import place_of
 from lethe.gridsearch.plan import Pace, Plan, duration
@@ -32,9 +33,9 @@ class Live:
         self._runs = runs
         self._workers = workers
         self._places = places
-        self._left = {id(job): job for job in plan.left}
+        self._left = dict.fromkeys(plan.left)
         self._pace = Pace(plan.finished, places)
-        self._running: dict[int, tuple[Job, str]] = {}
+        self._running: dict[Job, str] = {}
         self._accuracies: dict[tuple, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for job in plan.finished:
             self._note(job, read_json(job.folder(places.results) / "summary.json"))
@@ -51,21 +52,21 @@ class Live:
 
     def started(self, job: Job) -> None:
         """Show the job among those that run."""
-        self._running[id(job)] = (job, "")
+        self._running[job] = ""
         self._draw()
 
     def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
         """Show how far the job is."""
         so_far = "" if accuracy is None else f", accuracy so far {accuracy:.1f} %"
-        self._running[id(job)] = (job, f"{100 * images // max(of, 1):3d} %{so_far}")
+        self._running[job] = f"{100 * images // max(of, 1):3d} %{so_far}"
         if time.perf_counter() - self._drawn >= _REFRESH:
             self._draw()
 
     def ended(self, outcome: Outcome) -> None:
         """Print how the job ended."""
         job = outcome.job
-        self._running.pop(id(job), None)
-        self._left.pop(id(job), None)
+        self._running.pop(job, None)
+        self._left.pop(job, None)
         if outcome.failure is not None:
             self.failed += 1
             told = f"failed: {outcome.failure.reason}"
@@ -102,11 +103,11 @@ class Live:
     def _draw(self) -> None:
         """Rewrite the lines at the bottom; nothing is drawn where there is no terminal."""
         self._drawn = time.perf_counter()
-        left = duration(self._pace.left(self._left.values(), self._workers))
+        left = duration(self._pace.left(self._left, self._workers))
         texts = [
             f"{self._done} of {self._total} runs done, {self.failed} failed, {len(self._left)} left, {left}"
         ]
-        texts += [f"  {run_label(job)}  {state}" for job, state in self._running.values()]
+        texts += [f"  {run_label(job)}  {state}" for job, state in self._running.items()]
         best = self.best()
         texts += ["best so far, in %:", *(f"  {line}" for line in best[:_MOST_LINES])] if best else []
         while len(self._lines) < len(texts):

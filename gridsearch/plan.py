@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.run.experiment import Places, check_protocol
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import Watch, finished
-from lethe.benchmarks.workers.worker import Job
 from lethe.common.files import read_json
 
 Engine = Callable[[Sequence[Job], Places, Watch], None]

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.speed.figures import Figure
 from lethe.benchmarks.workers import forkserver
 from lethe.benchmarks.workers.pool import cores, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.benchmarks.workers.worker import Outcome
+from lethe.dataloaders.index import find
 from lethe.dataloaders.prepare import ensure_dirmap
 
 UNIT = "seconds"
@@ -110,7 +112,9 @@ def _search(
         )
         for values in settings
     ]
-    ensure_dirmap(dataset, places.data / dataset, places.lists)  # draws it, which is no part of a search
+    ensure_dirmap(
+        find.locate(dataset, places.data / dataset, places.lists)
+    )  # draws it, which is no part of a search
     times, start = _Times(), time.perf_counter()
     prepare_all(jobs, places, _MACHINE)
     ready = time.perf_counter()

@@ -22,8 +22,9 @@ from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common.errors import InputError
 from lethe.common.files import read_json, write_text
 from lethe.common.progress import Bar
-from lethe.dataloaders.index import catalogue, dirmap, folders
-from lethe.dataloaders.prepare import ensure_dirmap, image_folder, remedy
+from lethe.dataloaders.index import dirmap, folders
+from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images, Stream
@@ -98,7 +99,7 @@ def run(
     agent = _agent(trial, number, Problem(stream.num_classes, images.shape), opened.network, device)
     facts = {
         "needs": asdict(agent.needs),
-        "protocol": _protocol(trial, places),
+        "protocol": _protocol(trial),
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
@@ -164,7 +165,8 @@ def _data_of(trial: Trial, number: int, places: Places) -> _Data:
     """The stream of run `number` of `trial`, and its decoded images."""
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     which = (trial.paradigm, number, mode, trial.variant)
-    return _data(trial.dataset, which, trial.split, trial.image_size, places.data, places.lists)
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    return _data(located, which, trial.split, trial.image_size, places.data / "stores")
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.
@@ -172,33 +174,32 @@ def _data_of(trial: Trial, number: int, places: Places) -> _Data:
 
 @functools.lru_cache(maxsize=16)
 def _data(
-    dataset: str, which: tuple[str, int, str, str], split: str, size: tuple[int, int], data: Path, lists: Path
+    located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], stores: Path
 ) -> _Data:
     """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
-    source = _source(dataset, data, lists)
-    read = tasklists.load(source, *which, lists, split)
-    pixels = _pixels(dataset, size, data, lists)
+    source = _source(located)
+    read = tasklists.load(source, *which, located.lists, split)
+    pixels = _pixels(located, size, stores)
     return _Data(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
 
 
 @functools.lru_cache(maxsize=4)
-def _source(dataset: str, data: Path, lists: Path) -> tasklists.Source:
+def _source(located: Located) -> tasklists.Source:
     """The dirmap that lists are made from; a generated dataset is drawn if it is not there."""
-    path = ensure_dirmap(dataset, data / dataset, lists)
-    return tasklists.Source(dirmap.read(path), catalogue.get(dataset, data / dataset))
+    return tasklists.Source(dirmap.read(ensure_dirmap(located)), located.dataset)
 
 
 @functools.lru_cache(maxsize=4)
-def _pixels(dataset: str, size: tuple[int, int], data: Path, lists: Path) -> PixelStore:
+def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore:
     """The decoded images of every list of the dataset, of whatever split: one store serves them all."""
-    with Bar(f"decoding {dataset}", "image") as bar:
+    with Bar(f"decoding {located.dataset.name}", "image") as bar:
         return PixelStore.open(
-            image_folder(dataset, data / dataset),
-            _source(dataset, data, lists).used_paths(),
+            located.images,
+            _source(located).used_paths(),
             size,
-            data / "stores",
+            stores,
             progress=bar.set,
-            remedy=remedy(dataset, data / dataset, lists),
+            remedy=remedy(located),
         )
 
 
@@ -253,12 +254,12 @@ def check_protocol(trial: Trial, places: Places) -> None:
     """`InputError` if earlier runs of `trial` had tasks of another kind than its dataset describes now."""
     path = trial.folder(places.results) / "env.json"
     if path.exists():
-        _refuse_changes(path, {"protocol": _protocol(trial, places)}, ("protocol",))
+        _refuse_changes(path, {"protocol": _protocol(trial)}, ("protocol",))
 
 
-def _protocol(trial: Trial, places: Places) -> dict[str, object]:
-    """What a user may change in a dataset's description without a change of the trial: classes of a task, and so on."""
-    return tasklists.parameters(catalogue.get(trial.dataset, places.data / trial.dataset), trial.paradigm)
+def _protocol(trial: Trial) -> dict[str, object]:
+    """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
+    return tasklists.parameters(trial.spec, trial.paradigm)
 
 
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,9 +22,10 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_published_tables
 from lethe.benchmarks.records.write import checkpointed, is_locked
 from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prepare
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers import forkserver
-from lethe.benchmarks.workers.worker import DiskFull, Job, Learned, Outcome, serve
+from lethe.benchmarks.workers.worker import DiskFull, Learned, Outcome, serve
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 
@@ -87,7 +88,7 @@ def cores() -> int:
 
 def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
     """Make what several jobs share (lists, decoded images, features of frozen trunks) first, once."""
-    for trial in {id(job.trial): job.trial for job in jobs}.values():
+    for trial in dict.fromkeys(job.trial for job in jobs):
         check_machine(begin(trial, places.results), machine)
     for job in {_shares(job): job for job in jobs}.values():
         prepare(job.trial, job.number, places, machine)
@@ -144,7 +145,7 @@ def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> Non
                     waiting.append(job)
                 else:
                     record(message, places)
-                    watch.ended(replace(message, job=job))  # it brings a copy, from another process
+                    watch.ended(message)
     finally:
         crew.stop()
 
@@ -220,14 +221,14 @@ class _Deaths:
 
     def __init__(self, places: Places):
         self._places = places
-        self._seen: dict[int, tuple[int | None, int]] = {}
+        self._seen: dict[Job, tuple[int | None, int]] = {}
 
     def count(self, job: Job) -> int:
         """One more; how many there are now since the run's last new checkpoint."""
         reached = checkpointed(job.folder(self._places.results))
-        before, deaths = self._seen.get(id(job), (None, 0))
+        before, deaths = self._seen.get(job, (None, 0))
         deaths = deaths + 1 if reached == before else 1
-        self._seen[id(job)] = (reached, deaths)
+        self._seen[job] = (reached, deaths)
         return deaths
 
 

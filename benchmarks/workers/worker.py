@@ -20,26 +20,11 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Diverged, Failure
 from lethe.benchmarks.records.write import Progress, RunLocked, lock
 from lethe.benchmarks.run.experiment import Machine, Places, run
-from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.run.job import Job
 from lethe.common.errors import InputError
 
 _NEWS = 0.5  # seconds between two messages of a run
 _FREE = "free some space; the same command goes on from here"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a trial."""
-
-    trial: Trial
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.trial.agent} {self.trial.dataset}/{self.trial.paradigm} run {self.number}"
-
-    def folder(self, results: Path) -> Path:
-        """Where the run's record lies."""
-        return self.trial.folder(results) / f"run{self.number}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.run.experiment import Machine, Places, note_environment
-from lethe.benchmarks.workers.worker import DiskFull, Job, Learned, Outcome, Teller, logged_attempt
+from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.workers.worker import DiskFull, Learned, Outcome, Teller, logged_attempt
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, read_json, write_text
 from lethe.dataloaders.index import folders

@@ -23,13 +23,15 @@ from typing import IO, Any
 from lethe.benchmarks.records import failures, provenance
 from lethe.benchmarks.records.write import RunLocked, lock
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
 from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Died, Watch, do_all
-from lethe.benchmarks.workers.worker import Job, Learned, Outcome
+from lethe.benchmarks.workers.worker import Learned, Outcome
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
+from lethe.gridsearch.engines.ray_package import package_copy
 from lethe.gridsearch.plan import Engine
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is loaded
@@ -39,9 +41,6 @@ try:
 except ModuleNotFoundError as error:
     raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
 
-_ROOT = Path(__file__).parents[2]
-_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/datasets/*.csv", "!/agents/networks/weights/*"]
-"""What of `_ROOT` is not sent, in the syntax of .gitignore; what git ignores is not either. "." must not match."""
 _START = (
     "start one with `ray start --head --port=6379`, `ray start --address=HEAD:6379` on every other machine"
 )
@@ -111,12 +110,13 @@ def _connect(address: str) -> None:
         provenance.CODE: json.dumps(provenance.code()),
     }
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(_ROOT), "excludes": _LEFT_HERE, "env_vars": variables},
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with package_copy() as code:  # sent by the time that `init` returns
+            ray.init(
+                address=address,
+                runtime_env={"working_dir": str(code), "env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
         told = str(error).strip().partition("\n")[0]
         raise InputError(f"--address {address}: no Ray cluster: {told}: {_START}") from error

@@ -16,9 +16,10 @@ from torch import nn
 from lethe.agents import registry
 from lethe.agents.__main__ import main
 from lethe.agents.base import Agent, Needs
-from lethe.agents.config import Config, SGDConfig, setting
+from lethe.agents.config import SGDConfig, setting
 from lethe.agents.contract.checks import CHECKS, verdicts
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.cli import main as lethe
 
 
 @dataclass(frozen=True)
@@ -522,7 +523,15 @@ def test_without_a_command_the_agents_are_listed(capsys):
     assert "er: Experience replay" in printed
     assert f"avalanche:STRATEGY: Any of {len(registry.AVALANCHE)} strategies" in printed
     assert all(strategy in printed for strategy in registry.AVALANCHE)
-    assert all(f"    {field}=" in printed for field in Config.__dataclass_fields__)
+
+
+def test_a_named_agent_is_told_with_its_paper_and_every_hyperparameter(capsys):
+    assert lethe(["agents", "er"]) == 0
+    printed = capsys.readouterr().out
+    assert "arXiv 1902.10486" in printed and "Differences from the paper" in printed
+    assert "Needs: nothing but the stream." in printed
+    assert all(f"    {field}=" in printed for field in registry.get("er").Config.__dataclass_fields__)
+    assert lethe(["agents", "nobody"]) == 2
 
 
 def test_a_reader_that_leaves_early_ends_the_list_without_a_traceback():

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers import pool
-from lethe.benchmarks.workers.worker import DiskFull, Job, Outcome, attempt, logged_attempt
+from lethe.benchmarks.workers.worker import DiskFull, Outcome, attempt, logged_attempt
 from lethe.common.errors import InputError
 
 MACHINE = Machine(threads=1)
@@ -76,7 +77,7 @@ def test_a_run_that_crashes_or_diverges_is_recorded_and_the_others_go_on(places)
     diverged = failures.read(jobs[1].folder(places.results))
     assert "loss became" in diverged.reason and "smaller learning rate" in diverged.reason
     assert pool.finished(jobs[2], places)
-    assert {id(outcome.job) for outcome in seen.outcomes} == set(map(id, jobs)), "not copies"
+    assert {outcome.job for outcome in seen.outcomes} == set(jobs)
     assert failures.read(jobs[2].folder(places.results)) is None
 
 

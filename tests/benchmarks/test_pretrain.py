@@ -8,7 +8,7 @@ from torch import nn
 
 from lethe.agents.networks.small import FEATURES, SMALL_WEIGHTS, small_features
 from lethe.benchmarks.pretraining import shapes, train
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
 ACCURACY = 0.6  # of naming unseen pretraining images, chance 1/29
 
@@ -16,7 +16,7 @@ ACCURACY = 0.6  # of naming unseen pretraining images, chance 1/29
 def test_pretraining_shares_no_class_with_the_benchmark():
     names = set(shapes.shapes())
     assert len(names) >= 16
-    assert names.isdisjoint(catalogue.get("core50_mini").classes)
+    assert names.isdisjoint(find.get("core50_mini").classes)
 
 
 def test_shipped_weights_are_small_and_fit():

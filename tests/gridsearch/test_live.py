@@ -6,8 +6,9 @@ import pytest
 
 from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.worker import Job, Outcome
+from lethe.benchmarks.workers.worker import Outcome
 from lethe.gridsearch.live import Live, run_label
 from lethe.gridsearch.plan import Pace, duration, plan
 

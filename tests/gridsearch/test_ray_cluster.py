@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.write import checkpointed, is_locked
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers import pool
-from lethe.benchmarks.workers.worker import DiskFull, Job, Outcome
+from lethe.benchmarks.workers.worker import DiskFull, Outcome
 from lethe.common.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +60,10 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where commands are given: it holds a user's own agent."""
+    """Where commands are given: it holds a user's own agents."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "my_agents.py").write_text(MINE)
+    shutil.copy(ROOT / "tests" / "troubled.py", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
@@ -95,7 +98,7 @@ def long_jobs() -> list[Job]:
 
 
 def short_jobs() -> list[Job]:
-    return [job("my_agents:Mine"), job("tests.troubled:Crashes")]
+    return [job("my_agents:Mine"), job("troubled:Crashes")]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +201,7 @@ def test_an_agent_that_the_nodes_do_not_have_is_the_failure_of_its_runs(
 def test_an_agent_that_ends_its_program_fails_and_ends_no_actor(cluster, places):
     run, _ = engine(cluster)
     seen = Seen()
-    run([job("tests.troubled:Leaves")], places, seen)
+    run([job("troubled:Leaves")], places, seen)
     (outcome,) = seen.outcomes
     assert outcome.failure.reason == "SystemExit: 0"
     assert len(seen.begun) == 1
