@@ -107,6 +107,7 @@ class Run:
     def predict(self, x: Tensor) -> Tensor:
         """Scores float32 [B, K], on the CPU, of images uint8 [B, C, H, W]."""
         network = self.agent.network
+        self.agent.fill_cache()
         network.eval()
         with torch.no_grad():
             inputs = network.frozen(x.to(self.agent.device).contiguous(memory_format=torch.channels_last))
@@ -310,6 +311,7 @@ def evaluate(agent: Agent[Any], stream: ImageStream, task: int | None = None) ->
     frozen, pixels = agent.network.frozen, stream._pixels
     store = features.compute(pixels, frozen, agent.device) if list(frozen.children()) else pixels
     evaluator = Evaluator(stream._stream, Images(store, agent.device), agent.device)
+    agent.fill_cache()
     return evaluator(agent, len(stream._stream.tasks) - 1 if task is None else task)
 
 

@@ -25,6 +25,7 @@ CHECKS: dict[str, Check] = {
         learning.learns,
         learning.needs_declared,
         learning.needs_used,
+        learning.data_alone,
         state.state_saved,
         state.predict_pure,
         state.prepare_pure,

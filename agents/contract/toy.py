@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lethe.agents.base import Agent, Network, Problem, TaskInfo
+from lethe.agents.base import Agent, Network, Problem, TaskData, TaskInfo
 
 PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")
@@ -83,11 +83,13 @@ def batch(labels: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 class Batches:
-    """Task data over inputs [N, ...] and labels [N]; `read` tells whether anybody looked."""
+    """Task data over inputs [N, ...] and labels [N]; `read` and `looked_for` tell what was done with it."""
 
     def __init__(self, x: Tensor, y: Tensor):
         self.x, self.y = x, y
         self.read = False
+        self.looked_for: list[str] = []
+        """Attributes that were asked of `closed()` beside those of `TaskData`."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -96,6 +98,26 @@ class Batches:
         """Inputs and labels in their order; the last batch may be short."""
         self.read = True
         yield from zip(torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True)
+
+    def closed(self) -> TaskData:
+        """The data as a run hands them over: batches, their number, and no way to anything else."""
+        whole = self
+
+        class Data:
+            __slots__ = ()
+
+            def __len__(self) -> int:
+                return len(whole)
+
+            def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+                return whole.batches(batch_size)
+
+            def __getattribute__(self, name: str) -> object:
+                if name not in ("batches", "__len__", "__class__"):
+                    whole.looked_for.append(name)
+                return object.__getattribute__(self, name)
+
+        return Data()
 
 
 def inputs(agent: Agent, x: Tensor) -> Tensor:
@@ -141,5 +163,5 @@ def learn(agent: Agent, tasks: Sequence[int] = (0, 1), steps: range = range(4)) 
             observe(agent, labels, seed=10 * task + step)
         x, y = batch(labels * 2, seed=task)
         offered.append(Batches(inputs(agent, x), y))
-        agent.end_task(info, offered[-1] if agent.needs.task_data else None)
+        agent.end_task(info, offered[-1].closed() if agent.needs.task_data else None)
     return offered

@@ -8,7 +8,7 @@ from torch import nn
 
 from lethe.agents.base import Agent
 from lethe.agents.contract.toy import CPU, build, network
-from lethe.agents.networks.build import Dropout
+from lethe.agents.networks.layers import Dropout
 
 
 class Hoarder(Agent):

@@ -234,6 +234,17 @@ class IgnoresData(Good):
         self.count += len(data)
 
 
+@breaks("data_alone", r"all that a run hands over; got a look for __dict__, images: keep")
+class LooksForTestImages(Good):
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def end_task(self, task, data):
+        self.count += sum(len(y) for _, y in data.batches(10))
+        store = getattr(data, "images", None) or getattr(data, "__dict__", {}).get("store")
+        if store is not None:
+            self.images = store
+
+
 @breaks("memory_counted", r"at least the \d+ bytes .* at birth; got 0: remove the override")
 class CountsNothing(Good):
     def memory_bytes(self):

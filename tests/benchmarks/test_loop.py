@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,87 @@ def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     first, second = [call[1] for call in agent.calls if call[0] == "end"]
     assert first == [[0, 1, 0, 1], [0, 1, 0]]
     assert second == [[2, 3, 2, 3], [2, 3, 2]]
+
+
+def reachable(*roots):
+    """Every object that attributes, items and iteration lead to; not the variables of functions, nor modules."""
+    functions = {"__closure__", "__globals__", "__builtins__", "f_globals", "f_builtins", "f_back"}
+    hidden = functions | {"__subclasses__", "__module__", "__weakref__", "__doc__"}
+    kinds = (
+        int,
+        float,
+        str,
+        bytes,
+        type,
+        type(None),
+        types.ModuleType,
+        types.BuiltinMethodType,
+        types.MethodWrapperType,
+    )
+    found, ahead = {}, list(roots)
+    while ahead:
+        item = ahead.pop()
+        if id(item) in found or isinstance(item, kinds):
+            continue
+        found[id(item)] = item
+        if isinstance(item, (list, tuple, set)):
+            ahead += item
+        elif isinstance(item, dict):
+            ahead += [*item.keys(), *item.values()]
+        elif isinstance(item, (torch.Tensor, np.ndarray)):
+            ahead += [item._base] if isinstance(item, torch.Tensor) else [item.base]
+        else:
+            names = {*dir(item), "gi_frame", "f_locals"} - hidden
+            ahead += [getattr(item, name, None) for name in names]
+    return list(found.values())
+
+
+def test_task_data_leads_to_its_own_rows_and_to_nothing_else(tmp_path):
+    """Test images are white here, and the labels of other tasks are others."""
+    stream, _ = world()
+    pixels = torch.zeros(22, 8, 8, 3, dtype=torch.uint8)
+    pixels[stream.test.rows] = 255
+    images = Images(pixels.numpy(), CPU)
+    handed = []
+
+    class Collects(Witness):
+        needs = Needs(task_data=True)
+
+        def observe(self, x, y):
+            handed.extend([x, y])
+            return super().observe(x, y)
+
+        def end_task(self, task, data):
+            begun = data.batches(3)
+            next(begun)
+            first = reachable(data, begun, data.batches, list(data.batches(3)), data.batches(3))
+            assert not any(isinstance(item, (Images, Stream, Task, np.ndarray)) for item in first)
+            tensors = [item for item in first if isinstance(item, torch.Tensor)]
+            assert len(tensors) >= 6
+            handed.extend(tensors)
+
+        def predict(self, x):
+            return torch.zeros(len(x), 4)
+
+    go(make(Collects), tmp_path, stream, images)
+    for tensor in handed:
+        whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())  # views reach all of it
+        if tensor.dtype == torch.uint8:
+            assert whole.numel() == tensor.numel() and not whole.any(), "a test image"
+        else:
+            assert whole.numel() == tensor.numel() <= 3
+
+
+def test_the_walk_finds_what_an_open_object_carries():
+    """The negative control: an object with the store among its attributes, a generator with it in its frame."""
+    stream, images = world()
+
+    def batches():
+        yield images[stream.test.rows]
+
+    begun = batches()
+    for open_object in (types.SimpleNamespace(images=images), begun, images):
+        assert any(isinstance(item, Images) for item in reachable(open_object))
 
 
 def test_epochs_are_repeated_and_offline_learners_get_them_shuffled(tmp_path):
