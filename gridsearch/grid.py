@@ -47,7 +47,7 @@ _OF_TRIALS = {
     "variant": str,
     "seed": int,
 }
-"""What every trial of a grid shares, and `Trial.create` takes by the same name."""
+"""Fields shared by every trial of a grid; `Trial.create` takes them by the same names."""
 _TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
 
 
@@ -75,7 +75,7 @@ class Grid:
 
 
 def place_of(trial: Trial) -> tuple[str, str, str]:
-    """What the trials of a group share: dataset, paradigm, agent."""
+    """Fields shared by the trials of a group: dataset, paradigm, agent."""
     return trial.dataset, trial.paradigm, trial.agent
 
 

@@ -1,4 +1,4 @@
-"""What a search costs beside learning: each run's own overhead, idle workers, and what is not computed twice.
+"""Cost of a search beside learning: each run's own overhead, idle workers, and what is not computed twice.
 
 All with runs of `digits` and `core50_mini` from an empty folder, so lists, pixels and features are made as well.
 """

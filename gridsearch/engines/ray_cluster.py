@@ -162,7 +162,7 @@ class _Slot:
         self.answer = self.actor.learn.remote(job, environment)
 
     def receive(self) -> object:
-        """What the actor has answered; raises a `RayError` if it is dead."""
+        """Answer of the actor; raises a `RayError` if it is dead."""
         message = ray.get(self.answer)
         if isinstance(message, Learned):
             self.answer = self.actor.news.remote()
@@ -203,7 +203,7 @@ class _Cluster:
         return any(slot.job for slot in self._slots)
 
     def news(self) -> Iterator[tuple[_Slot, object]]:
-        """What actors with a job say; the dead are replaced."""
+        """Messages of the actors with a job; dead actors are replaced."""
         asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
         if not asked:
             time.sleep(ELSEWHERE)

@@ -1,4 +1,4 @@
-"""What the chosen configurations did on the test images, and which of them differ by more than chance."""
+"""Test results of the chosen configurations, and the significance of their differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +32,7 @@ class Difference:
     p_adjusted: float
     """For the number of comparisons in the column."""
     least: float
-    """What `p_adjusted` would be if all common runs had spoken as one, the other comparisons being as they are."""
+    """Smallest adjusted p attainable with this many pairs (all differences of one sign)."""
 
     @property
     def is_told_apart(self) -> bool:
