@@ -410,7 +410,9 @@ def _network(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = network(stream.num_classes)
-    return networks.from_module(network, cut=cut, device=device)
+    return networks.from_module(
+        network, stream.num_classes, (height, width), cut=cut, seed=seed, device=device
+    )
 
 
 def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int) -> Run:
