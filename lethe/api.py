@@ -3,6 +3,7 @@
 Numbers are those of the command line, to the bit: a run depends on its trial and its number alone.
 """
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -424,7 +425,8 @@ def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: i
         loop.learn(agent, stream._stream, images, evaluator, recorder)
         recorder.finish(agent, evaluator, predictions=False)
         done = read_run(folder, 0)
-        log = pd.read_json(folder / "metrics.jsonl", lines=True)
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        log = pd.DataFrame(map(json.loads, lines), columns=["task", "step", "name", "value"])
     return Run(agent, done.accuracy, dict(done.summary["metrics"]), log, stream)
 
 

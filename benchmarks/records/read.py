@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class RunRecord:
     """float64 [T], percent, where it was measured."""
     classes_seen: tuple[int, ...]
     """After each task."""
-    summary: Mapping[str, object]
+    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TrialRecord:
     """One trial's folder."""
 
     path: Path
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
     needs: Mapping[str, bool]
     runs: tuple[RunRecord, ...]
     """Finished runs, ascending."""
