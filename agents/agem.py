@@ -49,10 +49,8 @@ def without_conflict(gradient: Tensor, reference: Tensor) -> tuple[Tensor, Tenso
     return torch.addcmul(gradient, reference, length), conflict
 
 
-class AGEM(EpisodicAgent):
+class AGEM(EpisodicAgent[AGEMConfig]):
     """SGD on the stream along gradients that do not conflict with a random batch of earlier tasks."""
-
-    Config = AGEMConfig
 
     def projected(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The projection [P] of `gradient` [P]; 1 where there was a conflict, else 0."""

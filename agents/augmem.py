@@ -46,6 +46,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.config import SGDConfig, setting
@@ -83,17 +84,18 @@ class AugMemConfig(SGDConfig):
     distillation_weight: float = setting(1.0, "c_distil, weight of the distillation losses.", low=0)
 
 
-class AugMem(SGDAgent):
+A = TypeVar("A", bound=AugMemConfig, default=AugMemConfig, covariant=True)
+"""The type of an agent's configuration."""
+
+
+class AugMem(SGDAgent[A]):
     """SGD on features, on their reads from the slots, and on replayed slots."""
 
-    Config = AugMemConfig
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
     cut = "last_block"
     herds_by_whole_norm = False
 
-    def __init__(
-        self, problem: Problem, config: AugMemConfig, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init__(self, problem: Problem, config: A, network: Network, *, seed: int, device: torch.device):
         _check(problem, config)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.memory = HypothesisMemory(
@@ -212,7 +214,7 @@ class AugMem(SGDAgent):
 
 
 def _check(problem: Problem, config: AugMemConfig) -> None:
-    """`InputError` where slots do not fit the features, or the store has no row for some class."""
+    """`InputError` where slots do not fit, the store has no row for some class, or two rules set the rate."""
     channels, problems = problem.input_shape[0], []
     if channels % config.slot_width:
         problems.append(
@@ -222,6 +224,11 @@ def _check(problem: Problem, config: AugMemConfig) -> None:
         problems.append(
             f"memory_size: expected at least 1 for each of {problem.num_classes} classes, "
             f"got {config.memory_size}"
+        )
+    if config.schedule != "constant" and config.lr_after_first is not None:
+        problems.append(
+            f"schedule: expected constant with lr_after_first={config.lr_after_first}, which sets the rate as well, "
+            f"got {config.schedule}: set lr_after_first=none or schedule=constant"
         )
     if problems:
         raise InputError(*problems)

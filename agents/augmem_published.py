@@ -30,10 +30,9 @@ class AugMemPublishedConfig(AugMemConfig):
     )
 
 
-class AugMemPublished(AugMem):
+class AugMemPublished(AugMem[AugMemPublishedConfig]):
     """AugMem without a working regulariser, replay distillation and budget."""
 
-    Config = AugMemPublishedConfig
     herds_by_whole_norm = True
 
     def step(self, loss: Tensor) -> None:

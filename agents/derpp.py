@@ -44,10 +44,8 @@ class DERppConfig(SGDConfig):
     beta: float = setting(0.5, "β, the weight of the cross entropy of replayed images.", low=0)
 
 
-class DERpp(SGDAgent):
+class DERpp(SGDAgent[DERppConfig]):
     """SGD on the batch, on remembered scores and on remembered labels."""
-
-    Config = DERppConfig
 
     def __init__(
         self, problem: Problem, config: DERppConfig, network: Network, *, seed: int, device: torch.device

@@ -44,10 +44,8 @@ class ERConfig(SGDConfig):
     )
 
 
-class ER(SGDAgent):
+class ER(SGDAgent[ERConfig]):
     """SGD on the batch and a sample of a memory of raw images."""
-
-    Config = ERConfig
 
     def __init__(
         self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device

@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, TaskData, TaskInfo
 from lethe.agents.config import SGDConfig, setting
@@ -58,10 +59,13 @@ def squared_gradients(module: nn.Module, x: Tensor, y: Tensor, seen: Tensor) -> 
     return {name: g.square().sum(0) for name, g in gradients.items()}
 
 
-class EWC(PenaltyAgent):
+E = TypeVar("E", bound=EWCConfig, default=EWCConfig, covariant=True)
+"""The type of an agent's configuration."""
+
+
+class EWC(PenaltyAgent[E]):
     """SGD on the stream with a quadratic penalty around the solutions of earlier tasks."""
 
-    Config = EWCConfig
     needs = Needs(task_boundaries=True, task_data=True)
 
     @property

@@ -36,10 +36,8 @@ class EWCOnlineConfig(EWCConfig):
     decay: float = setting(1.0, "γ, what is left of older importance when a task ends.", low=0, high=1)
 
 
-class EWCOnline(EWC):
+class EWCOnline(EWC[EWCOnlineConfig]):
     """EWC with a single anchor and an importance that decays."""
-
-    Config = EWCOnlineConfig
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Ω ← γ Ω + F_t and θ* ← θ."""

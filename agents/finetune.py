@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.parts.sgd import S, SGDAgent, seen_cross_entropy
 
 
-class Finetune(SGDAgent):
+class Finetune(SGDAgent[S]):
     """One step of SGD on each mini-batch; nothing is done against forgetting."""
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:

@@ -70,10 +70,8 @@ def dual(gram: NDArray[np.float64], products: NDArray[np.float64], margin: float
     return nnls(root, -solve_triangular(root, shifted, trans="T"))[0] + margin
 
 
-class GEM(EpisodicAgent):
+class GEM(EpisodicAgent[GEMConfig]):
     """SGD on the stream along gradients that do not conflict with the memory of any earlier task."""
-
-    Config = GEMConfig
 
     def projected(self, gradient: Tensor) -> tuple[Tensor, float]:
         """The projection [P] of `gradient` [P], and the number of tasks in conflict.

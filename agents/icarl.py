@@ -98,10 +98,9 @@ def shares(memory_size: int, classes: int) -> list[int]:
     return [each + (number < rest) for number in range(classes)]
 
 
-class ICaRL(SGDAgent):
+class ICaRL(SGDAgent[ICaRLConfig]):
     """Learns with sigmoid outputs and distillation, and classifies by the nearest mean of exemplars."""
 
-    Config = ICaRLConfig
     needs = Needs(task_boundaries=True, task_data=True)
 
     def __init__(

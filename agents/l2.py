@@ -31,10 +31,9 @@ class L2Config(SGDConfig):
     penalty_weight: float = setting(100.0, "λ, the weight of the penalty.", low=0, high=HEAVIEST)
 
 
-class L2(PenaltyAgent):
+class L2(PenaltyAgent[L2Config]):
     """SGD on the stream with a penalty for leaving the solution of the last task."""
 
-    Config = L2Config
     needs = Needs(task_boundaries=True)
 
     def __init__(

@@ -55,10 +55,9 @@ def distillation(scores: Tensor, old_scores: Tensor, temperature: float) -> Tens
     return F.kl_div(log_p, log_old, reduction="batchmean", log_target=True)
 
 
-class LwF(SGDAgent):
+class LwF(SGDAgent[LwFConfig]):
     """SGD on the stream and on the answers of the network that the last task left behind."""
 
-    Config = LwFConfig
     needs = Needs(task_boundaries=True)
 
     def __init__(

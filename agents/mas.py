@@ -55,10 +55,9 @@ def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, 
     return {name: g.abs().sum(0) for name, g in gradients.items()}
 
 
-class MAS(PenaltyAgent):
+class MAS(PenaltyAgent[MASConfig]):
     """SGD on the stream with a quadratic penalty weighted by the sensitivity of the output."""
 
-    Config = MASConfig
     needs = Needs(task_boundaries=True, task_data=True)
 
     @property

@@ -34,10 +34,9 @@ class OfflineConfig(SGDConfig):
     )
 
 
-class Offline(Finetune):
+class Offline(Finetune[OfflineConfig]):
     """SGD on the cumulative data, which the harness hands out because `Needs.offline` asks for it."""
 
-    Config = OfflineConfig
     needs = Needs(offline=True, task_boundaries=True)
 
     def __init__(
@@ -53,5 +52,5 @@ class Offline(Finetune):
         """With `retrain`, forget all that was learned."""
         if self.config.retrain:
             self.network.plastic.load_state_dict(self.initial)
-            self.optimizer.state.clear()
+            self.optimizer.restart()
             self.seen.zero_()

@@ -43,10 +43,9 @@ class SIConfig(SGDConfig):
     damping: float = setting(0.1, "ξ, added to squared distances so that small ones do not explode.", above=0)
 
 
-class SI(PenaltyAgent):
+class SI(PenaltyAgent[SIConfig]):
     """SGD on the stream with a quadratic penalty weighted by each parameter's part in learning."""
 
-    Config = SIConfig
     needs = Needs(task_boundaries=True)
 
     def __init__(

@@ -37,10 +37,9 @@ class SLDAConfig(Config):
     shrinkage: float = setting(1e-4, "ε, the weight of the identity in the covariance.", above=0, high=1)
 
 
-class SLDA(Agent):
+class SLDA(Agent[SLDAConfig]):
     """Class means and a shared covariance, kept in float64: sums over long streams lose nothing."""
 
-    Config = SLDAConfig
     needs = Needs(frozen_trunk=True)
     cut = "head"
 

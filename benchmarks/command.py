@@ -24,6 +24,8 @@ from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
 from lethe.common.progress import RunLine, live_line
+from lethe.dataloaders.index import find
+from lethe.dataloaders.index.spec import Dataset
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -136,6 +138,7 @@ def _tell(outcome: Outcome) -> None:
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
     trials: list[Trial] = []
+    specs: dict[str, Dataset] = {}
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
@@ -145,11 +148,13 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
         if not slash:
             problems.append(f"'{stream}': expected DATASET/PARADIGM, such as core50_mini/class_iid")
             continue
+        with suppress(InputError):  # Trial.create reports it, together with all other problems
+            specs[dataset] = specs.get(dataset) or find.get(dataset, options.data / dataset)
         for agent in options.agent:
             try:
                 trials.append(
                     Trial.create(
-                        dataset,
+                        specs.get(dataset, dataset),
                         paradigm,
                         agent,
                         _settings(pairs, agent, options.agent),

@@ -1,12 +1,32 @@
-"""What the programs of all packages share: how they end, and a check of their numbers."""
+"""Shared by all programs: how a command is run and ended, and a check of numeric options."""
 
+import argparse
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from lethe.common.errors import InputError
+
+Commands = argparse._SubParsersAction  # argparse has no public name for what `add_subparsers` returns
+"""What `add_subparsers` returns; commands are added to it. They set `command`, a function of the options."""
+
+_PACKAGES = frozenset({
+    "avalanche", "faiss", "ffmpeg", "imageio_ffmpeg", "lethe", "matplotlib", "numpy", "pandas", "PIL", "safetensors",
+    "scipy", "sklearn", "torch", "torchvision", "tqdm",
+})  # fmt: skip
+"""What requirements.txt installs, as modules."""
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    stopped: str = "stopped; the same command goes on from here",
+) -> int:
+    """Parse `arguments`, run the command that they name, and return the exit status."""
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: options.command(options), stopped)
 
 
 def below_one(options: object, *names: str) -> list[str]:
@@ -24,13 +44,22 @@ def exit_status(
 ) -> int:
     """Run a program's command; returns what the program is to exit with.
 
-    0, or what the command returns; 2 after an `InputError`, 130 after Ctrl-C, both told on standard error; 1 where
-    who reads the output, such as `head`, leaves before the command is done.
+    0, or what the command returns; 2 after an `InputError` and where the environment is not active, 130 after Ctrl-C,
+    all told on standard error; 1 where the reader of the output, such as `head`, leaves before the command is done.
     """
     try:
         status = command() or 0
     except InputError as error:
         print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
+        status = 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
+            raise  # a module of a user's own, or an error of this project
+        print(
+            f"error: the package {error.name} is not installed for {sys.executable}: activate the environment "
+            "(. .venv/bin/activate), or install the project (pip install .)",
+            file=sys.stderr,
+        )
         status = 2
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

@@ -1,10 +1,11 @@
-"""Writing files so that nothing half-written ever looks finished, and reading them back with care."""
+"""Atomic writing of files, and reading of text and JSON files with errors that name the file."""
 
 import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lethe.common.errors import InputError
 
@@ -26,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it is gone after a rename; where its folder could not be made, it never was
+        with suppress(OSError):  # gone after a rename, or never made for want of its folder
             temporary.unlink()
 
 
@@ -37,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The content of a user's text file; `InputError` where it cannot be read or is no UTF-8."""
+    """The content of a user's text file; `InputError` if it cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -46,12 +47,12 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: is no UTF-8 text (byte {error.start})") from None
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file of this project's; `InputError` where it is damaged."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that this project wrote; `InputError` if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}): delete its folder to make it anew") from error
+        raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object: delete its folder to make it anew")
+        raise InputError(f"{path}: expected a JSON object: delete its folder to make it again")
     return content

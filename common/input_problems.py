@@ -1,4 +1,4 @@
-"""Telling all problems of an input at once, and which paths and numbers of an input are acceptable."""
+"""Reporting all problems of an input at once; the image paths and numbers that inputs may hold."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from lethe.common.errors import InputError
 
 SHOWN = 20
-"""Problems that are told one by one; of more, only the number is told."""
+"""Problems that are listed; the others are only counted."""
 
 _PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f\ud800-\udfff]+"
 
@@ -26,19 +26,19 @@ def raise_any(problems: Sequence[str]) -> None:
         raise InputError(*first(problems))
 
 
-def first(problems: Sequence[str]) -> list[str]:
-    """The first `SHOWN` of `problems`, and the number of the others where there are more."""
-    more = len(problems) - SHOWN
-    return [*problems[:SHOWN], f"and {more} more"] if more > 0 else list(problems)
+def first(problems: Sequence[str], shown: int = SHOWN) -> list[str]:
+    """The first `shown` of `problems`, and the number of the others if there are more."""
+    more = len(problems) - shown
+    return [*problems[:shown], f"and {more} more"] if more > 0 else list(problems)
 
 
 def not_plain(paths: Iterable[str]) -> list[int]:
-    """Places of the paths that could leave the folder they start from, or cannot be a word of a task list."""
+    """Positions of the paths that could leave the folder they start from, or cannot be a word of a task list."""
     return [place for place, match in enumerate(map(_plain_path.fullmatch, paths)) if match is None]
 
 
 def path_problem(path: str) -> str:
-    """What is wrong with a path that is not plain, and what is expected."""
+    """The problem of a path that is not plain, and the expected form."""
     if not path:
         return "the image path is empty"
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
@@ -49,7 +49,7 @@ def path_problem(path: str) -> str:
         fault = "leaves the folder of the images ('..')"
     elif re.search(r"[\s\x00-\x1f\x7f]", path):
         fault = "has a blank or a control character, which task lists cannot carry; rename the file"
-    elif re.search(r"[\ud800-\udfff]", path):  # what the bytes of such a name are read as
+    elif re.search(r"[\ud800-\udfff]", path):  # undecodable bytes of a file name
         fault = "is no UTF-8, which task lists are; rename the file"
     else:
         fault = "is not in its shortest form (an empty or '.' component)"

@@ -1,4 +1,4 @@
-"""Whether a dataset is all there: its counts, its image files, its task lists. Nothing is changed."""
+"""Checks that a dataset is complete: its counts, its image files, its task lists. Nothing is changed."""
 
 import os
 import random
@@ -13,42 +13,40 @@ from tqdm import tqdm
 from lethe.common.errors import InputError
 from lethe.common.input_problems import first
 from lethe.dataloaders import prepare
-from lethe.dataloaders.index import catalogue, dataset_file
 from lethe.dataloaders.index import dirmap as dirmaps
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.index.spec import MODES, PARADIGMS, SPLITS, Dataset
 from lethe.dataloaders.stores.decode import fault
 from lethe.dataloaders.tasks import tasklists
 
 SAMPLE = 500
-"""Images that are decoded unless all are asked for; always the same ones of the same dirmap."""
+"""Images that are decoded by default; the same ones for the same dirmap."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     found: str
-    """What is there, in words."""
+    """The finding, in words."""
     problems: tuple[str, ...] = ()
-    """What is wrong with it; nothing where it is all right."""
+    """Its problems; empty if it is as expected."""
     judged: bool = True
-    """False where there is nothing that it could be held against."""
+    """False if no expectation is known to compare with."""
 
     def __str__(self) -> str:
         word = "wrong" if self.problems else "ok" if self.judged else "-"
         return "\n".join((f"{word:<7}{self.found}", *(f"       {line}" for line in first(self.problems))))
 
 
-def check(
-    dataset: Dataset, frame: pd.DataFrame, root: Path, lists: Path, *, everything: bool = False
-) -> Iterator[Verdict]:
-    """Look at the dirmap `frame` of `dataset`, which lies in `lists`, its images below `root`, and its task lists.
+def check(located: Located, frame: pd.DataFrame, *, everything: bool = False) -> Iterator[Verdict]:
+    """Check the dirmap `frame` of a dataset, its images and its task lists.
 
-    Every file of the dirmap must be there; `everything` decodes them all and not a sample of `SAMPLE`.
+    Every file of the dirmap must exist; all of them are decoded with `everything`, otherwise a sample of `SAMPLE`.
     """
-    yield from counts(dataset, frame)
-    yield from _description(dataset, root, lists)
-    folder = prepare.image_folder(dataset.name, root)
+    yield from counts(located.dataset, frame)
+    yield from _description(located)
+    folder = located.images
     paths = sorted(set(frame["im_path"]))
     missing = [path for path in paths if not (folder / path).is_file()]
     yield Verdict(
@@ -58,11 +56,11 @@ def check(
     there = sorted(set(paths).difference(missing))
     if there:
         yield _decoded(folder, there, everything)
-    yield from _lists(dataset, dirmaps.fingerprint(frame), lists)
+    yield from _lists(located.dataset, dirmaps.fingerprint(frame), located.lists)
 
 
 def counts(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Verdict]:
-    """The counts of a dirmap beside those of the complete one; of CORe50, only frames that are kept count."""
+    """Compare the counts of a dirmap, restricted to `dataset.frames`, with those of the complete one."""
     if dataset.frames:
         first_frame, step, stop = dataset.frames
         frame = frame[frame["im_num"].isin(range(first_frame, stop, step))]
@@ -90,22 +88,22 @@ def counts(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Verdict]:
         yield _span(what, (int(sizes.min()), int(sizes.max())), span, sizes)
 
 
-def _description(dataset: Dataset, root: Path, lists: Path) -> Iterator[Verdict]:
-    """A verdict on whether a user's own dataset is described as it was when its dirmap was made."""
-    if dataset.name in catalogue.DATASETS:
+def _description(located: Located) -> Iterator[Verdict]:
+    """Check that the description of a user's own dataset is unchanged since its dirmap was made."""
+    file = located.dataset.file
+    if file is None:
         return
-    path = prepare.dirmap_path(dataset.name, lists)
-    changes = prepare.changes(dataset.name, root, path)
+    changes = prepare.changes(located.dataset, located.dirmap)
     if changes is None:
-        yield Verdict(f"nothing tells what {path} was made from", judged=False)
+        yield Verdict(f"no record of what {located.dirmap} was made from", judged=False)
     else:
-        yield Verdict(f"{path} was made from {root / dataset_file.NAME}", tuple(changes))
+        yield Verdict(f"{located.dirmap} was made from {file.path}", tuple(changes))
 
 
 def _span(
     what: str, found: tuple[int, int], expected: tuple[int, int], sizes: pd.Series | None = None
 ) -> Verdict:
-    """The verdict on (smallest, largest); names the groups whose size lies outside."""
+    """Compare (smallest, largest) with the expected ones; lists the groups whose size is outside."""
     low, high = expected
     if found == expected:
         return Verdict(f"{what}: {_range(found)}")
@@ -115,7 +113,7 @@ def _span(
 
 
 def _group(what: str, key: object) -> str:
-    """A class, an object or a session by name."""
+    """The name of a class, an object or a session."""
     if not isinstance(key, tuple):
         return f"class {key}"
     return ", ".join(f"{name} {part}" for name, part in zip(dirmaps.SESSION, key, strict=False))
@@ -136,26 +134,26 @@ def _decoded(folder: Path, paths: Sequence[str], everything: bool) -> Verdict:
         tqdm(total=len(chosen), desc="decoding", unit="image", leave=False, disable=None) as bar,
     ):
         faults = []
-        for told in pool.map(fault, (folder / path for path in chosen)):
+        for problem in pool.map(fault, (folder / path for path in chosen)):
             bar.update()
-            if told:
-                faults.append(told)
+            if problem:
+                faults.append(problem)
     which = f"all {len(paths)}" if len(chosen) == len(paths) else f"{len(chosen)} drawn of the {len(paths)}"
     return Verdict(f"{len(chosen) - len(faults)} of {which} images can be decoded", tuple(faults))
 
 
 def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
-    """A verdict per paradigm on the lists that there are, of tasks and for validation."""
-    tops = {split: tasklists.top_folder(out, dataset.name, split) for split in catalogue.SPLITS}
+    """Check the existing lists of each paradigm and split."""
+    tops = {split: tasklists.top_folder(out, dataset.name, split) for split in SPLITS}
     looked_at = False
     for split, top in tops.items():
         again = f"lethe data tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
-        for paradigm in catalogue.PARADIGMS:
-            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in catalogue.MODES)
+        for paradigm in PARADIGMS:
+            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in MODES)
             if not folders:
                 continue
             looked_at = True
-            problems = [told for folder in folders for told in _list_problems(folder, fingerprint, again)]
+            problems = [line for folder in folders for line in _list_problems(folder, fingerprint, again)]
             yield Verdict(
                 f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
             )
@@ -164,7 +162,7 @@ def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
 
 
 def _list_problems(folder: Path, fingerprint: str, again: str) -> tuple[str, ...]:
-    """What is wrong with the lists in `folder`; `again` is the command that makes them anew."""
+    """Problems of the lists in `folder`; `again` is the command that rewrites them."""
     try:
         lists = tasklists.read(folder)
     except InputError as error:

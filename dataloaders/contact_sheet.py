@@ -1,4 +1,4 @@
-"""A contact sheet: what the stream of each task looks like, so that a person sees how paradigms differ.
+"""A contact sheet: images from the stream of each task, which shows how paradigms differ.
 
 A row is a task. Its two ribbons are the whole task, in the order in which it is learned, from left to right:
 the upper one has the colour of each image's class, the lower one changes its shade wherever the next image
@@ -6,7 +6,7 @@ is of another session. Below are a few stretches of consecutive images, evenly s
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lethe.common.files import atomic_write
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.stores.decode import FAULTS, decode
 from lethe.dataloaders.tasks import paradigms
 
@@ -52,7 +52,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Which:
-    """The lists that are shown."""
+    """The lists to show."""
 
     paradigm: str
     run: int
@@ -127,7 +127,7 @@ def _thumbs(folder: Path, paths: np.ndarray, rows: np.ndarray) -> dict[int, Imag
 
 
 def _captions(dirmap: pd.DataFrame) -> list[str]:
-    """Object and session of each row; nothing where a class is not made of objects."""
+    """Object and session of each row; empty if classes are not made of objects."""
     if dirmap["object"].nunique() == 1:
         return [""] * len(dirmap)
     return [f"o{o} s{s}" for o, s in zip(dirmap["object"], dirmap["session"], strict=True)]
@@ -135,30 +135,36 @@ def _captions(dirmap: pd.DataFrame) -> list[str]:
 
 def _colours(count: int) -> list[Colour]:
     if count <= len(_COLOURS):
-        return [tuple(bytes.fromhex(colour[1:])) for colour in _COLOURS[:count]]
+        return [_colour(bytes.fromhex(colour[1:])) for colour in _COLOURS[:count]]
     values = (
         colorsys.hsv_to_rgb(k / count, (0.9, 0.5, 0.75)[k % 3], (0.85, 0.95, 0.6)[k % 3])
         for k in range(count)
     )
-    return [tuple(round(255 * part) for part in value) for value in values]
+    return [_colour(round(255 * part) for part in value) for value in values]
+
+
+def _colour(parts: Iterable[int]) -> Colour:
+    red, green, blue = parts
+    return red, green, blue
 
 
 def _name(dataset: Dataset, class_: int | str) -> str:
-    """The class as people call it, on one short line."""
-    known = isinstance(class_, int | np.integer) and 0 < class_ <= len(dataset.classes)
-    name = dataset.classes[class_ - 1] if known else str(class_)
+    """The name of a class, on one short line."""
+    name = str(class_)
+    if isinstance(class_, int | np.integer) and 0 < class_ <= len(dataset.classes):
+        name = dataset.classes[class_ - 1]
     return "".join(sign if sign.isprintable() else "?" for sign in name)[:_LONGEST_NAME]
 
 
 def _heading(page: ImageDraw.ImageDraw, dataset: Dataset, which: Which) -> None:
     title = f"{dataset.title}: {which.paradigm}"
     page.text((_MARGIN, 14), title, fill=_INK, font=ImageFont.load_default(26))
-    told = (
+    text = (
         f"run {which.run}, {which.mode}, {which.variant} lists.  Ribbons: the whole task in its order, by class "
         f"(colours) and by session (a change of shade).  Images: {STRETCHES} stretches of it, with o(bject) and "
         f"s(ession)."
     )
-    page.text((_MARGIN, 50), told, fill=_PALE, font=ImageFont.load_default(14))
+    page.text((_MARGIN, 50), text, fill=_PALE, font=ImageFont.load_default(14))
 
 
 def _legend(page: ImageDraw.ImageDraw, names: Sequence[str], colours: Sequence[Colour], columns: int) -> None:
@@ -171,8 +177,8 @@ def _legend(page: ImageDraw.ImageDraw, names: Sequence[str], colours: Sequence[C
 
 def _task_name(page: ImageDraw.ImageDraw, y: int, task: int, rows: np.ndarray, classes: int) -> None:
     page.text((_MARGIN, y - 4), f"task {task}", fill=_INK, font=ImageFont.load_default(18))
-    told = f"{len(rows)} images" + (f"\n{classes} class{'es' * (classes > 1)}" if len(rows) else "")
-    page.multiline_text((_MARGIN, y + 22), told, fill=_PALE, font=ImageFont.load_default(13))
+    text = f"{len(rows)} images" + (f"\n{classes} class{'es' * (classes > 1)}" if len(rows) else "")
+    page.multiline_text((_MARGIN, y + 22), text, fill=_PALE, font=ImageFont.load_default(13))
 
 
 def _ribbon(sheet: Image.Image, y: int, colours: np.ndarray) -> None:
@@ -190,7 +196,7 @@ def _cell(
     colour: Colour,
     caption: str,
 ) -> None:
-    """An image in a frame of its class's colour, and what it is of."""
+    """An image in a frame of its class's colour, with its caption."""
     x, y = corner
     page.rectangle((x, y, x + _CELL - 1, y + _CELL - 1), fill=colour)
     sheet.paste(thumb, (x + _BORDER, y + _BORDER))

@@ -1,183 +1,125 @@
-"""Getting a dataset ready: which code draws or indexes it, and where its dirmap is."""
+"""From downloaded or generated images to a dataset that is ready: drawing, preparing, indexing, finding its dirmap."""
 
-import importlib
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from lethe.common.errors import InputError, unknown
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue, folders
+from lethe.dataloaders.datasets import image_folder
+from lethe.dataloaders.index import dataset_file_stamp, find, folders
 from lethe.dataloaders.index import dirmap as dirmaps
+from lethe.dataloaders.index.find import Located
 from lethe.dataloaders.index.prepared import Prepared
-
-INDEXERS: Mapping[str, str] = MappingProxyType(
-    {
-        "core50": "lethe.dataloaders.datasets.core50:index",
-        "core50_mini": "lethe.dataloaders.datasets.core50:index",
-        "digits": "lethe.dataloaders.datasets.digits:index",
-        "toybox": "lethe.dataloaders.datasets.toybox:index",
-        "ilab2mlight": "lethe.dataloaders.datasets.ilab2mlight:index",
-        "cifar100": "lethe.dataloaders.datasets.cifar100:index",
-    }
-)
-"""`module:function` per dataset; the function takes the dataset's root and returns its dirmap."""
-
-DRAWERS: Mapping[str, str] = MappingProxyType(
-    {
-        "core50_mini": "lethe.dataloaders.datasets.core50_mini:draw",
-        "digits": "lethe.dataloaders.datasets.digits:draw",
-    }
-)
-"""`module:function` per generated dataset; it takes (root, seed, workers) and keeps what is there."""
-
-PREPARERS: Mapping[str, str] = MappingProxyType(
-    {
-        "toybox": "lethe.dataloaders.datasets.toybox:prepare",
-        "ilab2mlight": "lethe.dataloaders.datasets.ilab2mlight:prepare",
-        "cifar100": "lethe.dataloaders.datasets.cifar100:prepare",
-    }
-)
-"""`module:function` per dataset whose images must be made from what is downloaded; the function takes
-(root, out, workers), writes images below `out` and returns a `Prepared`. What is made already is kept."""
-
-_SHIPPED = {"core50": Path(__file__).parent / "datasets" / "core50_dirmap_sampled.csv"}
-"""Dirmaps that come with the project: enough for the task lists."""
-
-_DOWNLOADS = {
-    "core50": "unpack core50_128x128.zip or core50_350x350.zip (https://vlomonaco.github.io/core50/)",
-}
-"""How to get the images of the other datasets."""
+from lethe.dataloaders.index.spec import Dataset
 
 
-def default_root(dataset: str) -> Path:
-    """Where the images of a dataset are looked for unless another folder is named."""
-    return folders.DATA / dataset
+def draw(dataset: Dataset, root: Path, seed: int = 0, workers: int | None = None) -> None:
+    """Draw a generated dataset below `root`; existing files are kept."""
+    if dataset.draw is None:
+        raise unknown("generated dataset", dataset.name, find.generated())
+    dataset.draw(root, seed, workers)
 
 
-def dirmap_path(dataset: str, out: Path) -> Path:
-    """Where the dirmap of a dataset is written below `out`."""
-    return out / f"{dataset}_dirmap.csv"
+def index(located: Located) -> Prepared:
+    """Index the images of a dataset and write its dirmap.
 
-
-def image_folder(dataset: str, root: Path) -> Path:
-    """The folder that the dirmap's paths start from; see `Dataset.images_below`."""
-    return catalogue.get(dataset, root).images_below(root)
-
-
-def draw(dataset: str, root: Path, seed: int = 0, workers: int | None = None) -> None:
-    """Draw a generated dataset below `root`; what is there is kept."""
-    drawer = _load("generated dataset", dataset, DRAWERS)
-    catalogue.check_name_is_free(dataset, root)
-    drawer(root, seed, workers)
-
-
-def index(dataset: str, root: Path, out: Path) -> Prepared:
-    """Index the images below `root` and write the dirmap below `out`.
-
-    A user's own dataset is described by `root/dataset.toml`; where `root` is not `data/<dataset>`, that is made
-    a link to it, so that all commands find the dataset by its name.
+    A user's own dataset is found by its name: where its root is not `data/<dataset>`, that is made a link to it.
     """
-    path = dirmap_path(dataset, out)
-    if dataset in catalogue.DATASETS:
-        catalogue.check_name_is_free(dataset, root)
-        indexed = Prepared(_load("dataset with an indexer", dataset, INDEXERS)(root))
-        dirmaps.write(indexed.dirmap, path)
+    dataset = located.dataset
+    if dataset.file is None:
+        if dataset.index is None:
+            raise TypeError(f"dataset {dataset.name}: expected an index function")
+        indexed = Prepared(dataset.index(located.root))
+        dirmaps.write(indexed.dirmap, located.dirmap)
         return indexed
-    from lethe.dataloaders.datasets import image_folder
-    from lethe.dataloaders.index import dataset_file, dataset_file_stamp
-
-    file = dataset_file.find(dataset, root)
-    indexed = image_folder.index(file)
-    notes = _link(default_root(dataset), root)
-    dirmaps.write(indexed.dirmap, path)
-    dataset_file_stamp.note(file, path)
+    indexed = image_folder.index(dataset, dataset.file)
+    notes = _link(find.default_root(dataset.name), located.root)
+    dirmaps.write(indexed.dirmap, located.dirmap)
+    dataset_file_stamp.write(dataset, dataset.file, located.dirmap)
     return replace(indexed, notes=(*indexed.notes, *notes))
 
 
-def prepare(dataset: str, root: Path, out: Path, lists: Path, workers: int | None = None) -> Prepared:
-    """Everything from what is downloaded below `root` to images below `out` and tables below `lists`.
+def prepare(located: Located, out: Path, workers: int | None = None) -> Prepared:
+    """All steps from the download in the root of `located` to images below `out` and tables in its `lists`.
 
-    A dataset without a preparer is used where it is: a generated one is drawn below `out`, others are
-    indexed below `root`.
+    A generated dataset is drawn below `out`. Any other dataset without a preparer is indexed where it is.
     """
-    if dataset not in PREPARERS:
-        if dataset in DRAWERS:
+    dataset = located.dataset
+    if dataset.prepare is None:
+        if dataset.generated:
             draw(dataset, out, workers=workers)
-            root = out
-        return index(dataset, root, lists)
-    prepared = _load("dataset with a preparer", dataset, PREPARERS)(root, out, workers)
+            located = replace(located, root=out)
+        return index(located)
+    prepared = dataset.prepare(located.root, out, workers)
     for name, frame in prepared.tables.items():
-        dirmaps.write(frame, lists / f"{dataset}_dirmap_{name}.csv")
-    dirmaps.write(prepared.dirmap, dirmap_path(dataset, lists))
+        dirmaps.write(frame, located.lists / f"{dataset.name}_dirmap_{name}.csv")
+    dirmaps.write(prepared.dirmap, located.dirmap)
     return prepared
 
 
-def find_dirmap(dataset: str, out: Path) -> Path:
-    """The dirmap below `out`, else the shipped one; `InputError` with the command that makes it."""
-    path = dirmap_path(dataset, out)
+def find_dirmap(located: Located) -> Path:
+    """The dirmap that has been made, else the shipped one; `InputError` with the command that makes it."""
+    dataset, path = located.dataset, located.dirmap
     if path.exists():
         return path
-    if dataset in _SHIPPED:
-        return _SHIPPED[dataset]
-    command, option = ("prepare", "--lists") if dataset in PREPARERS else ("index", "--out")
-    where = "" if out == folders.LISTS else f" {option} {out}"
+    if dataset.shipped_dirmap is not None:
+        return dataset.shipped_dirmap
+    command, option = ("prepare", "--lists") if dataset.prepare else ("index", "--out")
+    where = "" if located.lists == folders.LISTS else f" {option} {located.lists}"
     raise InputError(
-        f"{path}: no dirmap of {dataset}; make it: lethe data {command} {dataset} "
-        f"--root {default_root(dataset)}{where}"
+        f"{path}: no dirmap of {dataset.name}; make it: lethe data {command} {dataset.name} "
+        f"--root {find.default_root(dataset.name)}{where}"
     )
 
 
-def current_dirmap(dataset: str, root: Path, out: Path) -> Path:
-    """`find_dirmap`; `InputError` where the dataset's own file has been changed since."""
-    path = find_dirmap(dataset, out)
-    raise_any(changes(dataset, root, path) or [])
+def current_dirmap(located: Located) -> Path:
+    """`find_dirmap`; `InputError` if the dataset's own file has been changed since."""
+    path = find_dirmap(located)
+    raise_any(changes(located.dataset, path) or [])
     return path
 
 
-def changes(dataset: str, root: Path, dirmap: Path) -> list[str] | None:
-    """Why the dirmap of a user's own dataset has to be made anew, in lines; None where nobody can tell."""
-    if dataset in catalogue.DATASETS:
+def changes(dataset: Dataset, dirmap: Path) -> list[str] | None:
+    """Reasons, one per line, why the dirmap of a user's own dataset is out of date; None if that is unknown."""
+    if dataset.file is None:
         return None
-    from lethe.dataloaders.index import dataset_file, dataset_file_stamp
-
-    found = dataset_file_stamp.changes(dataset_file.find(dataset, root), dirmap)
+    found = dataset_file_stamp.changes(dataset, dataset.file, dirmap)
     if not found:
         return found
     where = "" if dirmap.parent == folders.LISTS else f" --out {dirmap.parent}"
-    return [*found, f"{dirmap}: is to be made anew: lethe data index {dataset}{where}"]
+    return [*found, f"{dirmap}: is out of date; make it again: lethe data index {dataset.name}{where}"]
 
 
-def remedy(dataset: str, root: Path, lists: Path) -> str:
-    """What to do where images of a dataset are missing below `root`, or broken."""
-    command = f"lethe data {{}} {dataset}{'' if root == default_root(dataset) else f' --root {root}'}"
-    where = "" if lists == folders.LISTS else f" --out {lists}"
-    if dataset not in catalogue.DATASETS:
-        return f"mend or delete broken images, then index what there is: {command.format('index')}{where}"
-    if dataset in DRAWERS:
-        return f"delete broken images, then draw what is missing: {command.format('draw')}"
-    if dataset in PREPARERS:
-        made = f"lethe data prepare {dataset} --root DOWNLOADED --out {root}"
+def remedy(located: Located) -> str:
+    """Advice for missing or broken images of a dataset."""
+    dataset, root = located.dataset, located.root
+    at = "" if root == find.default_root(dataset.name) else f" --root {root}"
+    if dataset.file is not None:
+        where = "" if located.lists == folders.LISTS else f" --out {located.lists}"
+        again = f"lethe data index {dataset.name}{at}{where}"
+        return f"mend or delete broken images, then index the remaining ones: {again}"
+    if dataset.generated:
+        return f"delete broken images, then draw what is missing: lethe data draw {dataset.name}{at}"
+    if dataset.prepare:
+        made = f"lethe data prepare {dataset.name} --root DOWNLOADED --out {root}"
         return f"delete broken images, then make what is missing: {made}"
-    return f"{_DOWNLOADS[dataset]} in {root}; lethe data check {dataset} says what is there"
+    return f"{dataset.download} in {root}; lethe data check {dataset.name} reports what is there"
 
 
-def ensure_dirmap(dataset: str, root: Path, out: Path) -> Path:
-    """`current_dirmap`; a generated dataset is drawn and indexed first, unless it is there whole."""
-    if catalogue.get(dataset, root).generated and not _is_whole(dataset, root, out):
-        draw(dataset, root)
-        index(dataset, root, out)
-    return current_dirmap(dataset, root, out)
+def ensure_dirmap(located: Located) -> Path:
+    """`current_dirmap`; a generated dataset is drawn and indexed first, unless it is complete."""
+    if located.dataset.generated and not _is_whole(located):
+        draw(located.dataset, located.root)
+        index(located)
+    return current_dirmap(located)
 
 
-def _is_whole(dataset: str, root: Path, out: Path) -> bool:
+def _is_whole(located: Located) -> bool:
     """Whether there is a dirmap and every image that it names."""
-    path = dirmap_path(dataset, out)
-    if not path.exists():
+    if not located.dirmap.exists():
         return False
-    folder = image_folder(dataset, root)
-    return all((folder / image).is_file() for image in dirmaps.read(path)["im_path"])
+    folder = located.images
+    return all((folder / image).is_file() for image in dirmaps.read(located.dirmap)["im_path"])
 
 
 def _link(usual: Path, root: Path) -> list[str]:
@@ -195,11 +137,3 @@ def _link(usual: Path, root: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{usual}: cannot be made a link: {error.strerror or error}") from error
     return [f"{usual} is now a link to {root.resolve()}, so that all commands find {usual.name}"]
-
-
-def _load(kind: str, dataset: str, table: Mapping[str, str]) -> Callable:
-    """The function that `table` names for `dataset`, imported now."""
-    if dataset not in table:
-        raise unknown(kind, dataset, table)
-    module, _, function = table[dataset].partition(":")
-    return getattr(importlib.import_module(module), function)

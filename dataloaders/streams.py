@@ -1,9 +1,9 @@
-"""Streams: task lists bound to a store, as rows and labels on the device.
+"""Streams: tasks as rows of a store and labels.
 
 The harness reads images and labels here and nowhere else; an agent never sees a stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,10 @@ from lethe.dataloaders.tasks.tasklists import TaskLists
 
 
 class Images:
-    """Inputs by row, on the device: the whole store where it fits, else read through the memory map.
+    """Inputs by row, on the device: the whole store if it fits there, otherwise batch by batch from the CPU.
 
-    A store is an array [N, H, W, C]: uint8 pixels, or features of a frozen trunk, in float32 or as the bits of
-    bfloat16 in uint16. Batches are uint8 or float32.
+    A store is an array [N, H, W, C], in memory or memory-mapped: uint8 pixels, or features of a frozen trunk, in
+    float32 or as the bits of bfloat16 in uint16. Batches are uint8 or float32.
     """
 
     def __init__(self, store: np.ndarray, device: torch.device):
@@ -69,10 +69,12 @@ class Stream:
     tasks: tuple[Task, ...]
     test: Task
     num_classes: int
+    class_of_label: tuple[int | str, ...] = ()
+    """The dataset's class of each label; empty if unknown."""
 
     @classmethod
-    def bind(cls, lists: TaskLists, rows: dict[str, int]) -> "Stream":
-        """The stream of `lists` over a store with `rows` by path."""
+    def bind(cls, lists: TaskLists, rows: Mapping[str, int]) -> "Stream":
+        """The stream of `lists` over a store with `rows` by path; see `arrays.py` for streams without lists."""
 
         def task(paths: list[str], labels: np.ndarray) -> Task:
             return Task(torch.tensor([rows[path] for path in paths]), torch.from_numpy(labels))
@@ -80,9 +82,9 @@ class Stream:
         tasks = tuple(task(paths, labels) for paths, labels in lists.tasks)
         test = task(lists.test_paths, lists.test_labels)
         highest = max(int(part.labels.max()) for part in (*tasks, test))
-        return cls(tasks, test, highest + 1)
+        return cls(tasks, test, highest + 1, lists.class_of_label)
 
     def classes_met(self, task: int) -> tuple[int, ...]:
         """The labels of tasks 0 .. `task`, ascending."""
-        met = torch.cat([part.labels for part in self.tasks[: task + 1]]).unique()
+        met = np.unique(np.concatenate([part.labels.numpy() for part in self.tasks[: task + 1]]))
         return tuple(met.tolist())

@@ -1,7 +1,6 @@
-"""The commands of `python -m gridsearch`."""
+"""The commands on grids: what each does with its options."""
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from lethe.gridsearch.live import Live, label, run_label
 from lethe.gridsearch.plan import Pace, Plan, duration, plan
 
 
-def run(options: argparse.Namespace) -> int:
+def search(options: argparse.Namespace) -> int:
     """The search: every trial on validation lists; 0 only if every run is finished."""
     return max([_learn(found.name, found.trials, found.runs, options) for found in _grids(options)])
 
@@ -33,7 +32,7 @@ def best(options: argparse.Namespace) -> int:
         path = options.into / f"{found.name}.toml"
         if path.resolve() == found.path.resolve():
             raise InputError(f"{path}: the winners would take the place of their grid: give another --into")
-        text = best_toml(choose_all(found, options.out))
+        text = best_toml(choose_all(found, options.out), found.shared)
         write_text(path, text)
         with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
             print(text, end="")
@@ -63,19 +62,6 @@ def table(options: argparse.Namespace) -> int:
         summary = report(found, options.out, into)
         with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
             print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
-    return 0
-
-
-def speed(options: argparse.Namespace) -> int:
-    """Measure what a search costs beside learning."""
-    from lethe.benchmarks.speed.figures import as_json, table
-    from lethe.common.files import write_text
-    from lethe.gridsearch.speed import UNIT, measure
-
-    figures = measure()
-    if options.out:
-        write_text(options.out, json.dumps(as_json(figures, UNIT), indent=1) + "\n")
-    print(table(figures, UNIT))
     return 0
 
 

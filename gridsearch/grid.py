@@ -19,9 +19,9 @@
 A trial is one agent with one configuration on one dataset and paradigm; the same one named twice counts once.
 """
 
+import functools
 import itertools
 import json
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +34,9 @@ from lethe.agents.config import Config
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
-from lethe.dataloaders.index import catalogue, folders
+from lethe.dataloaders.index import find, folders
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
+from lethe.gridsearch import toml_lines
 
 _PLACES = ("datasets", "paradigms")
 _OF_TRIALS = {
@@ -45,7 +47,7 @@ _OF_TRIALS = {
     "variant": str,
     "seed": int,
 }
-"""What every trial of a grid shares, and `Trial.create` takes by the same name."""
+"""Fields shared by every trial of a grid; `Trial.create` takes them by the same names."""
 _TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
 
 
@@ -58,6 +60,8 @@ class Grid:
     """Runs 0 .. runs - 1 of each trial are learned in the search."""
     trials: tuple[Trial, ...]
     """Of the search, on validation lists; sorted by dataset, paradigm, agent and settings, no two alike."""
+    shared: Mapping[str, Any]
+    """The keys that hold for all trials (network, seed, ...), as the file gives them; absent where it has none."""
 
     @property
     def name(self) -> str:
@@ -71,7 +75,7 @@ class Grid:
 
 
 def place_of(trial: Trial) -> tuple[str, str, str]:
-    """What the trials of a group share: dataset, paradigm, agent."""
+    """Fields shared by the trials of a group: dataset, paradigm, agent."""
     return trial.dataset, trial.paradigm, trial.agent
 
 
@@ -95,34 +99,36 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is no TOML: {error}") from None
-    lines, problems = _lines(text), []
+    lines, problems = toml_lines.lines(text), []
 
     def tell(where: tuple[str | int, ...], problem: str) -> None:
         line = lines.get(where) or lines.get(where[:-1]) or lines.get(where[:2])
         problems.append((line or 0, f"{path}:{line}: {problem}" if line else f"{path}: {problem}"))
 
-    blocks = list(_checked_blocks(content, data, tell))
+    lookup = functools.cache(lambda name: find.get(name, data / name))  # each dataset is read once
+    blocks = list(_checked_blocks(content, lookup, tell))
     _raise_any(problems)
     shared = {key: content[key] for key in _OF_TRIALS if key in content}
     trials: dict[str, Trial] = {}
     for where, agent, places, values in blocks:
         try:
-            for trial in _expand(agent, places, values, shared, data):
+            for trial in _expand(agent, places, values, shared):
                 trials.setdefault(json.dumps(trial.config(), sort_keys=True), trial)
         except InputError as error:
-            to_blame = _to_blame(agent, places[0], shared, data)
+            to_blame = _to_blame(agent, places[0], shared)
             for problem in error.problems:
                 tell((to_blame,) if to_blame else where, problem)
     _raise_any(problems)
-    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)))
+    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)), shared)
 
 
-_Block = tuple[tuple[str | int, ...], str, list[tuple[str, str]], dict[str, list[Any]]]
+_Block = tuple[tuple[str | int, ...], str, list[tuple[Dataset, str]], dict[str, list[Any]]]
 """Where it stands, the agent, its (dataset, paradigm) pairs, and the values of each hyperparameter."""
 _Tell = Callable[[tuple[str | int, ...], str], None]
+_Lookup = Callable[[str], Dataset]
 
 
-def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iterator[_Block]:
+def _checked_blocks(content: Mapping[str, Any], lookup: _Lookup, tell: _Tell) -> Iterator[_Block]:
     """The blocks of all agents with their values typed; what does not fit is told."""
     for key in content.keys() - set(_TOP):
         tell((key,), str(unknown("key", key, _TOP)))
@@ -146,7 +152,7 @@ def _checked_blocks(content: Mapping[str, Any], data: Path, tell: _Tell) -> Iter
                 continue
             _check_names(table, where, tell)
             values = _values(agent, table, where, tell)
-            yield where, agent, _places(content, table, where, data, tell), values
+            yield where, agent, _places(content, table, where, lookup, tell), values
 
 
 def _check_names(table: Mapping[str, Any], where: tuple[str | int, ...], tell: _Tell) -> None:
@@ -160,9 +166,9 @@ def _places(
     content: Mapping[str, Any],
     table: Mapping[str, Any],
     where: tuple[str | int, ...],
-    data: Path,
+    lookup: _Lookup,
     tell: _Tell,
-) -> list[tuple[str, str]]:
+) -> list[tuple[Dataset, str]]:
     """The (dataset, paradigm) pairs of a block: its own, or those of the whole file."""
     datasets, paradigms = (table.get(key, content.get(key)) for key in _PLACES)
     if datasets is None:
@@ -170,22 +176,22 @@ def _places(
     of_paradigms = (*where, "paradigms") if "paradigms" in table else ("paradigms",)
     named = paradigms if isinstance(paradigms, list) else []
     for paradigm in named:
-        if isinstance(paradigm, str) and paradigm not in catalogue.PARADIGMS:
-            tell(of_paradigms, str(unknown("paradigm", paradigm, catalogue.PARADIGMS)))
-    known = [paradigm for paradigm in named if paradigm in catalogue.PARADIGMS]
+        if isinstance(paradigm, str) and paradigm not in PARADIGMS:
+            tell(of_paradigms, str(unknown("paradigm", paradigm, PARADIGMS)))
+    known = [paradigm for paradigm in named if paradigm in PARADIGMS]
     found = []
     for dataset in datasets if isinstance(datasets, list) else []:
         if not isinstance(dataset, str):
             continue
         try:
-            spec = catalogue.get(dataset, data / dataset)
+            spec = lookup(dataset)
         except InputError as error:
             tell((*where, "datasets") if "datasets" in table else ("datasets",), str(error))
             continue
         for paradigm in spec.paradigms if paradigms is None else known:
             try:
-                catalogue.check_paradigm(spec, paradigm)
-                found.append((dataset, paradigm))
+                check_paradigm(spec, paradigm)
+                found.append((spec, paradigm))
             except InputError as error:
                 tell(of_paradigms, str(error))
     return found
@@ -228,23 +234,22 @@ def _typed(config: type[Config], hints: Mapping[str, Any], key: str, value: obje
 
 def _expand(
     agent: str,
-    places: Sequence[tuple[str, str]],
+    places: Sequence[tuple[Dataset, str]],
     values: Mapping[str, Sequence[object]],
     shared: Mapping[str, Any],
-    data: Path,
 ) -> Iterator[Trial]:
     for dataset, paradigm in places:
         for point in itertools.product(*values.values()):
             settings = dict(zip(values, point, strict=True))
-            yield Trial.create(dataset, paradigm, agent, settings, split="validation", data=data, **shared)
+            yield Trial.create(dataset, paradigm, agent, settings, split="validation", **shared)
 
 
-def _to_blame(agent: str, place: tuple[str, str], shared: Mapping[str, Any], data: Path) -> str | None:
+def _to_blame(agent: str, place: tuple[Dataset, str], shared: Mapping[str, Any]) -> str | None:
     """The key of `shared` without which a trial could be made."""
     for key in shared:
         others = {name: value for name, value in shared.items() if name != key}
         with suppress(InputError):
-            Trial.create(*place, agent, data=data, **others)
+            Trial.create(*place, agent, **others)
             return key
     return None
 
@@ -258,7 +263,7 @@ def _raise_any(problems: Sequence[tuple[int, str]]) -> None:
 def _order(trial: Trial) -> tuple:
     """By dataset, paradigm (as the paradigms are listed everywhere), agent, then settings, numbers by size."""
     dataset, paradigm, agent = place_of(trial)
-    return dataset, catalogue.PARADIGMS.index(paradigm), agent, settings_order(trial)
+    return dataset, PARADIGMS.index(paradigm), agent, settings_order(trial)
 
 
 def settings_order(trial: Trial) -> tuple:
@@ -272,27 +277,3 @@ def settings_order(trial: Trial) -> tuple:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-_NAME = r"""\s*("[^"]*"|'[^']*'|[\w-]+)\s*"""
-_HEADER = re.compile(rf"\s*\[\[?((?:{_NAME}\.)*{_NAME})\]\]?")
-_KEY = re.compile(rf"{_NAME}=")
-
-
-def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """The line of each key by where it stands: (key,), ("agents", agent), ("agents", agent, block, key)."""
-    found: dict[tuple[str | int, ...], int] = {}
-    table: tuple[str | int, ...] = ()
-    blocks: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            table = tuple(name.strip("\"'") for name in re.findall(_NAME, header[1]))
-            if table[:1] == ("agents",) and len(table) > 1:
-                agent, inner = table[1], table[2:]
-                blocks[agent] = blocks.get(agent, -1) + (not inner)
-                table = ("agents", agent, max(blocks[agent], 0), *inner)
-                found.setdefault(table[:2], number)
-            found.setdefault(table, number)
-        elif key := _KEY.match(line):
-            found.setdefault((*table, key[1].strip("\"'")), number)
-    return found

@@ -1,4 +1,4 @@
-"""What is seen of a grid while it runs: a line for each run that ends, and on a terminal what goes on below it."""
+"""Live display of a grid: one line per finished run, and on a terminal the current state below it."""
 
 import statistics
 import sys

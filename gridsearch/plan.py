@@ -86,6 +86,6 @@ def duration(seconds: float | None) -> str:
 
 
 def _alike(job: Job) -> tuple:
-    """What makes runs take about as long as each other."""
+    """Key of runs with about the same duration."""
     trial = job.trial
     return trial.dataset, trial.paradigm, trial.agent, trial.network, trial.settings["epochs"]

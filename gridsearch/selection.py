@@ -6,27 +6,24 @@ here reads a record of test images: trials whose split is not "validation" are r
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.agents import registry
-from lethe.agents.networks import build as networks
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord, read_trial
 from lethe.benchmarks.report.comparison import Stat, summarise
 from lethe.benchmarks.report.trial_names import printable
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
+from lethe.common.input_problems import first
 from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"
-_SHARED = ("network", "pretrained", "feature_dtype", "variant", "seed")
 _EQUAL = 1e-9
 """Percent. One image more or less in one task of one run moves a mean by more than 1e-6; adding the same numbers in
 another order moves it by less than 1e-12. So means closer than this are equal."""
-_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,7 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
             missing += error.missing if isinstance(error, Unfinished) else 0
     if not problems:
         return choices
-    told = problems[:_TOLD]
-    if len(problems) > _TOLD:
-        told.append(f"and {len(problems) - _TOLD} more")
+    told = first(problems)
     if missing:
         runs = _count(missing, "run")
         told.insert(0, f"the search is not finished: {runs} missing: `lethe search {grid.path}` goes on")
@@ -114,17 +109,13 @@ def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
     return _choice(ranking, reason)
 
 
-def best_toml(choices: Sequence[Choice]) -> str:
-    """A grid file from which `gridsearch.grid.read` reads exactly the trials of `choices`, winners of one grid."""
-    trials = [choice.trial for choice in choices]
-    top = []
-    for key in _SHARED:
-        # What a grid file says at its top holds for all its trials; where they differ, it said nothing.
-        if len(values := {getattr(trial, key) for trial in trials}) == 1:
-            top.append(f"{key} = {_value(values.pop())}")
-    if cut := _cut(trials):
-        top.append(f"cut = {_value(cut)}")
-    return "\n\n".join(["\n".join(top), *(_block(choice) for choice in choices)]) + "\n"
+def best_toml(choices: Sequence[Choice], shared: Mapping[str, object]) -> str:
+    """A grid file from which `gridsearch.grid.read` reads exactly the trials of `choices`, the winners of one grid.
+
+    `shared` is that of their grid.
+    """
+    top = [f"{key} = {_value(value)}" for key, value in shared.items()]
+    return "\n\n".join([*(["\n".join(top)] if top else []), *(_block(choice) for choice in choices)]) + "\n"
 
 
 def changed(trial: Trial) -> dict[str, object]:
@@ -184,10 +175,8 @@ def _tie(tied: Sequence[Candidate]) -> str:
 
 def _reasons(candidates: Sequence[Candidate]) -> str:
     keys = searched([candidate.trial for candidate in candidates])
-    told = [f"{settings_text(found.trial, keys)}: {found.failed[0]}" for found in candidates[:3]]
-    if len(candidates) > len(told):
-        told.append(f"and {len(candidates) - len(told)} more")
-    return "; ".join(told)
+    reasons = [f"{settings_text(found.trial, keys)}: {found.failed[0]}" for found in candidates]
+    return "; ".join(first(reasons, 3))
 
 
 def _shown(value: object) -> str:
@@ -218,20 +207,6 @@ def _judged(choice: Choice) -> str:
         f"{stat.mean:.2f}{spread} % on validation images, over tasks; runs: {stat.runs}; "
         f"candidates: {candidates}"
     )
-
-
-def _cut(trials: Sequence[Trial]) -> str | None:
-    """What a grid file must say of the cut, so that all `trials` have theirs; None where agents' own are meant."""
-    for cut in (None, "last_block", trials[0].cut):
-        with suppress(InputError):
-            if all(_resolved(trial, cut) == trial.cut for trial in trials):
-                return cut
-    raise ValueError("expected the winners of one grid: their networks are cut in ways no grid file can say")
-
-
-def _resolved(trial: Trial, cut: str | None) -> str | None:
-    named = cut or registry.get(trial.agent).cut
-    return networks.find_cut(trial.network, named) if named else None
 
 
 def _value(value: object) -> str:

@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" requirements.txt
 
-"$PYTHON" -m dataloaders draw core50_mini
-"$PYTHON" -m dataloaders index core50_mini
-"$PYTHON" -m gridsearch final scripts/demo.toml --runs 3 --out results/demo
-"$PYTHON" -m benchmarks report results/demo --out results/demo/report
+"$PYTHON" -m lethe data draw core50_mini
+"$PYTHON" -m lethe data index core50_mini
+"$PYTHON" -m lethe final scripts/demo.toml --runs 3 --out results/demo
+"$PYTHON" -m lethe report results/demo --out results/demo/report

@@ -25,4 +25,4 @@ check "an agent of $1" "${2-}" all "${agents[@]%.toml}"
 shift 2
 
 . scripts/setup.sh requirements.txt
-"$PYTHON" -m gridsearch final "${files[@]}" "$@"
+"$PYTHON" -m lethe final "${files[@]}" "$@"

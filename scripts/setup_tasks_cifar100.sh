@@ -3,4 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" requirements.txt
 
-"$PYTHON" -m dataloaders tasks cifar100 "$@"
+"$PYTHON" -m lethe data tasks cifar100 "$@"

@@ -3,4 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" requirements.txt
 
-"$PYTHON" -m dataloaders tasks toybox "$@"
+"$PYTHON" -m lethe data tasks toybox "$@"

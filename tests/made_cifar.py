@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from lethe.dataloaders.datasets import cifar100
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
-CLASSES = catalogue.get("cifar100").classes
+CLASSES = find.get("cifar100").classes
 
 
 class _OldPickler(pickle._Pickler):

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from lethe.dataloaders.datasets import ilab2mlight
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
-CLASSES = (*catalogue.get("ilab2mlight").classes, ilab2mlight.LEFT_OUT)
+CLASSES = (*find.get("ilab2mlight").classes, ilab2mlight.LEFT_OUT)
 
 
 def name(class_: str, instance: int, background: int, image: int) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
+from lethe.dataloaders.index.spec import Expected
 
-COUNTS = catalogue.Expected(
+COUNTS = Expected(
     classes=2,
     objects_per_class=(2, 2),
     sessions_per_object=(2, 2),
@@ -17,7 +18,7 @@ COUNTS = catalogue.Expected(
     images_per_class=(12, 12),
 )
 DATASET = replace(
-    catalogue.get("core50_mini"),
+    find.get("core50_mini"),
     classes=("light", "dark"),
     test_sessions=(2,),
     iid_task_images=6,

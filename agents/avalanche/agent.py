@@ -44,7 +44,9 @@ from torch import Tensor, nn
 from lethe.agents.avalanche.parts import Experience, Features, NeverZero, Shuffled, kept_bytes, size_bytes
 from lethe.agents.avalanche.strategies import config_class, field_name, find, tunable
 from lethe.agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
-from lethe.agents.config import Config
+from lethe.agents.config import SGDConfig
+from lethe.agents.networks.batch_norm import check_first_batch
+from lethe.agents.parts.sgd import check_plain_sgd
 from lethe.common.errors import InputError
 
 _PER_BATCH = {"CoPE"}
@@ -53,7 +55,7 @@ _DISJOINT = {"ICaRL"}
 _EVALUATION_BATCH = 64
 
 
-class AvalancheAgent(Agent):
+class AvalancheAgent(Agent[SGDConfig]):
     """A strategy of Avalanche behind the contract; subclasses are made by `agent_class`."""
 
     needs = Needs(task_boundaries=True, task_data=True)
@@ -61,9 +63,11 @@ class AvalancheAgent(Agent):
     strategy_class: ClassVar[type[BaseTemplate]]
 
     def __init__(
-        self, problem: Problem, config: Config, network: Network, *, seed: int, device: torch.device
+        self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
     ):
+        check_plain_sgd(config, "strategies of Avalanche are given PyTorch's SGD")
         super().__init__(problem, config, network, seed=seed, device=device)
+        check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.tasks = self.experiences = 0
         self.classes: list[int] = []
         self.classes_per_task: list[int] = []

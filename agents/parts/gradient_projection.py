@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, Network, Problem, TaskInfo
 from lethe.agents.config import SGDConfig, setting
@@ -21,7 +22,11 @@ class EpisodicConfig(SGDConfig):
     memory_size: int = setting(1200, "Images kept in memory, of all tasks together.", low=1)
 
 
-class EpisodicAgent(SGDAgent):
+E = TypeVar("E", bound=EpisodicConfig, default=EpisodicConfig, covariant=True)
+"""The type of an agent's configuration."""
+
+
+class EpisodicAgent(SGDAgent[E]):
     """SGD along gradients that a subclass projects, with a memory that all tasks share.
 
     The memory of a task is filled while it is learned, and used from the next one on.
@@ -29,9 +34,7 @@ class EpisodicAgent(SGDAgent):
 
     needs = Needs(task_boundaries=True)
 
-    def __init__(
-        self, problem: Problem, config: EpisodicConfig, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init__(self, problem: Problem, config: E, network: Network, *, seed: int, device: torch.device):
         check_shares(config.memory_size, problem.num_classes)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.buffer = EpisodicMemory(config.memory_size, self.generator, device)

@@ -7,23 +7,20 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Network, Problem
-from lethe.agents.config import SGDConfig
-from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.parts.sgd import S, SGDAgent, seen_cross_entropy
 
 HEAVIEST = 1e30
 """The largest weight of a penalty: times two it still fits float32."""
 
 
-class PenaltyAgent(SGDAgent):
+class PenaltyAgent(SGDAgent[S]):
     """SGD on the loss of the stream plus w Σ_i Ω_i (θ_i - θ*_i)², a penalty for leaving earlier solutions.
 
     A subclass says what w is, and changes Ω, the `importance` of parameters, and θ*, their `anchor`, at the end
     of a task. Ω is zero during the first.
     """
 
-    def __init__(
-        self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
-    ):
+    def __init__(self, problem: Problem, config: S, network: Network, *, seed: int, device: torch.device):
         super().__init__(problem, config, network, seed=seed, device=device)
         self.anchor = self.theta.clone()
         self.importance = torch.zeros_like(self.theta)

@@ -17,7 +17,8 @@ import numpy as np
 from lethe.benchmarks.measure.metrics import chance, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
 from lethe.benchmarks.report.trial_names import labels, printable, text_of
-from lethe.dataloaders.index.catalogue import DATASETS, PARADIGMS
+from lethe.dataloaders.index.catalogue import NAMES
+from lethe.dataloaders.index.spec import PARADIGMS
 
 LOWER_BOUND = "finetune"
 """The agent that does nothing against forgetting. The upper bound is whichever agent needs offline lists."""
@@ -262,8 +263,7 @@ def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:
 
 
 def _entry_order(entry: Entry) -> tuple:
-    datasets = list(DATASETS)
-    known = datasets.index(entry.dataset) if entry.dataset in DATASETS else len(datasets)
+    known = NAMES.index(entry.dataset) if entry.dataset in NAMES else len(NAMES)
     return (known, entry.dataset, _paradigm_order(entry.paradigm), *agent_order(entry))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lethe.benchmarks.report.comparison import Comparison, Entry, Row, Stat, agent_order, rows
 from lethe.common.files import atomic_write, write_text
-from lethe.dataloaders.index.catalogue import DATASETS
+from lethe.dataloaders.index import find
 
 ABSENT = "–"
 
@@ -223,7 +223,7 @@ def escape_latex(text: str) -> str:
 
 def dataset_title(dataset: str) -> str:
     """A dataset's name in figures and tables."""
-    return DATASETS[dataset].title if dataset in DATASETS else dataset
+    return find.title(dataset)
 
 
 def markdown_page(title: str, tables: Mapping[str, Sequence[Table]]) -> str:

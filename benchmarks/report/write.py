@@ -10,9 +10,9 @@ from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry, co
 from lethe.benchmarks.report.plots import write_plots
 from lethe.benchmarks.report.tables import dataset_title, main_table, plain_text, write_tables
 from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
 
 _HOW_TO_RUN = "make one with `lethe run DATASET/PARADIGM --agent AGENT`"
-_PROBLEMS_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ def report(results: Path, out: Path) -> ReportSummary:
             "give the same `lethe run` command again, it goes on where it stopped"
         )
     problems = [problem for trial in trials for problem in problems_of(trial)]
-    if problems:
-        hidden = len(problems) - _PROBLEMS_TOLD
-        raise InputError(*problems[:_PROBLEMS_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
+    raise_any(problems)
     begun = {trial.config["dataset"] for trial in judged if trial.runs}
     left_out = sorted({trial.config["dataset"] for trial in judged} - begun)
     comparison = compare([trial for trial in trials if trial.config["dataset"] in begun])

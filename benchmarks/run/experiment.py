@@ -22,8 +22,9 @@ from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common.errors import InputError
 from lethe.common.files import read_json, write_text
 from lethe.common.progress import Bar
-from lethe.dataloaders.index import catalogue, dirmap, folders
-from lethe.dataloaders.prepare import ensure_dirmap, image_folder, remedy
+from lethe.dataloaders.index import dirmap, folders
+from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images, Stream
@@ -57,8 +58,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class _Data:
-    """What a run learns, whoever learns it; shared by the runs of a process, and never changed."""
+class RunData:
+    """Stream and decoded images of a run, whatever the agent; shared by the runs of a process, and never changed."""
 
     stream: Stream
     pixels: PixelStore
@@ -69,15 +70,15 @@ class _Data:
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """All that a run needs beside its agent."""
+class OpenRun:
+    """A run about to begin: its data and a new agent."""
 
-    data: _Data
-    network: Network
+    data: RunData
+    agent: Agent
+    images: Images
+    """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
-    store: np.ndarray
-    """What the plastic part gets, [N, H, W, C]: the pixels, or the stored output of the frozen part."""
 
 
 def run(
@@ -92,19 +93,17 @@ def run(
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
         return read_json(finished)
-    opened = _open(trial, number, places, machine)
-    device, stream = torch.device(machine.device), opened.data.stream
-    images = Images(opened.store, device)
-    agent = _agent(trial, number, Problem(stream.num_classes, images.shape), opened.network, device)
+    opened = open_run(trial, number, places, machine)
+    device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
         "needs": asdict(agent.needs),
-        "protocol": _protocol(trial, places),
+        "protocol": _protocol(trial),
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
     }
     _check_environment(folder, machine, device, facts)
-    evaluator = Evaluator(stream, images, device)
+    evaluator = Evaluator(stream, opened.images, device)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -117,8 +116,17 @@ def run(
         progress=progress,
     )
     recorder.restore(agent)
-    learn(agent, stream, images, evaluator, recorder)
+    learn(agent, stream, opened.images, evaluator, recorder)
     return recorder.finish(agent, evaluator, machine.predictions)
+
+
+def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
+    """Data and a new agent of run `number` of `trial`; lists and stores are made where they are missing."""
+    device = torch.device(machine.device)
+    data, network, weights, store = _open(trial, number, places, machine)
+    images = Images(store, device)
+    problem = Problem(data.stream.num_classes, images.shape)
+    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights)
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
@@ -133,8 +141,13 @@ def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None
         _open(trial, number, places, machine)
 
 
-def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opened:
-    """Lists, stores and a new network; with progress bars for what has to be built."""
+def _open(
+    trial: Trial, number: int, places: Places, machine: Machine
+) -> tuple[RunData, Network, str, np.ndarray]:
+    """Data, a new network, the fingerprint of its weights, and the store [N, H, W, C] of its plastic part's inputs.
+
+    Shows progress bars while stores are built.
+    """
     torch.set_num_threads(machine.threads)
     device, data = torch.device(machine.device), _data_of(trial, number, places)
     network, weights = networks.build(
@@ -146,7 +159,7 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
         device=device,
     )
     if not list(network.frozen.children()):
-        return _Opened(data, network, weights, data.pixels.pixels)
+        return data, network, weights, data.pixels.pixels
     with Bar("computing features", "image") as bar:
         store = feature_store(
             data.pixels,
@@ -157,48 +170,48 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
             bar.set,
             dtype=trial.feature_dtype,
         )
-    return _Opened(data, network, weights, store)
+    return data, network, weights, store
 
 
-def _data_of(trial: Trial, number: int, places: Places) -> _Data:
+def _data_of(trial: Trial, number: int, places: Places) -> RunData:
     """The stream of run `number` of `trial`, and its decoded images."""
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     which = (trial.paradigm, number, mode, trial.variant)
-    return _data(trial.dataset, which, trial.split, trial.image_size, places.data, places.lists)
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    return load(located, which, trial.split, trial.image_size, places.data / "stores")
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.
 
 
 @functools.lru_cache(maxsize=16)
-def _data(
-    dataset: str, which: tuple[str, int, str, str], split: str, size: tuple[int, int], data: Path, lists: Path
-) -> _Data:
+def load(
+    located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], stores: Path
+) -> RunData:
     """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
-    source = _source(dataset, data, lists)
-    read = tasklists.load(source, *which, lists, split)
-    pixels = _pixels(dataset, size, data, lists)
-    return _Data(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
+    source = _source(located)
+    read = tasklists.load(source, *which, located.lists, split)
+    pixels = _pixels(located, size, stores)
+    return RunData(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
 
 
 @functools.lru_cache(maxsize=4)
-def _source(dataset: str, data: Path, lists: Path) -> tasklists.Source:
+def _source(located: Located) -> tasklists.Source:
     """The dirmap that lists are made from; a generated dataset is drawn if it is not there."""
-    path = ensure_dirmap(dataset, data / dataset, lists)
-    return tasklists.Source(dirmap.read(path), catalogue.get(dataset, data / dataset))
+    return tasklists.Source(dirmap.read(ensure_dirmap(located)), located.dataset)
 
 
 @functools.lru_cache(maxsize=4)
-def _pixels(dataset: str, size: tuple[int, int], data: Path, lists: Path) -> PixelStore:
+def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore:
     """The decoded images of every list of the dataset, of whatever split: one store serves them all."""
-    with Bar(f"decoding {dataset}", "image") as bar:
+    with Bar(f"decoding {located.dataset.name}", "image") as bar:
         return PixelStore.open(
-            image_folder(dataset, data / dataset),
-            _source(dataset, data, lists).used_paths(),
+            located.images,
+            _source(located).used_paths(),
             size,
-            data / "stores",
+            stores,
             progress=bar.set,
-            remedy=remedy(dataset, data / dataset, lists),
+            remedy=remedy(located),
         )
 
 
@@ -253,12 +266,12 @@ def check_protocol(trial: Trial, places: Places) -> None:
     """`InputError` if earlier runs of `trial` had tasks of another kind than its dataset describes now."""
     path = trial.folder(places.results) / "env.json"
     if path.exists():
-        _refuse_changes(path, {"protocol": _protocol(trial, places)}, ("protocol",))
+        _refuse_changes(path, {"protocol": _protocol(trial)}, ("protocol",))
 
 
-def _protocol(trial: Trial, places: Places) -> dict[str, object]:
-    """What a user may change in a dataset's description without a change of the trial: classes of a task, and so on."""
-    return tasklists.parameters(catalogue.get(trial.dataset, places.data / trial.dataset), trial.paradigm)
+def _protocol(trial: Trial) -> dict[str, object]:
+    """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
+    return tasklists.parameters(trial.spec, trial.paradigm)
 
 
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:

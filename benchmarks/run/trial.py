@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from lethe.agents.networks import build as networks
 from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
-from lethe.dataloaders.index import catalogue, folders
+from lethe.dataloaders.index import find, folders
+from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
 
 
@@ -36,6 +37,8 @@ class Trial:
     """The first stage of the network that learns; None: all of it learns."""
     pretrained: bool
     seed: int
+    spec: Dataset = field(repr=False, compare=False)
+    """The dataset as specified when the trial was made; not part of the configuration."""
     split: str = "test"
     """What is judged: "test" images, or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
@@ -44,7 +47,7 @@ class Trial:
     @classmethod
     def create(
         cls,
-        dataset: str,
+        dataset: str | Dataset,
         paradigm: str,
         agent: str,
         settings: Mapping[str, object] | None = None,
@@ -60,7 +63,7 @@ class Trial:
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputError`.
 
-        `data` holds a folder per dataset; a user's own is described in its folder.
+        A dataset given by name is looked up in `data`, which holds a folder per dataset.
         """
         problems: list[str] = []
 
@@ -68,25 +71,25 @@ class Trial:
             try:
                 return function(*arguments)
             except InputError as error:
-                problems.extend(error.problems)
+                problems.extend(problem for problem in error.problems if problem not in problems)
 
-        checked(catalogue.check_split, split)
-        checked(catalogue.check_variant, variant or catalogue.VARIANTS[0])
-        spec = checked(catalogue.get, dataset, data / dataset)
+        checked(check_split, split)
+        checked(check_variant, variant or VARIANTS[0])
+        spec = checked(find.get, dataset, data / dataset) if isinstance(dataset, str) else dataset
         agent_class = checked(registry.get, agent)
         config = checked(_config, agent, agent_class, settings or {}) if agent_class else None
         if spec:
-            checked(catalogue.check_paradigm, spec, paradigm)
+            checked(check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
             checked(networks.check, network, spec.image_size)
-        if agent_class and network in networks.NETWORKS:
+        if agent_class and network:
             cut = cut or agent_class.cut
             cut = checked(networks.find_cut, network, cut) if cut else None
             checked(_check_feature_dtype, feature_dtype, network, cut)
         if problems:
             raise InputError(*problems)
         return cls(
-            dataset=dataset,
+            dataset=spec.name,
             paradigm=paradigm,
             variant=variant or spec.default_variant,
             image_size=spec.image_size,
@@ -94,8 +97,9 @@ class Trial:
             settings=asdict(config),
             network=network,
             cut=cut,
-            pretrained=pretrained,
+            pretrained=pretrained and networks.has_weights(network),
             seed=seed,
+            spec=spec,
             split=split,
             feature_dtype=feature_dtype,
         )
@@ -106,7 +110,13 @@ class Trial:
 
     def config(self) -> dict[str, object]:
         """The canonical content of config.json."""
-        return {"format": FORMAT, **asdict(self), "image_size": list(self.image_size)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"}
+        return {
+            "format": FORMAT,
+            **values,
+            "settings": dict(self.settings),
+            "image_size": list(self.image_size),
+        }
 
     @property
     def id(self) -> str:

@@ -13,7 +13,8 @@ from PIL import Image
 from lethe.benchmarks.speed.figures import Figure, seconds
 from lethe.common.progress import live_line
 from lethe.dataloaders import prepare
-from lethe.dataloaders.index import catalogue, dirmap, video
+from lethe.dataloaders.index import dirmap, find, video
+from lethe.dataloaders.index.spec import MODES
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.tasks import tasklists
 
@@ -96,11 +97,9 @@ def _write_images(folder: Path, shape: tuple[int, int], count: int, suffix: str)
 
 def _lists(folder: Path, sizes: Sizes) -> Figure:
     """Writing the task lists of CORe50 from its dirmap; a list is a folder of one run and mode."""
-    dataset = catalogue.get("core50")
-    frame = dirmap.read(prepare.find_dirmap("core50", folder))
-    wanted = [
-        (p, run, mode) for p in dataset.paradigms for run in range(sizes.runs) for mode in catalogue.MODES
-    ]
+    located = find.locate("core50", lists=folder)
+    dataset, frame = located.dataset, dirmap.read(prepare.find_dirmap(located))
+    wanted = [(p, run, mode) for p in dataset.paradigms for run in range(sizes.runs) for mode in MODES]
 
     def ours(turn: int) -> None:
         source = tasklists.Source(frame, dataset)

@@ -22,8 +22,23 @@ from PIL import Image
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import Dataset, Expected
+
+CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
+    "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
+    "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
+    "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
+    "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
+    "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
+    "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+    "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
+    "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television",
+    "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
+)  # fmt: skip
 
 FOLDER = "cifar-100-python"
 """The folder in the archive, and the archive's name before `.tar.gz`."""
@@ -34,24 +49,24 @@ MD5 = MappingProxyType(
 """Of the pickles in the archive, as torchvision checks them."""
 
 IMAGES = MappingProxyType({"train": 500, "test": 100})
-"""Of a class in each split; a split's session is its place here."""
+"""Of a class in each split; a split's session is its position here."""
 
 _GLOBALS = {
-    (module, name): thing
+    (module, name): part
     for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
-    for name, thing in (
-        ("_reconstruct", np._core.multiarray._reconstruct),
+    for name, part in (
+        ("_reconstruct", np.empty(0).__reduce__()[0]),
         ("ndarray", np.ndarray),
         ("dtype", np.dtype),
     )
 }
-"""All that a pickle of CIFAR-100 may name: what an array is made of."""
+"""The only names that a pickle of CIFAR-100 may load: the parts of an array."""
 
 
 def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     """The tree of PNG files below `out`, from the archive or from such a tree below `root`; and its dirmap.
 
-    The archive may be packed (`cifar-100-python.tar.gz`) or unpacked. PNG files that are there are kept.
+    The archive may be packed (`cifar-100-python.tar.gz`) or unpacked. Existing PNG files are kept.
     Raises `InputError` where `root` has neither, where a file is not the published one, and where `out`
     cannot be written.
     """
@@ -59,7 +74,7 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     if unpacked.is_dir() or packed.is_file():
         made = _write_images(_unpacked(unpacked) if unpacked.is_dir() else _packed(packed), out, workers)
         frame = index(out)
-        note = f"{made} PNG files were written to {out}, {len(frame) - made} were there"
+        note = f"{made} PNG files were written to {out}, {len(frame) - made} existed already"
         return Prepared(frame, notes=(note,))
     if not (root / "train").is_dir():
         raise InputError(
@@ -70,14 +85,14 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     if out.resolve() == root.resolve():
         return Prepared(frame)
     paths = frame["im_path"].tolist()
-    return Prepared(frame, notes=(link_or_copy.place(root, paths, out, paths, workers),))
+    return Prepared(frame, notes=(link_or_copy.files(root, paths, out, paths, workers),))
 
 
 def index(root: Path) -> pd.DataFrame:
-    """The dirmap of the PNG tree below `root`; `InputError` with every image that is missing or too many."""
+    """The dirmap of the PNG tree below `root`; `InputError` with every missing and every extra image."""
     problems: list[str] = []
     for split, count in IMAGES.items():
-        for class_ in catalogue.get("cifar100").classes:
+        for class_ in CLASSES:
             folder = root / split / class_
             try:
                 found = {name for name in os.listdir(folder) if not name.startswith(".")}  # noqa: PTH208
@@ -99,7 +114,7 @@ def dirmap() -> pd.DataFrame:
     """
     rows = [
         (class_, 0, session, f"{split}/{class_}/{name}", number)
-        for class_ in sorted(catalogue.get("cifar100").classes)
+        for class_ in sorted(CLASSES)
         for session, (split, count) in enumerate(IMAGES.items())
         for number, name in enumerate(_names(count), 1)
     ]
@@ -125,7 +140,7 @@ def _unpacked(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _packed(path: Path) -> Iterator[tuple[str, bytes]]:
-    """As `_unpacked`, from the archive; nothing is unpacked to disk."""
+    """As `_unpacked`, from the archive, without unpacking to disk."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             for split in IMAGES:
@@ -146,10 +161,10 @@ def _checked(path: Path, split: str, data: bytes) -> bytes:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays and plain containers, and refuses all else, for MD5 is no proof of who wrote a file."""
+    """Loads arrays and plain containers only: an MD5 sum does not prove who wrote a file."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The thing of that name, if arrays are made of it."""
+        """The object of that name, if it is a part of an array."""
         if (module, name) not in _GLOBALS:
             raise pickle.UnpicklingError(f"names {module}.{name}, which no array is made of")
         return _GLOBALS[module, name]
@@ -166,15 +181,14 @@ def _load(split: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int | None) -> int:
-    """Write the PNG files that are not there; returns their number."""
+    """Write the missing PNG files; returns their number."""
     made = 0
     with link_or_copy.only_writer(out):
         for split, data in pickles:
             pixels, labels = _load(split, data)
-            classes = catalogue.get("cifar100").classes
             jobs = [
                 (out / split / class_, dict(zip(_names(IMAGES[split]), pixels[labels == label], strict=True)))
-                for label, class_ in enumerate(classes)
+                for label, class_ in enumerate(CLASSES)
             ]
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
                 made += sum(link_or_copy.shown(pool.map(_write_class, jobs), len(jobs), f"writing {split}"))
@@ -182,7 +196,7 @@ def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int 
 
 
 def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
-    """Write the images of one class that are not there; returns their number."""
+    """Write the missing images of one class; returns their number."""
     folder, images = job
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +206,31 @@ def _write_class(job: tuple[Path, Mapping[str, np.ndarray]]) -> int:
                 Image.fromarray(images[name]).save(temporary, format="PNG")
     except OSError as error:
         raise InputError(
-            f"{error.filename or folder}: cannot be written: {error.strerror or error}; what is done is kept, "
+            f"{error.filename or folder}: cannot be written: {error.strerror or error}; finished files are kept, "
             f"so mend this and repeat the command"
         ) from error
     return len(missing)
+
+
+DATASET = Dataset(
+    name="cifar100",
+    title="CIFAR-100",
+    classes=CLASSES,
+    test_sessions=(1,),
+    paradigms=("iid", "class_iid"),
+    iid_task_images=2500,
+    task_classes=5,
+    task_instances=0,
+    instance_images=0,
+    image_size=(224, 224),
+    default_variant="published",
+    expected=Expected(
+        classes=100,
+        objects_per_class=(1, 1),
+        sessions_per_object=(2, 2),
+        images_per_session=(100, 500),
+        images_per_class=(600, 600),
+    ),
+    index=index,
+    prepare=prepare,
+)

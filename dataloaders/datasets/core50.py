@@ -1,4 +1,4 @@
-"""The CORe50 indexer: an image tree in, a dirmap out.
+"""CORe50: its specification, and the dirmap of its image tree.
 
 CORe50 (Lomonaco and Maltoni, CoRL 2017, https://vlomonaco.github.io/core50/) holds 50 objects, five to a
 class, each filmed in 11 sessions: `s<session>/o<object>/C_<session>_<object>_<frame>.png`, numbers from 1,
@@ -14,14 +14,19 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue
 from lethe.dataloaders.index.dirmap import COLUMNS
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
 
-FOLDER = catalogue.DATASETS["core50"].image_folder
+CLASSES = (
+    "plug adapter", "mobile phone", "scissors", "light bulb", "can",
+    "glass", "ball", "marker", "cup", "remote control",
+)  # fmt: skip
+
+FOLDER = "core50_128x128"
 """The folder of the published archive that holds the sessions; `im_path` starts below it."""
 
-LARGER = catalogue.DATASETS["core50"].larger_images
-"""The same of the archive of larger images, whose paths are the same."""
+LARGER = "core50_350x350"
+"""The folder of the archive of larger images, with the same paths below it."""
 
 SESSIONS = 11
 OBJECTS = 50
@@ -35,7 +40,7 @@ def index(root: Path) -> pd.DataFrame:
     """The dirmap of the images below `root/core50_128x128`, else `root/core50_350x350`, else `root` itself.
 
     Columns: unnamed index 0..N-1, class, object, session, im_num, im_path; sorted by class, object, session
-    and frame. Reads folders only, no image and no file's status. Raises `InputError` where there is no
+    and frame. Reads folders only, without a stat per file. Raises `InputError` if there is no
     such tree, or with every session that an object lacks and every name that does not fit.
     """
     base = _find_images(root)
@@ -58,7 +63,7 @@ def index(root: Path) -> pd.DataFrame:
 
 def _find_images(root: Path) -> Path:
     """The folder that holds the sessions; `InputError` where that has no `s1`."""
-    base = catalogue.DATASETS["core50"].images_below(root)
+    base = DATASET.images_below(root)
     if not (base / "s1").is_dir():
         raise InputError(
             f"{root}: no CORe50 images: {base / 's1'} is no folder; expected {root / FOLDER / 's1'}, "
@@ -89,7 +94,7 @@ def _names(folder: Path) -> list[str]:
 def _numbered(folder: Path, letter: str, last: int, problems: list[str]) -> list[int]:
     """The numbers 1..last of the folders `<letter><number>` in `folder`; other numbers are problems.
 
-    Names of another form are passed over: the published archive has files beside its session folders.
+    Names of another form are skipped: the published archive has files beside its session folders.
     """
     numbers = []
     for name in _names(folder):
@@ -118,3 +123,31 @@ def _images(folder: Path, session: int, object_: int, problems: list[str]) -> li
         else:
             images.append((object_, session, int(match[3]), f"s{session}/o{object_}/{name}"))
     return images
+
+
+DATASET = Dataset(
+    name="core50",
+    title="CORe50",
+    classes=CLASSES,
+    test_sessions=(3, 7, 10),
+    paradigms=PARADIGMS,
+    iid_task_images=1200,
+    task_classes=2,
+    task_instances=80,
+    instance_images=15,
+    image_size=(224, 224),
+    default_variant="published",
+    image_folder=FOLDER,
+    larger_images=LARGER,
+    frames=(10, 20, 300),
+    expected=Expected(
+        classes=10,
+        objects_per_class=(5, 5),
+        sessions_per_object=(11, 11),
+        images_per_session=(15, 15),
+        images_per_class=(825, 825),
+    ),
+    index=index,
+    download=f"unpack {FOLDER}.zip or {LARGER}.zip (https://vlomonaco.github.io/core50/)",
+    shipped_dirmap=Path(__file__).parent / "core50_dirmap_sampled.csv",
+)

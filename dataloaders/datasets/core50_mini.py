@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,10 +21,21 @@ from tqdm import tqdm
 
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, write_text
-from lethe.dataloaders.index import catalogue
+from lethe.common.processes import without_main
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
 from lethe.dataloaders.rendering import drawing, scenery, solids
 from lethe.dataloaders.rendering.scenery import uniform
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLASSES = (
+    "cube", "ball", "cone", "cylinder", "octahedron",
+    "cross", "dumbbell", "table", "ring", "stairs",
+)  # fmt: skip
+
+FOLDER = "core50_128x128"
+"""The folder of the images, named as CORe50's."""
 SESSIONS = 11
 OBJECTS_PER_CLASS = 5
 FRAMES = tuple(range(10, 300, 58))
@@ -43,8 +55,8 @@ _SCALES = (18.0, 19.25, 20.5, 21.75, 23.0)
 def shapes() -> dict[str, solids.Solid]:
     """The solid of each class, by name, about 2 units across."""
     arm, half = 0.24, 0.95
-    bars = [solids.box(tuple(-arm if i != axis else -half for i in range(3)),
-                       tuple(arm if i != axis else half for i in range(3))) for axis in range(3)]  # fmt: skip
+    bars = [solids.box(solids.vector(-arm if i != axis else -half for i in range(3)),
+                       solids.vector(arm if i != axis else half for i in range(3))) for axis in range(3)]  # fmt: skip
     legs = [
         solids.box((x - 0.1, -0.75, z - 0.1), (x + 0.1, 0.3, z + 0.1))
         for x in (-0.62, 0.62)
@@ -87,17 +99,16 @@ def ring(sides: int, inner: float, outer: float, half_height: float) -> solids.S
 def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
     """Write the dataset to `root`/core50_128x128/s<1-11>/o<1-50>/C_<ss>_<oo>_<fff>.png (RGB, 64 x 64).
 
-    What is there already is kept, so a drawing that was stopped is finished by a second call. `workers`
-    processes share the work (default: one a core); the images do not depend on how many.
+    Existing images are kept, so a second call finishes a drawing that was stopped. `workers`
+    processes share the work (default: one per core); the images do not depend on how many.
 
     Raises:
         InputError: where `root` holds, or may hold, images of another seed, or cannot be written.
 
     """
-    dataset = catalogue.get("core50_mini")
     _claim(root, seed)
-    folder = root / dataset.image_folder
-    objects = range(1, len(dataset.classes) * OBJECTS_PER_CLASS + 1)
+    folder = root / FOLDER
+    objects = range(1, len(CLASSES) * OBJECTS_PER_CLASS + 1)
     videos = [(instance, session) for session in range(1, SESSIONS + 1) for instance in objects]
     missing = [
         video for video in videos if not all(_path(folder, *video, frame).exists() for frame in FRAMES)
@@ -105,6 +116,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
     if not missing:
         return
     with (
+        without_main(),
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
         tqdm(total=len(missing), desc="drawing core50_mini", unit="video", leave=False, disable=None) as bar,
     ):
@@ -112,10 +124,17 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
             bar.update()
 
 
+def index(root: Path) -> "pd.DataFrame":
+    """The dirmap of the images drawn below `root`; see `core50.index`."""
+    from lethe.dataloaders.datasets import core50  # needs pandas, which the drawing processes do without
+
+    return core50.index(root)
+
+
 def frames_of(seed: int, instance: int, session: int) -> np.ndarray:
     """The images of an object (1-50) in a session (1-11), uint8 [5, 64, 64, 3]."""
     kind = (instance - 1) // OBJECTS_PER_CLASS
-    solid = shapes()[catalogue.get("core50_mini").classes[kind]]
+    solid = shapes()[CLASSES[kind]]
     scale, material = _object(seed, kind, (instance - 1) % OBJECTS_PER_CLASS)
     canvas, light = _session(seed, session)
     random = _random(seed, "video", instance, session)
@@ -133,14 +152,15 @@ def frames_of(seed: int, instance: int, session: int) -> np.ndarray:
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
     """Brightness 0 to 1 as uint8, rounded."""
-    return np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    levels: np.ndarray = np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5))
+    return levels.astype(np.uint8)
 
 
 def _claim(root: Path, seed: int) -> None:
-    """Note in `root` which seed its images are of; an error where that is another one."""
+    """Note the seed of the images in `root`; `InputError` if they are of another seed."""
     note = root / "core50_mini.json"
     if not note.exists():
-        if (root / catalogue.get("core50_mini").image_folder).exists():
+        if (root / FOLDER).exists():
             raise InputError(f"{root}: holds images that were not drawn here: choose a folder without any")
         write_text(note, json.dumps({"seed": seed}) + "\n")
         return
@@ -168,7 +188,7 @@ def _draw_video(folder: Path, seed: int, video: tuple[int, int]) -> None:
 
 
 def _random(seed: int, *names: str | int) -> np.random.RandomState:
-    """The random numbers of one thing, whatever was drawn before it."""
+    """The random generator of one named item, independent of anything drawn before."""
     digest = hashlib.sha256(json.dumps(["core50_mini", seed, *names]).encode()).digest()
     return np.random.RandomState(int.from_bytes(digest[:4], "little"))
 
@@ -221,3 +241,28 @@ def _motion(video: np.random.RandomState, session: np.random.RandomState, scale:
         centre = (middle[0] + drift[0] * time, middle[1] + drift[1] * time)
         poses.append(drawing.Pose(rotation, scale * zoom, centre))
     return poses
+
+
+DATASET = Dataset(
+    name="core50_mini",
+    title="CORe50-mini",
+    classes=CLASSES,
+    test_sessions=(3, 7, 10),
+    paradigms=PARADIGMS,
+    iid_task_images=400,
+    task_classes=2,
+    task_instances=80,
+    instance_images=5,
+    image_size=(64, 64),
+    default_variant="corrected",
+    image_folder=FOLDER,
+    expected=Expected(
+        classes=10,
+        objects_per_class=(5, 5),
+        sessions_per_object=(11, 11),
+        images_per_session=(5, 5),
+        images_per_class=(275, 275),
+    ),
+    index=index,
+    draw=draw,
+)

@@ -12,14 +12,15 @@ from PIL import Image
 
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write
+from lethe.dataloaders.index.spec import Dataset, Expected
 
 _TEST_EVERY = 5
 
 
 def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
-    """Write the digits as 8 x 8 grey PNG files, `root/<class>/<number>.png`; what exists is kept.
+    """Write the digits as 8 x 8 grey PNG files, `root/<class>/<number>.png`; existing files are kept.
 
-    `seed` and `workers` are those of every generated dataset; there is nothing here to draw at random.
+    `seed` and `workers` have no effect: every generated dataset takes them, but nothing here is random.
     """
     from sklearn.datasets import load_digits
 
@@ -63,3 +64,27 @@ def _numbers(labels: np.ndarray) -> np.ndarray:
 
 def _path(label: int, number: int) -> str:
     return f"{label}/{number:03d}.png"
+
+
+DATASET = Dataset(
+    name="digits",
+    title="Digits",
+    classes=tuple("0123456789"),
+    test_sessions=(1,),
+    paradigms=("iid", "class_iid"),
+    iid_task_images=289,
+    task_classes=2,
+    task_instances=0,
+    instance_images=0,
+    image_size=(32, 32),
+    default_variant="corrected",
+    expected=Expected(
+        classes=10,
+        objects_per_class=(1, 1),
+        sessions_per_object=(2, 2),
+        images_per_session=(34, 147),
+        images_per_class=(174, 183),
+    ),
+    index=index,
+    draw=draw,
+)

@@ -16,15 +16,21 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue, link_or_copy
+from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+
+CLASSES = (
+    "boat", "bus", "car", "equip", "f1car", "heli", "mil",
+    "monster", "pickup", "plane", "tank", "train", "ufo", "van",
+)  # fmt: skip
 
 FOLDER = "train_img"
 """The folder of the archive that holds every image."""
 
 PARTS = {"instance": "i", "background": "b", "camera": "c", "rotation": "r", "lighting": "l"}
-"""What a name tells besides the class, and the letter that stands before its number."""
+"""The parts of a name besides the class, and the letter before the number of each."""
 
 KEYS = ["class", *PARTS]
 """The order of images; those of a session are in the order of camera, rotation and lighting."""
@@ -43,14 +49,14 @@ _DASH = ord("-")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What each class is cut down to."""
+    """The sizes that the sample has."""
 
     objects: int = 28
-    """Of a class."""
+    """Per class."""
     sessions: int = 8
-    """Of an object."""
+    """Per object."""
     images: int = 15
-    """Of a session."""
+    """Per session."""
 
 
 SIZES = Sizes()
@@ -59,9 +65,9 @@ SIZES = Sizes()
 def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
     """Index `root/train_img`, sample, and bring the sample to `out/<class>/obj_<o>/sess_<s>/`.
 
-    Images are hard links to the originals where `out` is on the same disk, else copies. What is there is kept,
-    but for images of `train_img` that a sample of an earlier, partial download put there; other files that are not
-    of the sample are problems of the result. Raises `InputError` where there is no such folder, more than
+    Images are hard links to the originals where `out` is on the same disk, else copies. Existing files are kept,
+    except images of `train_img` from the sample of an earlier, partial download, which are removed; other files that
+    are not in the sample are problems of the result. Raises `InputError` if there is no such folder, more than
     `MAX_MISNAMED` of its names do not parse, a class lacks objects or sessions, or `out` cannot be written.
     """
     names = scan(root / FOLDER)
@@ -74,7 +80,7 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
         )
     sampled = sample(frame, SIZES)
     placed = dirmap(sampled)
-    how = link_or_copy.place(root, sampled["im_path"].tolist(), out, placed["im_path"].tolist(), workers)
+    how = link_or_copy.files(root, sampled["im_path"].tolist(), out, placed["im_path"].tolist(), workers)
     notes = [f"{len(names)} images indexed, {len(placed)} of them sampled", how]
     surplus = sorted({*_prepared_images(out)} - {*placed["im_path"]})
     strangers = link_or_copy.remove_copies(root / FOLDER, out, surplus)
@@ -82,7 +88,7 @@ def prepare(root: Path, out: Path, workers: int | None) -> Prepared:
         notes.append(f"{len(surplus) - len(strangers)} images of an earlier sample were removed from {out}")
     if misnamed:
         notes.append(
-            f"{len(misnamed)} names do not parse and were passed over: {', '.join(misnamed[:_EXAMPLES])}"
+            f"{len(misnamed)} names do not parse and were skipped: {', '.join(misnamed[:_EXAMPLES])}"
         )
     problems = tuple(
         f"{out / path}: is not of the sample, so that no index can be made: remove it" for path in strangers
@@ -103,7 +109,7 @@ def index(root: Path) -> pd.DataFrame:
     placed = dirmap(reindex(frame))
     raise_any(
         [
-            f"{root / path}: is not where prepare puts it; run that again: lethe data prepare ilab2mlight"
+            f"{root / path}: is not where `lethe data prepare` puts it; repeat that: lethe data prepare ilab2mlight"
             for path in sorted({*paths} - {*placed["im_path"]})
         ]
     )
@@ -111,12 +117,12 @@ def index(root: Path) -> pd.DataFrame:
 
 
 def _prepared_images(root: Path) -> list[str]:
-    """Paths, relative to `root`, of all that lies where prepare puts images."""
+    """Paths, relative to `root`, of all files in the layout that `prepare` makes."""
     return [path.relative_to(root).as_posix() for path in root.glob("*/obj_*/sess_*/*.jpg")]
 
 
 def scan(folder: Path) -> list[str]:
-    """Names of the `.jpg` files in `folder`, sorted; one pass, and no file's status is asked for."""
+    """Names of the `.jpg` files in `folder`, sorted; one pass, without a stat per file."""
     names, links = [], 0
     try:
         with os.scandir(folder) as entries:
@@ -132,28 +138,28 @@ def scan(folder: Path) -> list[str]:
             f"iLab-2M-Light was unpacked in; it holds {FOLDER}"
         ) from None
     if not names:
-        told = f", but {links} links, which are not followed; give --root the folder of the originals"
-        raise InputError(f"{folder}: no .jpg file in it" + (told if links else ""))
+        hint = f", but {links} links, which are not followed; give --root the folder of the originals"
+        raise InputError(f"{folder}: no .jpg file in it" + (hint if links else ""))
     names.sort()
     return names
 
 
 def parse(names: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """What names tell, a row each with columns `KEYS` and `im_path`, and the names that do not parse.
+    """The parsed names, a row each with columns `KEYS` and `im_path`, and the names that do not parse.
 
-    The class stands before the first dash; a number after the first occurrence of its letter, up to a dash.
+    The class is the part before the first dash; a number follows the first occurrence of its letter, up to a dash.
     """
-    known = {*catalogue.get("ilab2mlight").classes, LEFT_OUT}
-    classes = [name.partition("-")[0] for name in names]
-    classes = [c if c in known and n.isascii() else None for c, n in zip(classes, names, strict=True)]
+    known = {*DATASET.classes, LEFT_OUT}
+    first = [name.partition("-")[0] for name in names]
+    classes = [c if c in known and n.isascii() else None for c, n in zip(first, names, strict=True)]
     fits = np.array([class_ is not None for class_ in classes], dtype=bool)
     numbers = np.zeros((len(PARTS), len(names)), dtype=np.int64)
     for start in range(0, len(names), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         letters = _letters([n if f else "-" for n, f in zip(names[chunk], fits[chunk], strict=True)])
         for row, letter in enumerate(PARTS.values()):
-            numbers[row, chunk], told = _numbers_after(letters, ord(letter))
-            fits[chunk] &= told
+            numbers[row, chunk], found = _numbers_after(letters, ord(letter))
+            fits[chunk] &= found
     frame = pd.DataFrame({"class": pd.Categorical(classes, sorted(known))})
     for name, column in zip(PARTS, numbers, strict=True):
         frame[name] = column
@@ -170,26 +176,26 @@ def _letters(names: list[str]) -> np.ndarray:
 
 
 def _numbers_after(letters: np.ndarray, letter: int) -> tuple[np.ndarray, np.ndarray]:
-    """The number between the first `-<letter>` of each name and the next dash, int64 [N]; and where there is one."""
+    """The number between the first `-<letter>` of each name and the next dash, int64 [N]; and whether there is one."""
     marks = (letters[:, :-1] == _DASH) & (letters[:, 1:] == letter)
-    place_ = marks.argmax(1)
+    position = marks.argmax(1)
     rows = np.arange(len(letters))
-    told = marks[rows, place_]
-    place_ += 2
-    begin = place_.copy()
+    found = marks[rows, position]
+    position += 2
+    begin = position.copy()
     value = np.zeros(len(letters), dtype=np.int64)
     for _ in range(_DIGITS):
-        digit = letters[rows, place_] - np.uint8(ord("0"))  # what is no digit wraps to more than 9
+        digit = letters[rows, position] - np.uint8(ord("0"))  # other characters wrap to more than 9
         is_digit = digit <= 9
         if not is_digit.any():
             break
         value = np.where(is_digit, value * 10 + digit, value)
-        place_ += is_digit
-    return value, told & (place_ > begin) & (letters[rows, place_] == _DASH)
+        position += is_digit
+    return value, found & (position > begin) & (letters[rows, position] == _DASH)
 
 
 def reindex(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` sorted by `KEYS` with object, session and im_num counted anew, from 1.
+    """`frame` sorted by `KEYS` with object, session and im_num renumbered from 1.
 
     `object` numbers the instances of a class, `session` the backgrounds of an instance, `im_num` the images
     of a session. Columns: class, object, session, im_num, im_path, then those of `PARTS`. Rows with equal
@@ -214,12 +220,13 @@ def reindex(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_since(begins: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """How many `counted` rows there are from the last row that `begins` up to each row, int64."""
+    """Number of `counted` rows from the last row that `begins` up to each row, int64."""
     if not len(begins):
         return np.empty(0, dtype=np.int64)
     total = np.cumsum(counted)
     first = np.flatnonzero(begins)
-    return total - np.repeat(total[first] - 1, np.diff(np.append(first, len(begins))))
+    counts: np.ndarray = total - np.repeat(total[first] - 1, np.diff(np.append(first, len(begins))))
+    return counts
 
 
 def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
@@ -227,7 +234,7 @@ def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
 
     The first sessions and objects, in the order of their numbers, are kept of those that are large enough.
     Where a session's images begin is drawn by Python's `random` from seed 0, a draw for each session in
-    sorted order, even where there is nothing to choose. Raises `InputError` with each class that falls short.
+    sorted order, even if there is only one choice. Raises `InputError` with each class that falls short.
     """
     frame = reindex(frame[frame["class"] != LEFT_OUT])
     all_objects = frame.groupby("class", observed=True)["instance"].nunique()
@@ -239,7 +246,7 @@ def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
             f"class {name}: {objects.get(name, 0)} of its {all_objects.get(name, 0)} objects have at least "
             f"{sizes.sessions} sessions (backgrounds) of at least {sizes.images} images; expected "
             f"{sizes.objects} or more"
-            for name in catalogue.get("ilab2mlight").classes
+            for name in DATASET.classes
             if objects.get(name, 0) < sizes.objects
         ]
     )
@@ -252,12 +259,12 @@ def sample(frame: pd.DataFrame, sizes: Sizes) -> pd.DataFrame:
 
 
 def _per_group(frame: pd.DataFrame, keys: list[str], counter: str) -> np.ndarray:
-    """For each row, the largest `counter` of its group: how many it counts there."""
+    """For each row, the largest `counter` of its group, which is the number of its members."""
     return frame.groupby(keys, observed=True)[counter].transform("max").to_numpy()
 
 
 def dirmap(sampled: pd.DataFrame) -> pd.DataFrame:
-    """The sample as the published dirmap: nested image paths, and the row index twice, as it is there."""
+    """The sample as the published dirmap: nested image paths, and the row index twice, as published."""
     rows = np.arange(len(sampled))
     classes = sampled["class"].astype(str).to_numpy(object)
     names = [path.rpartition("/")[2] for path in sampled["im_path"]]
@@ -267,7 +274,32 @@ def dirmap(sampled: pd.DataFrame) -> pd.DataFrame:
             classes, sampled["object"], sampled["session"], names, strict=True
         )
     ]
-    frame = sampled.assign(**{"class": classes, "im_path": nested})
+    frame = sampled.copy()
+    frame["class"], frame["im_path"] = classes, nested
     frame.insert(0, "Unnamed: 0", rows)
     frame.insert(0, "Unnamed: 0.1", rows)  # as pandas calls the first of two columns without a name
     return frame
+
+
+DATASET = Dataset(
+    name="ilab2mlight",
+    title="iLab-2M-Light",
+    classes=CLASSES,
+    test_sessions=(4, 8),
+    paradigms=PARADIGMS,
+    iid_task_images=5040,
+    task_classes=2,
+    task_instances=336,
+    instance_images=15,
+    image_size=(224, 224),
+    default_variant="corrected",
+    expected=Expected(
+        classes=14,
+        objects_per_class=(28, 28),
+        sessions_per_object=(8, 8),
+        images_per_session=(15, 15),
+        images_per_class=(3360, 3360),
+    ),
+    index=index,
+    prepare=prepare,
+)

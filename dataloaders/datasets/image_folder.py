@@ -1,7 +1,7 @@
-"""The indexer of a user's own images: any tree with a folder for each class, described by a dataset.toml.
+"""The indexer of a user's own images: any tree with a folder per class, described by a dataset.toml.
 
-With the layout `class` an image may lie at any depth below its class, and a share of each class is held out,
-as if it were session 1 and all else session 0. With `class/object/session` the folders of an object are its
+With the layout `class` an image may be at any depth below its class; a share of each class is held out as session 1,
+all other images are session 0. With `class/object/session` the folders of an object are its
 sessions, a session's number is the one its folder's name ends in, and the images in it are its frames.
 """
 
@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
-from lethe.dataloaders.index.dataset_file import DatasetFile, natural
+from lethe.dataloaders.index.dataset_file import natural
 from lethe.dataloaders.index.dirmap import COLUMNS
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""What image files end in, in letters of any case; other files are passed over."""
+"""Endings of image files, in upper or lower case; other files are skipped."""
 
 _LAYOUT_DEPTH = 3  # folders above a frame in class/object/session
 
@@ -29,41 +30,43 @@ Image = tuple[str | int, int, int, int, str]
 """A row of the dirmap: class, object, session, im_num, im_path."""
 
 
-def index(file: DatasetFile) -> Prepared:
-    """The dirmap of the images that `file` describes, and how many files are none.
+def index(dataset: Dataset, file: DatasetFile) -> Prepared:
+    """The dirmap of the images of `dataset`, which `file` describes, and notes on the files that are no images.
 
     Reads folders only. Raises `InputError` with every problem of the tree: a class without images, without
     training or without test images, a link that leaves the tree or leads to what counts already, a name that task
     lists cannot carry, a session without a number.
     """
     problems: list[str] = []
-    passed_over: list[str] = []
+    skipped: list[str] = []
     rows: list[Image] = []
-    numbered = all(re.fullmatch(INTEGER, name) for name in file.dataset.classes)
-    for number, class_ in enumerate(file.dataset.classes, 1):
-        paths = list(_images(file, class_, passed_over, problems))
-        arrange = _split_by_share if file.layout == "class" else _by_sessions
-        found = arrange(file, class_, paths, problems)
-        problems += _shortages(file, class_, found)
-        # A dirmap takes names that are numbers for the places of the classes.
+    base = Path(dataset.image_folder)
+    numbered = all(re.fullmatch(INTEGER, name) for name in dataset.classes)
+    for number, class_ in enumerate(dataset.classes, 1):
+        paths = list(_images(dataset, base, class_, skipped, problems))
+        if file.test_fraction is not None:
+            found = _split_by_share(paths, file.test_fraction)
+        else:
+            found = _by_sessions(base, class_, paths, problems)
+        problems += _shortages(dataset, base / class_, class_, found)
+        # In a dirmap, a class that is a number is a position among the classes.
         rows += [(number if numbered else class_, *image) for image in found]
     raise_any(problems)
     values = zip(*rows, strict=True)
     columns = {name: list(column) for name, column in zip(COLUMNS, values, strict=True)}
     frame = pd.DataFrame({"Unnamed: 0": np.arange(len(rows)), **columns})
     frame["class"] = frame["class"].astype("int64" if numbered else object)
-    return Prepared(frame, notes=tuple(_notes(file, frame, passed_over)))
+    return Prepared(frame, notes=tuple(_notes(dataset, file, frame, skipped)))
 
 
 def _images(
-    file: DatasetFile, class_: str, passed_over: list[str], problems: list[str]
+    dataset: Dataset, base: Path, class_: str, skipped: list[str], problems: list[str]
 ) -> Iterator[tuple[str, ...]]:
-    """The path of each image of a class, relative to the folder of the images, in parts."""
-    base = file.images
-    if (base / class_).is_symlink() and (problem := _link_problem(file, base / class_)):
+    """The path of each image of a class, relative to `base`, in parts; other files are appended to `skipped`."""
+    if (base / class_).is_symlink() and (problem := _link_problem(dataset, base, base / class_)):
         problems.append(problem)
         return
-    pending = [(class_,)]
+    pending: list[tuple[str, ...]] = [(class_,)]
     while pending:
         parts = pending.pop()
         folder = base.joinpath(*parts)
@@ -74,36 +77,36 @@ def _images(
             problems.append(f"{folder}: cannot be read as a folder: {error.strerror or error}")
             continue
         if not_plain(["/".join(parts)]):
-            problems.append(f"{folder}: {path_problem('/'.join(parts))}")  # told once, not for each image
+            problems.append(f"{folder}: {path_problem('/'.join(parts))}")  # once, not per image
             continue
         for entry in found:
-            if entry.is_symlink() and (problem := _link_problem(file, Path(entry.path))):
+            if entry.is_symlink() and (problem := _link_problem(dataset, base, Path(entry.path))):
                 problems.append(problem)
             elif entry.is_dir():
                 pending.append((*parts, entry.name))
             elif not _has_suffix(entry.name):
-                passed_over.append(entry.path)
+                skipped.append(entry.path)
             elif not_plain([entry.name]):
                 problems.append(f"{entry.path}: {path_problem(entry.name)}")
             else:
                 yield (*parts, entry.name)
 
 
-def _link_problem(file: DatasetFile, link: Path) -> str:
-    """What is wrong with a link, or nothing: images may lie in a hidden folder, as those of git-annex do."""
+def _link_problem(dataset: Dataset, base: Path, link: Path) -> str:
+    """The problem of a link below `base`, or ''. Links to hidden folders are allowed: git-annex keeps images in one."""
     try:
-        base, target = file.images.resolve(), link.resolve(strict=True)
+        inside, target = base.resolve(), link.resolve(strict=True)
         step = link.parent.resolve() / link.readlink()  # which may be a link itself
         step = step.parent.resolve() / step.name
     except (OSError, RuntimeError):  # the latter for links in a circle, before Python 3.13
         return (
             f"{link}: is a link that leads nowhere ({link.readlink()}); delete it, or put the original there"
         )
-    if not target.is_relative_to(base):
-        return f"{link}: is a link that leaves {file.images} (to {target}); put the original there instead"
+    if not target.is_relative_to(inside):
+        return f"{link}: is a link that leaves {base} (to {target}); put the original there instead"
     if target.is_dir():
         return f"{link}: is a link to a folder of the same tree ({target}); its images would count twice"
-    twice = [place for place in (step, target) if _is_indexed(file, base, place)]
+    twice = [place for place in (step, target) if _is_indexed(dataset, inside, place)]
     if twice and _has_suffix(link.name):
         return (
             f"{link}: is a link to an image of the same tree ({twice[0]}), which would count twice; delete it"
@@ -111,30 +114,27 @@ def _link_problem(file: DatasetFile, link: Path) -> str:
     return ""
 
 
-def _is_indexed(file: DatasetFile, base: Path, path: Path) -> bool:
-    """Whether what lies at `path` counts as an image, `base` being the folder of the images."""
+def _is_indexed(dataset: Dataset, base: Path, path: Path) -> bool:
+    """Whether the file at `path` is indexed as an image of the folder `base`."""
     if not path.is_relative_to(base):
         return False
     parts = path.relative_to(base).parts
     hidden = any(part.startswith(".") for part in parts)
-    return parts[0] in file.dataset.classes and not hidden and _has_suffix(parts[-1])
+    return parts[0] in dataset.classes and not hidden and _has_suffix(parts[-1])
 
 
 def _has_suffix(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _split_by_share(
-    file: DatasetFile, class_: str, paths: list[tuple[str, ...]], problems: list[str]
-) -> list[tuple[int, int, int, str]]:
+def _split_by_share(paths: list[tuple[str, ...]], test_fraction: float) -> list[tuple[int, int, int, str]]:
     """(0, session, im_num, path) of each image of a class; `test_fraction` of them are in session 1.
 
-    Which ones follows from their paths alone: those with the lowest SHA-256. So a set that grows keeps nearly
-    all of its test images.
+    Test images are those with the lowest SHA-256 of their paths, so that a set that grows keeps nearly all of them.
     """
     names = sorted(("/".join(path) for path in paths), key=natural)
     by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    tested = set(by_hash[: max(1, round(file.test_fraction * len(names)))])
+    tested = set(by_hash[: max(1, round(test_fraction * len(names)))])
     parts = [[name for name in names if name not in tested], [name for name in names if name in tested]]
     return [
         (0, session, number, name)
@@ -144,7 +144,7 @@ def _split_by_share(
 
 
 def _by_sessions(
-    file: DatasetFile, class_: str, paths: list[tuple[str, ...]], problems: list[str]
+    base: Path, class_: str, paths: list[tuple[str, ...]], problems: list[str]
 ) -> list[tuple[int, int, int, str]]:
     """(object, session, im_num, path) of each image of a class; objects and frames are counted from 1."""
     tree: dict[str, dict[str, list[str]]] = {}
@@ -152,12 +152,10 @@ def _by_sessions(
         if len(path) == _LAYOUT_DEPTH + 1:
             tree.setdefault(path[1], {}).setdefault(path[2], []).append(path[3])
         else:
-            problems.append(
-                f"{file.images.joinpath(*path)}: expected {file.layout}/frame below {file.images}"
-            )
+            problems.append(f"{base.joinpath(*path)}: expected class/object/session/frame below {base}")
     found = []
     for object_, name in enumerate(sorted(tree, key=natural), 1):
-        numbers = _session_numbers(file.images / class_ / name, tree[name], problems)
+        numbers = _session_numbers(base / class_ / name, tree[name], problems)
         for session, folder in sorted(numbers.items()):
             frames = sorted(tree[name][folder], key=natural)
             inside = f"{class_}/{name}/{folder}"
@@ -168,7 +166,7 @@ def _by_sessions(
 
 
 def _session_numbers(folder: Path, sessions: Iterable[str], problems: list[str]) -> dict[int, str]:
-    """The sessions in an object's `folder`, by the number that its name ends in."""
+    """The session folders of an object, by the number that each name ends in."""
     numbers: dict[int, str] = {}
     for name in sorted(sessions):
         found = re.search("[0-9]{1,9}$", name)
@@ -181,10 +179,11 @@ def _session_numbers(folder: Path, sessions: Iterable[str], problems: list[str])
     return numbers
 
 
-def _shortages(file: DatasetFile, class_: str, found: list[tuple[int, int, int, str]]) -> list[str]:
-    """A problem for a class that has nothing to learn or nothing to test."""
-    tested = sum(image[1] in file.dataset.test_sessions for image in found)
-    folder = file.images / class_
+def _shortages(
+    dataset: Dataset, folder: Path, class_: str, found: list[tuple[int, int, int, str]]
+) -> list[str]:
+    """The problem of a class without training or without test images, if any."""
+    tested = sum(image[1] in dataset.test_sessions for image in found)
     if not found:
         return [f"{folder}: no image of class {class_}; images end in {', '.join(SUFFIXES)}"]
     if tested == 0:
@@ -194,14 +193,13 @@ def _shortages(file: DatasetFile, class_: str, found: list[tuple[int, int, int, 
     return []
 
 
-def _notes(file: DatasetFile, frame: pd.DataFrame, passed_over: list[str]) -> Iterator[str]:
-    """What was passed over, and how to have the paradigms that the file gives no size for."""
-    if passed_over:
-        kinds = Counter(Path(path).suffix or Path(path).name for path in passed_over)
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
-        told = told.encode(errors="backslashreplace").decode()  # of names that are no UTF-8
-        yield f"{len(passed_over)} files are no images and were passed over: {told}"
-    dataset = file.dataset
+def _notes(dataset: Dataset, file: DatasetFile, frame: pd.DataFrame, skipped: list[str]) -> Iterator[str]:
+    """The number of skipped files, and the missing keys of the paradigms that the file gives no task size for."""
+    if skipped:
+        kinds = Counter(Path(path).suffix or Path(path).name for path in skipped)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        counts = counts.encode(errors="backslashreplace").decode()  # of names that are no UTF-8
+        yield f"{len(skipped)} files are no images and were skipped: {counts}"
     train = frame[~frame["session"].isin(dataset.test_sessions)]
     tasks = -(-len(dataset.classes) // dataset.task_classes)
     sizes = {"iid": ("iid_task_images", len(train))}

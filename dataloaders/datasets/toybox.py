@@ -16,9 +16,18 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import not_plain, path_problem, raise_any
-from lethe.dataloaders.index import catalogue, video
+from lethe.dataloaders.index import video
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+
+CLASSES = (
+    "cup", "mug", "spoon", "ball", "duck", "cat",
+    "horse", "giraffe", "car", "truck", "airplane", "helicopter",
+)  # fmt: skip
+
+FOLDER = "images"
+"""The folder of the extracted frames, below the dataset's root."""
 
 SUPERCATEGORIES = {
     "household": ("cup", "mug", "spoon", "ball"),
@@ -33,14 +42,14 @@ TRANSFORMATIONS = (
 """Session k is `TRANSFORMATIONS[k - 1]`."""
 
 _UNUSED = ("absent", "present")
-_MISNAMED = 0.01  # share of file names that may be beyond understanding
-_CLASS_NUMBERS = {name: number for number, name in enumerate(catalogue.get("toybox").classes, 1)}
+_MISNAMED = 0.01  # largest share of file names that do not parse
+_CLASS_NUMBERS = {name: number for number, name in enumerate(CLASSES, 1)}
 _FRAME = re.compile(rf".+_({'|'.join(TRANSFORMATIONS)})_([0-9]+)\.png")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the protocol makes of the videos: equal sessions, and one object less than there are."""
+    """The protocol's sizes: sessions of equal length, and one object less than were filmed."""
 
     objects: int = 30
     """Objects that were filmed of each class; the last one is left out of a class that lost none otherwise."""
@@ -56,14 +65,14 @@ _NO_OBJECT = f"no object has {PUBLISHED.images} frames of each of its {len(TRANS
 
 
 def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
-    """Extract the videos below `root` into `out/images`, index and balance; what is extracted already is kept.
+    """Extract the videos below `root` into `out/images`, index and balance; extracted frames are kept.
 
-    A video that cannot be decoded or named is told in the result's problems, and the rest is done. Raises
+    A video that cannot be decoded or named is one of the result's problems; the others are extracted. Raises
     `InputError` where `root` holds no Toybox, where more than 1 % of its names make no sense, where `out` cannot
     be written, or where no object is left that is complete.
     """
     clips, problems = find_videos(root)
-    images = out / catalogue.get("toybox").image_folder
+    images = out / FOLDER
     _, version = video.program()
     done = video.extract(clips, images, workers)
     if done.broken:
@@ -83,7 +92,7 @@ def prepare(root: Path, out: Path, workers: int | None = None) -> Prepared:
 
 def index(root: Path) -> pd.DataFrame:
     """The balanced dirmap of frames that are extracted already, below `root/images` or `root`."""
-    inner = root / catalogue.get("toybox").image_folder
+    inner = root / FOLDER
     images = inner if inner.is_dir() else root
     dirmap = balance(index_frames(images))
     if dirmap.empty:
@@ -192,7 +201,7 @@ def _prolong(frames: pd.DataFrame, images: int) -> pd.DataFrame:
 
 
 def _balancing_notes(raw: pd.DataFrame, dirmap: pd.DataFrame) -> Iterator[str]:
-    """What balancing left out and what it repeats, a line each."""
+    """The sessions that balancing repeats and the objects that it leaves out, a line each."""
     repeated = dirmap.loc[dirmap.duplicated("im_path"), "im_path"]
     videos = sorted({path.rpartition("_")[0] for path in repeated})
     if videos:
@@ -221,7 +230,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _objects(base: Path) -> Iterator[tuple[Path, str]]:
-    """The folder below `base` of every object there should be, and what it is called in published paths."""
+    """The folder below `base` of every expected object, and its name in the published paths."""
     for supercategory, classes in SUPERCATEGORIES.items():
         parent = _supercategory(base, supercategory)
         for class_ in classes:
@@ -231,13 +240,13 @@ def _objects(base: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _supercategory(base: Path, name: str) -> Path:
-    """The folder of a supercategory; the archive has `households` where the published paths have `household`."""
+    """The folder of a supercategory; the archive has `households`, the published paths `household`."""
     plural = base / f"{name}s"
     return plural if plural.is_dir() and not (base / name).is_dir() else base / name
 
 
 def _files(folder: Path) -> list[Path]:
-    """What is in `folder` without hidden files; nothing where it does not exist."""
+    """The entries of `folder` without hidden ones; none if it does not exist."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
@@ -247,7 +256,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _name_problem(path: Path, session: str, there: dict[str, Path]) -> str:
-    """What is wrong with the name of a video among those that are `there` already; nothing if it is empty."""
+    """The problem of a video's name, given the sessions that are `there` already; empty if there is none."""
     if session not in (*TRANSFORMATIONS, *_UNUSED):
         return f"expected a name that ends in one of {', '.join(TRANSFORMATIONS)}"
     if session in there:
@@ -255,3 +264,28 @@ def _name_problem(path: Path, session: str, there: dict[str, Path]) -> str:
     if not path.name.isprintable():
         return "has a character that cannot be printed; rename the file"
     return path_problem(path.name) if not_plain([path.name]) else ""
+
+
+DATASET = Dataset(
+    name="toybox",
+    title="Toybox",
+    classes=CLASSES,
+    test_sessions=(3, 6, 9),
+    paradigms=PARADIGMS,
+    iid_task_images=6090,
+    task_classes=2,
+    task_instances=406,
+    instance_images=15,
+    image_size=(224, 224),
+    default_variant="corrected",
+    image_folder=FOLDER,
+    expected=Expected(
+        classes=12,
+        objects_per_class=(29, 29),
+        sessions_per_object=(10, 10),
+        images_per_session=(15, 15),
+        images_per_class=(4350, 4350),
+    ),
+    index=index,
+    prepare=prepare,
+)

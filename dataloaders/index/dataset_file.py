@@ -10,61 +10,31 @@
     # classes = ["cat", "dog"]     # the folders that count; without it, all
     # title = "My pets"            # in tables and figures; without it, the name
 
-Reads this file and the names of the class folders, nothing else, and imports little.
+Only this file and the names of the class folders are read.
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 NAME = "dataset.toml"
 
 LAYOUTS = ("class", "class/object/session")
-"""What the folders below the images are; the last ones hold the images."""
+"""The folder levels below the images' folder; the last level holds the images."""
 
 _LARGEST = 4096  # pixels of a side
 
-_INDEXED = ("layout", "test_fraction", "images")
 
-
-@dataclass(frozen=True)
-class DatasetFile:
-    """What a dataset.toml says."""
-
-    path: Path
-    dataset: Dataset
-    images: Path
-    """The folder that holds a folder for each class."""
-    layout: str
-    test_fraction: float | None
-    """Share of each class's images that test; None where sessions are held out."""
-    indexed: Mapping[str, Any]
-    """What a dirmap follows from, besides the images: the values of `_INDEXED` and the classes, as in JSON."""
-
-
-def find(name: str, root: Path) -> DatasetFile:
-    """`read` of `root/dataset.toml`; `InputError` with the nearest known dataset where there is none."""
-    path = root / NAME
-    if re.fullmatch("[A-Za-z0-9_-]+", name) and path.is_file():
-        return read(path, name)
-    others = sorted(file.parent.name for file in root.parent.glob(f"*/{NAME}"))
-    raise InputError(
-        f"{unknown('dataset', name, [*catalogue.DATASETS, *others])}; {path} would describe one of your own"
-    )
-
-
-def read(path: Path, name: str) -> DatasetFile:
-    """The file of the dataset `name`; `InputError` with the line of every problem in it."""
+def read(path: Path, name: str) -> Dataset:
+    """The dataset `name` that the file at `path` describes; `InputError` with the line of every problem in it."""
     text = read_text(path)
     try:
         values = tomllib.loads(text)
@@ -87,17 +57,16 @@ def read(path: Path, name: str) -> DatasetFile:
     images = path.parent.absolute() / sound.get("images", ".")
     classes = tuple(sound.get("classes") or _class_folders(images, problems))
     if 0 < len(classes) < sound.get("task_classes", 1):
-        told = f"task_classes = {sound['task_classes']}: there are only {len(classes)} classes"
-        problems.append(("task_classes", told))
+        problem = f"task_classes = {sound['task_classes']}: there are only {len(classes)} classes"
+        problems.append(("task_classes", problem))
     raise_any([f"{path}{_line(text, key)}: {problem}" for key, problem in sorted(problems)])
-    dataset = _dataset(name, sound, classes, images)
-    indexed = {key: sound.get(key) for key in _INDEXED} | {"classes": list(classes)}
-    return DatasetFile(path, dataset, images, layout, sound.get("test_fraction"), indexed)
+    file = DatasetFile(path, sound["layout"], sound.get("test_fraction"), sound.get("images"))
+    return _dataset(name, sound, classes, images, file)
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts names as people count: `2.png` before `10.png`."""
-    parts = re.split("([0-9]+)", name)  # text and digits in turn, text first
+    """Sort key for natural order: `2.png` before `10.png`."""
+    parts = re.split("([0-9]+)", name)  # text and digits alternate, text first
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
@@ -106,7 +75,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _unless(sound: Callable[[Any], bool], expected: str) -> Callable[[Any], str]:
-    """A check: what was expected, or nothing if the value is sound."""
+    """A validator: the expected form if the value is invalid, else ''."""
     return lambda value: "" if sound(value) else expected
 
 
@@ -146,7 +115,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "iid_task_images": _unless(_is_count, "a whole number from 1"),
     "task_instances": _unless(_is_count, "a whole number from 1"),
 }
-"""Each key, and what is told where its value is none that it can have."""
+"""Validator per key: returns the expected form if the value is invalid, else ''."""
 
 
 def _required(layout: str | None) -> set[str]:
@@ -163,7 +132,7 @@ def _of_other_layout(layout: str | None) -> set[str]:
 
 
 def _class_folders(images: Path, problems: list[tuple[str, str]]) -> list[str]:
-    """Names of the folders in `images`, as people count, without hidden ones."""
+    """Names of the folders in `images`, in natural order, without hidden ones."""
     try:
         with os.scandir(images) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
@@ -176,13 +145,15 @@ def _class_folders(images: Path, problems: list[tuple[str, str]]) -> list[str]:
 
 
 def _line(text: str, key: str) -> str:
-    """`:line` of the key in a file, or nothing where it does not stand there."""
+    """`:line` of the key in the file's text, or '' if it is not there."""
     found = re.search(rf"^\s*{re.escape(key)}\s*=", text, re.MULTILINE)
     return f":{text.count(chr(10), 0, found.end()) + 1}" if found else ""
 
 
-def _dataset(name: str, values: dict[str, Any], classes: tuple[str, ...], images: Path) -> Dataset:
-    """The dataset of sound values; a paradigm is offered where its tasks have a size and sessions an order."""
+def _dataset(
+    name: str, values: dict[str, Any], classes: tuple[str, ...], images: Path, file: DatasetFile
+) -> Dataset:
+    """The dataset of valid values; offers the paradigms whose task size is given and whose sessions have an order."""
     with_sessions = values["layout"] != "class"
     offered = {
         "iid": "iid_task_images" in values,
@@ -204,4 +175,5 @@ def _dataset(name: str, values: dict[str, Any], classes: tuple[str, ...], images
         image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
         default_variant="corrected",
         image_folder=str(images),
+        file=file,
     )

@@ -1,38 +1,53 @@
-"""What of a dataset.toml is in a dirmap, noted beside it, so that a change after the index is noticed."""
+"""The stamp beside a dirmap: the values of dataset.toml that it was indexed with, so that later edits are noticed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lethe.common.files import read_text, write_text
-from lethe.dataloaders.index.dataset_file import DatasetFile
+from lethe.common.input_problems import first
+from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 _SHOWN = 5  # names of classes
 
 
-def note_path(dirmap: Path) -> Path:
-    """The note beside a dirmap: `pets_dirmap.json`."""
+def stamp_path(dirmap: Path) -> Path:
+    """The stamp beside a dirmap: `pets_dirmap.json`."""
     return dirmap.with_suffix(".json")
 
 
-def note(file: DatasetFile, dirmap: Path) -> None:
-    """Write down that `dirmap` was made as `file` says now."""
-    write_text(note_path(dirmap), json.dumps(file.indexed, indent=1) + "\n")
+def write(dataset: Dataset, file: DatasetFile, dirmap: Path) -> None:
+    """Stamp `dirmap` with the current values of `file`, which describes `dataset`."""
+    write_text(stamp_path(dirmap), json.dumps(_values(dataset, file), indent=1) + "\n")
 
 
-def changes(file: DatasetFile, dirmap: Path) -> list[str] | None:
-    """What in `file` is not as it was when `dirmap` was made, a line each; None where nothing is noted."""
-    path = note_path(dirmap)
+def changes(dataset: Dataset, file: DatasetFile, dirmap: Path) -> list[str] | None:
+    """Differences between `file` now and when `dirmap` was indexed, one per line; None if there is no stamp."""
+    path = stamp_path(dirmap)
     if not path.exists():
         return None
     try:
         then = json.loads(read_text(path))
-        found = [told for key, now in file.indexed.items() for told in _differences(key, then[key], now)]
-    # A file that cannot be read is an InputError, which is a ValueError.
+        found = [
+            difference
+            for key, now in _values(dataset, file).items()
+            for difference in _differences(key, then[key], now)
+        ]
+    # InputError, for a file that cannot be read, is a ValueError.
     except (ValueError, LookupError, TypeError):
         return [f"{path}: is damaged"]
-    return [f"{file.path}: {told}" for told in found]
+    return [f"{file.path}: {difference}" for difference in found]
+
+
+def _values(dataset: Dataset, file: DatasetFile) -> dict[str, Any]:
+    """Everything besides the images that a dirmap depends on, as JSON values."""
+    return {
+        "layout": file.layout,
+        "test_fraction": file.test_fraction,
+        "images": file.images,
+        "classes": list(dataset.classes),
+    }
 
 
 def _differences(key: str, then: Any, now: Any) -> Iterator[str]:
@@ -43,17 +58,12 @@ def _differences(key: str, then: Any, now: Any) -> Iterator[str]:
         return
     added, gone = ([name for name in a if name not in set(b)] for a, b in ((now, then), (then, now)))
     if added:
-        yield f"the dirmap lacks the class folders {_names(added)}"
+        yield f"the dirmap lacks the class folders {', '.join(first(added, _SHOWN))}"
     if gone:
-        yield f"the dirmap has classes that are no more: {_names(gone)}"
+        yield f"the dirmap has classes whose folders are gone: {', '.join(first(gone, _SHOWN))}"
     if not added and not gone:
         yield "the classes are in another order than in the dirmap"
 
 
 def _value(value: Any) -> str:
-    return "not there" if value is None else json.dumps(value)
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return "absent" if value is None else json.dumps(value)

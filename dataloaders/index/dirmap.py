@@ -7,8 +7,10 @@ unnamed row index of the published dirmaps, is carried along as text, unchanged.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ COLUMNS = ("class", "object", "session", "im_num", "im_path")
 """The columns that every dirmap has, as most published ones order them."""
 
 SESSION = ["class", "object", "session"]
-"""What identifies a session: one video of one object."""
+"""The columns that identify a session: one video of one object."""
 
 FULL_SESSION_IMAGES = 15
 """Images of a complete session in the published protocol."""
@@ -45,7 +47,7 @@ def read(path: Path) -> pd.DataFrame:
         )
     if frame.empty:
         raise InputError(f"{path}: no image: there is a header but no row")
-    problems = []
+    problems: list[str] = []
     for name in _NUMBERS:
         frame[name] = _numbers(path, frame[name], problems)
     frame["class"] = _classes(path, frame["class"], problems)
@@ -66,14 +68,14 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 
 def fingerprint_of_rows(columns: pd.Index, rows: list[str]) -> str:
-    """`fingerprint` for who has the rows as text already."""
+    """`fingerprint`, given rows already serialised to text."""
     return hashlib.sha256(to_csv(columns, rows).encode()).hexdigest()
 
 
 def header(columns: pd.Index) -> str:
     """The first line of the CSV file, without its end; the index column has no name there."""
     names = [str(name) for name in columns]
-    if names[0].startswith("Unnamed: "):  # what pandas calls a column without a name
+    if names[0].startswith("Unnamed: "):  # pandas' name for a column without one
         names[0] = ""
     return ",".join(_cells(names))
 
@@ -90,7 +92,7 @@ def to_csv(columns: pd.Index, rows: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, smallest and largest of some counts."""
+    """Mean, minimum and maximum of some counts."""
 
     mean: float
     smallest: int
@@ -102,7 +104,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a dirmap holds, in the numbers that the published statistics tool prints."""
+    """The counts of a dirmap that the published statistics tool prints."""
 
     head: str
     """The first rows, as a table."""
@@ -125,11 +127,13 @@ def statistics(frame: pd.DataFrame) -> Statistics:
     """Count the images, objects and sessions of a dirmap."""
     by_session = frame.groupby(SESSION, sort=True)["im_num"].agg(["size", "max"])
     by_object = by_session.groupby(level=["class", "object"]).size()
+    images = by_session.groupby(level="class")["size"].sum()
+    objects = by_object.groupby(level="class").size()
     return Statistics(
         head=frame.head().to_string(index=False),
         images=len(frame),
-        images_per_class=by_session.groupby(level="class")["size"].sum().to_dict(),
-        objects_per_class=by_object.groupby(level="class").size().to_dict(),
+        images_per_class=dict(zip(images.index.tolist(), images.tolist(), strict=True)),
+        objects_per_class=dict(zip(objects.index.tolist(), objects.tolist(), strict=True)),
         images_per_session=_spread(by_session["size"]),
         sessions_per_object=_spread(by_object),
         sessions_per_class=_spread(by_object.groupby(level="class").sum()),
@@ -139,7 +143,7 @@ def statistics(frame: pd.DataFrame) -> Statistics:
 
 
 def format_statistics(statistics: Statistics) -> str:
-    """The statistics as lines for people."""
+    """The statistics as text, several lines."""
     classes = (
         f"  {name}: {count} images, {statistics.objects_per_class[name]} objects"
         for name, count in statistics.images_per_class.items()
@@ -159,7 +163,7 @@ def format_statistics(statistics: Statistics) -> str:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    """The cells of a CSV file as they stand there; `InputError` where it cannot be read as a table."""
+    """The cells of a CSV file as text; `InputError` if it cannot be read as a table."""
     try:
         frame = pd.read_csv(
             path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
@@ -180,7 +184,7 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def _numbers(path: Path, column: pd.Series, problems: list[str]) -> np.ndarray:
-    """The column as int64; what is no number is told in `problems` and becomes -1."""
+    """The column as int64; other values become -1 and are appended to `problems`."""
     codes, texts = pd.factorize(column.to_numpy(object))
     bad = [re.fullmatch(INTEGER, text) is None for text in texts]
     for row in np.flatnonzero(np.array(bad)[codes]):
@@ -234,7 +238,7 @@ def _first_rows(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return rows.groupby([frame[name] for name in columns], sort=False).transform("first").to_numpy()
 
 
-def _cells(values: list) -> list[str] | map:
+def _cells(values: list[Any]) -> Iterable[str]:
     """Values as CSV cells."""
     if not values or not isinstance(values[0], str):
         return map(str, values)

@@ -1,7 +1,7 @@
-"""Bringing files to another folder: by hard link where the file system allows it, else by copy.
+"""Files in another folder: by hard link where the file system allows it, else by copy.
 
-What appears under its final name is whole: a link is made in one step, a copy under a temporary name that is
-renamed. So a killed run can be repeated, keeps what it placed, and ends in the same files.
+A file with its final name is complete: a link is made in one step, a copy under a temporary name that is renamed.
+So a killed run can be repeated, keeps the files it made, and ends in the same files.
 """
 
 import errno
@@ -20,15 +20,15 @@ from tqdm import tqdm
 from lethe.common.errors import InputError
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-"""What systems answer where a hard link is not to be had, and a copy may be."""
+"""Errors of systems that cannot make a hard link but may be able to copy."""
 
 
-def place(root: Path, sources: Sequence[str], out: Path, targets: Sequence[str], workers: int | None) -> str:
-    """Make each `out/target` the same file as, or a copy of, its `root/source`; says which, for people.
+def files(root: Path, sources: Sequence[str], out: Path, targets: Sequence[str], workers: int | None) -> str:
+    """Make each `out/target` the same file as, or a copy of, its `root/source`; returns a sentence that says which.
 
-    Targets of one folder stand together. A target that is there with its source's size and time is kept,
-    another one is replaced. One process at a time places files in `out`; others wait. Raises `InputError`
-    with the file where the disk is full, a folder cannot be written, or a source is gone; what was placed stays.
+    Targets of one folder are consecutive. An existing target with its source's size and time of change is kept, any
+    other is replaced. A lock admits one process to `out` at a time. Raises `InputError` with the file if the disk is
+    full, a folder cannot be written, or a source is gone; files that were made stay.
     """
     with only_writer(out):
         linked = _can_link(root / sources[0], out)
@@ -37,10 +37,10 @@ def place(root: Path, sources: Sequence[str], out: Path, targets: Sequence[str],
         )
         jobs = [(root, out, folder, list(pairs), linked) for folder, pairs in folders]
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            placed = sum(shown(pool.map(_place_folder, jobs), len(jobs), "placing"))
+            made = sum(shown(pool.map(_fill_folder, jobs), len(jobs), "linking" if linked else "copying"))
     if linked:
-        return f"{placed} images are hard links in {out}: they need no space, and are the originals"
-    return f"{placed} images were copied to {out}: hard links to {root} are not possible there"
+        return f"{made} images are hard links in {out}: they need no space, and are the originals"
+    return f"{made} images were copied to {out}: hard links to {root} are not possible there"
 
 
 def remove_copies(originals: Path, out: Path, paths: Sequence[str]) -> list[str]:
@@ -52,7 +52,7 @@ def remove_copies(originals: Path, out: Path, paths: Sequence[str]) -> list[str]
     with only_writer(out):
         for path in paths:
             try:
-                if _is_placed(str(originals / Path(path).name), str(out / path)):
+                if _is_same(str(originals / Path(path).name), str(out / path)):
                     (out / path).unlink()
                 else:
                     kept.append(path)
@@ -61,8 +61,8 @@ def remove_copies(originals: Path, out: Path, paths: Sequence[str]) -> list[str]
     return kept
 
 
-def _place_folder(job: tuple[Path, Path, str, list[tuple[str, str]], bool]) -> int:
-    """Place the files of one folder; returns their number."""
+def _fill_folder(job: tuple[Path, Path, str, list[tuple[str, str]], bool]) -> int:
+    """Link or copy the files of one folder; returns their number."""
     root, out, folder, pairs, linked = job
     try:
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _place_folder(job: tuple[Path, Path, str, list[tuple[str, str]], bool]) -> i
     except OSError as error:
         where = error.filename2 or error.filename or out / folder
         raise InputError(
-            f"{where}: cannot be made: {error.strerror or error}; what is done is kept, so mend this and "
+            f"{where}: cannot be made: {error.strerror or error}; finished files are kept, so mend this and "
             f"repeat the command"
         ) from error
     return len(pairs)
@@ -81,19 +81,19 @@ def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        if not _is_placed(source, target):
+        if not _is_same(source, target):
             with temporary_name(target) as temporary:
                 os.link(source, temporary)
 
 
 def _copy(source: str, target: str) -> None:
-    if not _is_placed(source, target):
+    if not _is_same(source, target):
         with temporary_name(target) as temporary:
-            shutil.copy2(source, temporary)  # with its time of change, by which a later run knows it
+            shutil.copy2(source, temporary)  # with its time of change, by which a later run recognises it
 
 
-def _is_placed(source: str, target: str) -> bool:
-    """Whether `target` is `source`, or a whole copy of it."""
+def _is_same(source: str, target: str) -> bool:
+    """Whether `target` is `source`, or a complete copy of it."""
     try:
         there = os.stat(target)  # noqa: PTH116  (a third of the time of Path.stat, for each image)
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def _is_placed(source: str, target: str) -> bool:
 
 @contextmanager
 def temporary_name(target: str) -> Iterator[str]:
-    """A name beside `target`, the same in each run so that none leaves litter, that becomes `target`."""
+    """A temporary name beside `target`, renamed to it at the end; the same in each run, so that none is left over."""
     folder, _, name = target.rpartition("/")
     temporary = f"{folder}/.{name}.tmp"
     with suppress(FileNotFoundError):
@@ -134,10 +134,10 @@ def _can_link(source: Path, out: Path) -> bool:
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Hold the lock on the folder `out`, made if absent; the system frees it when its owner is killed."""
+    """Hold the lock on the folder `out`, made if absent; the system releases it when its owner is killed."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with (out / ".place.lock").open("w") as lock:
+        with (out / ".link_or_copy.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
@@ -145,5 +145,5 @@ def only_writer(out: Path) -> Iterator[None]:
 
 
 def shown(results: Iterable[int], total: int, what: str) -> Iterator[int]:
-    """The results of `total` folders, counted on a terminal as they come."""
+    """The results of `total` folders, with a progress bar on a terminal."""
     yield from tqdm(results, total=total, unit=" folders", desc=what, file=sys.stderr, disable=None)

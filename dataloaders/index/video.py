@@ -1,4 +1,4 @@
-"""Videos to frames, in parallel: the one place that runs ffmpeg.
+"""Extraction of frames from videos by ffmpeg, in parallel.
 
 The program is the one that imageio-ffmpeg ships, because `requirements.txt` pins its version and so the bytes of
 every frame; where it ships none for a platform, the `ffmpeg` on the PATH. `IMAGEIO_FFMPEG_EXE` names another.
@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ FRAMES_PER_SECOND = 1
 JOURNAL = "extracted.tsv"
 """Beside the frames: target, bytes of the video and number of frames of every video that is done."""
 
-_WORK = ".extracting"  # folder of what is not whole yet
+_WORK = ".extracting"  # folder of unfinished frames
 _PNG_END = b"IEND\xaeB`\x82"
 _OUTPUT_FAULTS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))
 
@@ -53,7 +53,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What came of some videos."""
+    """The result of extracting some videos."""
 
     frames: int
     """Frames made now; those that were there already are not counted."""
@@ -73,17 +73,17 @@ class _Outcome:
 
 
 def program() -> tuple[str, str]:
-    """Path of the ffmpeg program, and the line that tells its version; see this module's head for which."""
+    """Path of the ffmpeg program (see the module's docstring for which), and its version line."""
     try:
         path = imageio_ffmpeg.get_ffmpeg_exe()
-        told = subprocess.run([path, "-version"], capture_output=True, check=True, text=True)  # noqa: S603
+        version = subprocess.run([path, "-version"], capture_output=True, check=True, text=True)  # noqa: S603
     except RuntimeError:
         raise InputError(
             "no ffmpeg: imageio-ffmpeg ships none for this platform and there is none on the PATH; install one"
         ) from None
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(f"ffmpeg cannot be run: {error}; check IMAGEIO_FFMPEG_EXE if it is set") from None
-    return path, told.stdout.partition("\n")[0]
+    return path, version.stdout.partition("\n")[0]
 
 
 def arguments(video: Path, pattern: str) -> list[str]:
@@ -95,18 +95,21 @@ def arguments(video: Path, pattern: str) -> list[str]:
     height, width = SIZE
     stream = ffmpeg.input(str(video.resolve()), threads=1, filter_threads=1)
     stream = stream.output(pattern, vf=f"fps={FRAMES_PER_SECOND}", s=f"{width}x{height}", threads=1)
-    return stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
+    options: list[str] = stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
+    return options
 
 
 def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> Extraction:
     """Extract the frames of `clips` below `folder`, `workers` videos at a time (default: one per core).
 
-    A clip whose video has the size that the journal tells and whose frames are all there is passed over. Frames are
+    A clip whose video has the size noted in the journal and whose frames all exist is skipped. Frames are
     made in a folder of their own and renamed when the whole video is decoded. Raises `InputError` where `folder`
     cannot be written or another process extracts into it.
     """
     todo = _undone(clips, folder)
-    broken, damaged, frames = [], [], 0
+    broken: list[str] = []
+    damaged: list[str] = []
+    frames = 0
     if todo:
         with (
             _alone(folder) as (journal, work),
@@ -121,13 +124,15 @@ def extract(clips: Sequence[Clip], folder: Path, workers: int | None = None) -> 
                     journal.write(f"{outcome.clip.target}\t{_size(outcome.clip.video)}\t{outcome.frames}\n")
                     journal.flush()
                 if outcome.complaint:
-                    told = damaged if outcome.frames else broken
-                    told.append(f"{outcome.clip.video}: {outcome.complaint}")
+                    group = damaged if outcome.frames else broken
+                    group.append(f"{outcome.clip.video}: {outcome.complaint}")
     return Extraction(frames, len(clips) - len(todo), tuple(sorted(broken)), tuple(sorted(damaged)))
 
 
-def _outcomes(clips: Sequence[Clip], folder: Path, work: Path, workers: int) -> Iterator[_Outcome]:
-    """Extract `clips`; yields them as they get done. What waits is given up when the caller stops."""
+def _outcomes(
+    clips: Sequence[Clip], folder: Path, work: Path, workers: int
+) -> Generator[_Outcome, None, None]:
+    """Extract `clips`; yields them as they get done. Waiting ones are cancelled when the caller stops."""
     ffmpeg_program, _ = program()
     pool = ThreadPoolExecutor(workers)  # threads: each only waits for its ffmpeg
     try:
@@ -153,7 +158,9 @@ def _extract(ffmpeg_program: str, clip: Clip, folder: Path, work: Path) -> _Outc
             silent = f"ffmpeg ended with status {done.returncode}, {frames} frames and no word"
             return _Outcome(clip, complaint=f"broken: {_first_complaint(said) or silent}")
         if "partial file" in said:
-            return _Outcome(clip, complaint=f"truncated: only {frames} frames can be decoded; get it anew")
+            return _Outcome(
+                clip, complaint=f"truncated: only {frames} frames can be decoded; download it again"
+            )
         if not all(image.read_bytes().endswith(_PNG_END) for image in own.iterdir()):
             raise InputError(f"{folder}: cannot be written: a frame of {clip.video} came out cut")
         _move(clip, own, folder, frames)
@@ -183,20 +190,22 @@ def _readable(video: Path) -> bool:
 
 
 def _first_complaint(said: str) -> str:
-    """The first line of ffmpeg's, without the part of the program that said it."""
+    """The first line of ffmpeg's messages, without the name of the component."""
     lines = [re.sub(r"^(\[[^\]]*\] )+", "", line).strip() for line in said.splitlines()]
     return next(filter(None, lines), "")
 
 
 def _undone(clips: Sequence[Clip], folder: Path) -> list[Clip]:
-    """The clips that the journal does not tell, or whose video or frames changed since."""
-    told = _read_journal(folder / JOURNAL)
+    """The clips that are not in the journal, or whose video or frames changed since."""
+    journal = _read_journal(folder / JOURNAL)
     names = {parent: _names(parent) for parent in {clip.frame(folder, 1).parent for clip in clips}}
-    return [clip for clip in clips if not _is_done(clip, folder, told, names)]
+    return [clip for clip in clips if not _is_done(clip, folder, journal, names)]
 
 
-def _is_done(clip: Clip, folder: Path, told: dict[str, tuple[int, int]], names: dict[Path, set[str]]) -> bool:
-    size, frames = told.get(clip.target, (0, 0))
+def _is_done(
+    clip: Clip, folder: Path, journal: dict[str, tuple[int, int]], names: dict[Path, set[str]]
+) -> bool:
+    size, frames = journal.get(clip.target, (0, 0))
     images = [clip.frame(folder, number) for number in range(1, frames + 1)]
     return (
         frames > 0
@@ -206,7 +215,7 @@ def _is_done(clip: Clip, folder: Path, told: dict[str, tuple[int, int]], names: 
 
 
 def _size(video: Path) -> int:
-    """Bytes of a video; -1 where that cannot be told, which ffmpeg will explain."""
+    """Size of a video in bytes; -1 if unreadable, which ffmpeg will report."""
     try:
         return video.stat().st_size
     except OSError:
@@ -217,17 +226,19 @@ def _names(folder: Path) -> set[str]:
     try:
         return {path.name for path in folder.iterdir()}
     except OSError:
-        return set()  # no frame there yet, or a folder whose fault writing will tell
+        return set()  # no frame yet, or a fault that is reported when frames are written
 
 
 def _read_journal(path: Path) -> dict[str, tuple[int, int]]:
-    """(bytes, frames) of each target; a line that a kill or a full disk cut is passed over."""
+    """(bytes, frames) of each target; lines cut off by a kill or a full disk are skipped."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
-        return {}  # none yet, or a fault that opening it to write will tell
+        return {}  # none yet, or a fault that is reported when it is opened to write
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}): delete it; the videos will be extracted anew") from None
+        raise InputError(
+            f"{path}: damaged ({error}): delete it; the videos will be extracted again"
+        ) from None
     lines = re.findall(r"^(.+)\t([0-9]+)\t([0-9]+)\n", text, re.MULTILINE)
     return {target: (int(size), int(frames)) for target, size, frames in lines}
 
@@ -248,7 +259,7 @@ def _alone(folder: Path) -> Iterator[tuple[TextIO, Path]]:
                 raise InputError(
                     f"{folder}: another process extracts videos into it; wait for its end"
                 ) from None
-            shutil.rmtree(work, ignore_errors=True)  # what a kill left
+            shutil.rmtree(work, ignore_errors=True)  # left by a kill
             work.mkdir(exist_ok=True)
             if (folder / JOURNAL).read_bytes()[-1:] not in (b"", b"\n"):
                 journal.write("\n")  # a line that was cut must not spoil the next one

@@ -3,7 +3,7 @@
 Rays are parallel to the camera's z axis, so along a ray every surface is a polynomial whose coefficients are
 plain numbers: the depth of a plane in every pixel is one broadcast sum of a row and a column.
 
-The same input gives the same pixels on any machine. What is done per pixel is `+ - * / sqrt`, comparison and
+The same input gives the same pixels on any machine. Operations per pixel are `+ - * / sqrt`, comparison and
 floor, which IEEE 754 defines to the last bit; there is no matrix product, no `sin`, no `exp` and no sum along
 an axis of an array, whose last bit depends on the processor.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lethe.dataloaders.rendering.solids import Matrix, Plane, Quadric, Solid, Vector, dot, turned
+from lethe.dataloaders.rendering.solids import Matrix, Plane, Quadric, Solid, Vector, dot, turned, vector
 
 Crossing = tuple[np.ndarray | None, np.ndarray | None]
 """Depths at which each ray enters and leaves a body; None where it does so at no finite depth."""
@@ -24,7 +24,7 @@ _FLATTEST = 1e-3
 
 @dataclass(frozen=True)
 class Light:
-    """One far lamp and the light that comes from everywhere."""
+    """A distant lamp and ambient light."""
 
     direction: Vector
     """Towards the lamp, in the camera's frame (x right, y up, z towards the camera); length 1."""
@@ -34,7 +34,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Material:
-    """Two colours mixed by a pattern in the solid's own coordinates, and how much the surface shines."""
+    """Two colours mixed by a pattern in the solid's own coordinates, and the strength of the highlight."""
 
     colours: tuple[Vector, Vector]
     pattern: str
@@ -48,7 +48,7 @@ PATTERNS = ("plain", "stripes", "checks", "halves", "blotches")
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a solid is: turned by `rotation` (solid to camera), then scaled, then put at a pixel."""
+    """The position of a solid: turned by `rotation` (solid to camera), then scaled, then moved to a pixel."""
 
     rotation: Matrix
     scale: float
@@ -91,7 +91,9 @@ def _clip(pixel: float, size: int) -> int:
 
 def _average(rays: np.ndarray) -> np.ndarray:
     """[2H, 2W] rays to [H, W] pixels."""
-    return (rays[::2, ::2] + rays[1::2, ::2] + (rays[::2, 1::2] + rays[1::2, 1::2])) * np.float32(0.25)
+    left, right = rays[:, ::2], rays[:, 1::2]
+    mean: np.ndarray = (left[::2] + left[1::2] + (right[::2] + right[1::2])) * np.float32(0.25)
+    return mean
 
 
 def _trace(
@@ -109,9 +111,8 @@ def _trace(
         entered = np.zeros(shape, np.uint8)
         for body in piece:
             if isinstance(body, Plane):
-                normal = turned(rotation, body.normal)
-                entry, leave = _cross_plane(normal, body.offset, x, y)
-                normals.append(normal)
+                normals.append(turned(rotation, body.normal))
+                entry, leave = _cross_plane(normals[-1], body.offset, x, y)
             else:
                 matrix, linear = _in_camera(body, rotation)
                 entry, leave = _cross_quadric(body, matrix, linear, rotation, x, y)
@@ -127,7 +128,7 @@ def _trace(
         np.copyto(best, near, where=first)
         np.copyto(surface, entered, where=first)
     table = np.array(normals, np.float32)
-    normal = [table[:, i][surface] for i in range(3)]
+    normal: list[np.ndarray] = [table[:, i][surface] for i in range(3)]
     for number, matrix, linear in quadrics:
         there = surface == number
         there &= best < np.inf
@@ -149,9 +150,9 @@ def _cross_plane(normal: Vector, offset: float, x: np.ndarray, y: np.ndarray) ->
 
 def _in_camera(body: Quadric, rotation: Matrix) -> tuple[Matrix, Vector]:
     """The quadric's matrix and linear part in the camera's frame."""
-    scaled = [tuple(x * factor for x, factor in zip(row, body.square, strict=True)) for row in rotation]
-    matrix = tuple(tuple(dot(row, other) for other in rotation) for row in scaled)
-    return matrix, turned(rotation, body.linear)
+    scaled = [vector(x * factor for x, factor in zip(row, body.square, strict=True)) for row in rotation]
+    first, second, third = (vector(dot(row, other) for other in rotation) for row in scaled)
+    return (first, second, third), turned(rotation, body.linear)
 
 
 def _cross_quadric(
@@ -168,7 +169,7 @@ def _cross_quadric(
     square = b * b - np.float32(a) * c
     root = np.sqrt(np.maximum(square, 0))
     if a < 0:
-        # Seen along its axis, a cone is entered for good or left for good, by the half that is meant.
+        # Seen along its axis, a cone's drawn half is entered or left once and for all.
         if turned(rotation, body.inward)[2] < 0:
             return (b - root) / np.float32(a), None
         return None, (b + root) / np.float32(a)
@@ -212,7 +213,7 @@ def _lighting(normal: list[np.ndarray], light: Light) -> tuple[np.ndarray, np.nd
 def _pattern(
     material: Material, rotation: Matrix, x: np.ndarray, y: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
-    """How much of the second colour each ray sees, 0 to 1."""
+    """The share of the second colour at each ray, 0 to 1."""
     if material.pattern == "plain":
         return np.zeros_like(depth)
     points = []

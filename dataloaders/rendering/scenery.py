@@ -1,7 +1,7 @@
-"""What stands around a drawn solid: colours, lamps, and backgrounds to draw on.
+"""The surroundings of a drawn solid: colours, lamps and backgrounds.
 
-Everything is drawn from the `RandomState` that is handed in, whose streams are frozen, by the same exact
-arithmetic as in `drawing.py`.
+Random numbers come from the `RandomState` argument, whose streams NumPy has frozen; the arithmetic is as exact as in
+`drawing.py`.
 """
 
 import math
@@ -52,11 +52,12 @@ def noise(random: np.random.RandomState, size: int, cells: int) -> np.ndarray:
     part = place - np.floor(place)
     part = part * part * (3 - 2 * part)
     rows = lattice[cell] + (lattice[cell + 1] - lattice[cell]) * part[:, None]
-    return rows[:, cell] + (rows[:, cell + 1] - rows[:, cell]) * part[None, :]
+    smooth: np.ndarray = rows[:, cell] + (rows[:, cell + 1] - rows[:, cell]) * part[None, :]
+    return smooth
 
 
 def background(random: np.random.RandomState, size: int, kind: str, clutter: int) -> np.ndarray:
-    """A background, float32 [size, size, 3], 0 to 1: a ground of that kind with `clutter` flat things."""
+    """A background, float32 [size, size, 3], 0 to 1: a ground of that kind with `clutter` flat shapes."""
     saturation = uniform(random, 0.2, 0.8)
     first, second = random_colour(random, saturation), random_colour(random, saturation)
     ground = _ground(random, size, kind)
@@ -71,7 +72,8 @@ def background(random: np.random.RandomState, size: int, kind: str, clutter: int
 
 
 def _ground(random: np.random.RandomState, size: int, kind: str) -> np.ndarray:
-    """How much of the second colour each pixel has, float32 [size, size]."""
+    """The share of the second colour at each pixel, float32 [size, size]."""
+    ground: np.ndarray
     pixel = np.arange(size, dtype=np.float32)
     x, y = pixel[None, :], pixel[:, None]
     slope_x, slope_y = (np.float32(uniform(random, -1, 1)) for _ in range(2))
@@ -80,14 +82,17 @@ def _ground(random: np.random.RandomState, size: int, kind: str) -> np.ndarray:
     fine = noise(random, size, size // 3)
     if kind == "gradient":
         low, high = along.min(), along.max()
-        return (along - low) / (high - low + 1)
+        ground = (along - low) / (high - low + 1)
+        return ground
     if kind == "stripes":
         wave = along / period
-        return (wave - np.floor(wave) < 0.5) * np.float32(0.5) + fine * np.float32(0.15)
+        ground = (wave - np.floor(wave) < 0.5) * np.float32(0.5) + fine * np.float32(0.15)
+        return ground
     if kind == "tiles":
         joint_x, joint_y = x / period - np.floor(x / period), y / period - np.floor(y / period)
         joint = (joint_x < 0.14) | (joint_y < 0.14)
-        return joint * np.float32(0.6) + noise(random, size, 8) * np.float32(0.3)
+        ground = joint * np.float32(0.6) + noise(random, size, 8) * np.float32(0.3)
+        return ground
     if kind == "grain":
         return fine * np.float32(0.6) + noise(random, size, size // 10) * np.float32(0.4)
     if kind == "cloth":
@@ -95,9 +100,11 @@ def _ground(random: np.random.RandomState, size: int, kind: str) -> np.ndarray:
             x / np.float32(4) - np.floor(x / np.float32(4)),
             y / np.float32(4) - np.floor(y / np.float32(4)),
         )
-        return np.abs(u - v) * np.float32(0.5) + noise(random, size, 5) * np.float32(0.4)
+        ground = np.abs(u - v) * np.float32(0.5) + noise(random, size, 5) * np.float32(0.4)
+        return ground
     edge = np.float32(size * uniform(random, 0.35, 0.65))
-    return (y + slope_x * np.float32(0.2) * x > edge) * np.float32(0.7) + fine * np.float32(0.2)
+    ground = (y + slope_x * np.float32(0.2) * x > edge) * np.float32(0.7) + fine * np.float32(0.2)
+    return ground
 
 
 def _put_thing(random: np.random.RandomState, image: np.ndarray) -> None:

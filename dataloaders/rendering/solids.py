@@ -5,7 +5,7 @@ Coordinates are x right, y up, z towards the camera; the solids of the benchmark
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Vector = tuple[float, float, float]
@@ -28,11 +28,25 @@ class Quadric:
     linear: Vector
     constant: float
     inward: Vector = (0.0, 0.0, 0.0)
-    """Of a cone: the direction that leads ever deeper into the one of its two halves that is meant."""
+    """Of a cone: the direction from its tip into the half that is drawn."""
 
 
 Piece = tuple[Plane | Quadric, ...]
 Solid = tuple[Piece, ...]
+
+
+def vector(values: Iterable[float]) -> Vector:
+    """The vector of three numbers."""
+    x, y, z = values
+    return x, y, z
+
+
+def _unit(axis: int) -> Vector:
+    return vector(float(i == axis) for i in range(3))
+
+
+def _negative(a: Vector) -> Vector:
+    return vector(-value for value in a)
 
 
 def prism(corners: Sequence[tuple[float, float]], low: float, high: float, axis: int = 1) -> Piece:
@@ -40,16 +54,21 @@ def prism(corners: Sequence[tuple[float, float]], low: float, high: float, axis:
 
     A corner's two numbers are the two other coordinates, in the cyclic order x, y, z, x, y.
     """
-    along = tuple(float(i == axis) for i in range(3))
-    planes = [Plane(along, high), Plane(tuple(-value for value in along), -low)]
+    return tuple(_prism_planes(corners, low, high, axis))
+
+
+def _prism_planes(corners: Sequence[tuple[float, float]], low: float, high: float, axis: int) -> list[Plane]:
+    """The planes of a prism: the upper end, the lower end, then the sides."""
+    along = _unit(axis)
+    planes = [Plane(along, high), Plane(_negative(along), -low)]
     for (u, v), (next_u, next_v) in zip(corners, [*corners[1:], corners[0]], strict=True):
         along_u, along_v = next_u - u, next_v - v
         length = math.sqrt(along_u * along_u + along_v * along_v)
         normal = [0.0, 0.0, 0.0]
         normal[(axis + 1) % 3] = along_v / length
         normal[(axis + 2) % 3] = -along_u / length
-        planes.append(Plane(tuple(normal), (u * along_v - v * along_u) / length))
-    return tuple(planes)
+        planes.append(Plane(vector(normal), (u * along_v - v * along_u) / length))
+    return planes
 
 
 def box(low: Vector, high: Vector) -> Piece:
@@ -71,7 +90,7 @@ def pyramid(corners: Sequence[tuple[float, float]], low: float, apex: float) -> 
     """
     up = 1.0 if apex > low else -1.0
     planes = [Plane((0.0, -up, 0.0), -up * low)]
-    for side in prism(corners, 0.0, 1.0)[2:]:
+    for side in _prism_planes(corners, 0.0, 1.0, axis=1)[2:]:
         # The slanted face goes through the edge and the tip: distance and height give its slope.
         rise = up * (apex - low)
         length = math.sqrt(rise * rise + side.offset * side.offset)
@@ -84,17 +103,17 @@ def pyramid(corners: Sequence[tuple[float, float]], low: float, apex: float) -> 
 def ball(radius: float, centre: Vector = (0.0, 0.0, 0.0)) -> Piece:
     """A ball."""
     distance = dot(centre, centre)
-    linear = tuple(-2.0 * value for value in centre)
+    linear = vector(-2.0 * value for value in centre)
     return (Quadric((1.0, 1.0, 1.0), linear, distance - radius * radius),)
 
 
 def cylinder(radius: float, low: float, high: float, axis: int = 1, centre: Vector = (0, 0, 0)) -> Piece:
     """A cylinder along `axis` from `low` to `high`, whose axis goes through `centre`."""
-    square = tuple(float(i != axis) for i in range(3))
-    linear = tuple(-2.0 * centre[i] * square[i] for i in range(3))
-    constant = dot(square, tuple(value * value for value in centre)) - radius * radius
-    along = tuple(float(i == axis) for i in range(3))
-    ends = Plane(along, high), Plane(tuple(-value for value in along), -low)
+    square = vector(float(i != axis) for i in range(3))
+    linear = vector(-2.0 * centre[i] * square[i] for i in range(3))
+    constant = dot(square, vector(value * value for value in centre)) - radius * radius
+    along = _unit(axis)
+    ends = Plane(along, high), Plane(_negative(along), -low)
     return (Quadric(square, linear, constant), *ends)
 
 
@@ -112,13 +131,13 @@ def stretched(solid: Solid, factors: Vector) -> Solid:
 
     def stretch(surface: Plane | Quadric) -> Plane | Quadric:
         if isinstance(surface, Plane):
-            normal = tuple(value / factor for value, factor in zip(surface.normal, factors, strict=True))
+            normal = vector(value / factor for value, factor in zip(surface.normal, factors, strict=True))
             length = math.sqrt(dot(normal, normal))
-            return Plane(tuple(value / length for value in normal), surface.offset / length)
-        square = tuple(
+            return Plane(vector(value / length for value in normal), surface.offset / length)
+        square = vector(
             value / (factor * factor) for value, factor in zip(surface.square, factors, strict=True)
         )
-        linear = tuple(value / factor for value, factor in zip(surface.linear, factors, strict=True))
+        linear = vector(value / factor for value, factor in zip(surface.linear, factors, strict=True))
         return Quadric(square, linear, surface.constant, surface.inward)
 
     return tuple(tuple(stretch(surface) for surface in piece) for piece in solid)
@@ -146,14 +165,17 @@ def turn(axis: int, degrees: float) -> Matrix:
     rows[u][u] = rows[v][v] = cosine(degrees)
     rows[v][u] = sine(degrees)
     rows[u][v] = -rows[v][u]
-    return tuple(tuple(row) for row in rows)
+    x, y, z = map(vector, rows)
+    return x, y, z
 
 
 def product(a: Matrix, b: Matrix) -> Matrix:
     """The rotation that does `b`, then `a`."""
-    return tuple(tuple(dot(row, column) for column in zip(*b, strict=True)) for row in a)
+    columns = [vector(column) for column in zip(*b, strict=True)]
+    x, y, z = (vector(dot(row, column) for column in columns) for row in a)
+    return x, y, z
 
 
-def turned(rotation: Matrix, vector: Vector) -> Vector:
-    """The vector after the rotation."""
-    return tuple(dot(row, vector) for row in rotation)
+def turned(rotation: Matrix, direction: Vector) -> Vector:
+    """`direction` after the rotation."""
+    return vector(dot(row, direction) for row in rotation)

@@ -1,4 +1,4 @@
-"""Arrays on disk that are computed once: built whole or not at all, by one process at a time, memory-mapped."""
+"""Memory-mapped arrays on disk that are computed once, completely or not at all, by one process at a time."""
 
 import fcntl
 import mmap
@@ -26,7 +26,7 @@ def open_array(
     """The array in `folder`, memory-mapped; where it is absent, `fill(path)` writes into the .npy file at `path`.
 
     The file is made with `shape` and `dtype` under a temporary name, its space claimed, and its folder renamed when
-    `fill` returns. Who writes to the array that is returned changes a copy; it may be larger than memory. A disk
+    `fill` returns. Writes to the returned array change a copy in memory; the array may be larger than memory. A disk
     without space, a folder that cannot be written, a damaged array and one of another shape are an `InputError`.
     """
     if not folder.exists():
@@ -37,7 +37,7 @@ def open_array(
     if array.shape != shape or array.dtype != dtype:
         raise InputError(
             f"{folder}: expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}: delete this folder, "
-            f"and it is made anew"
+            f"and it is made again"
         )
     return array
 
@@ -48,23 +48,23 @@ def _mapped(path: Path) -> np.ndarray:
     NumPy's own such map ("c") is charged to memory in full when it is made, as if all of it would be written to.
     """
     try:
-        told = np.lib.format.open_memmap(path, mode="r")
+        header = np.lib.format.open_memmap(path, mode="r")
         with path.open("rb") as file:
             pages = mmap.mmap(
                 file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
             )
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{path}: is missing or damaged: delete {path.parent}, and it is made anew"
+            f"{path}: is missing or damaged: delete {path.parent}, and it is made again"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return np.ndarray(told.shape, told.dtype, buffer=pages, offset=told.offset)
+    return np.ndarray(header.shape, header.dtype, buffer=pages, offset=header.offset)
 
 
 @contextmanager
 def _only_builder(folder: Path) -> Iterator[None]:
-    """Hold the lock on `folder`; the system frees it when its owner is killed."""
+    """Hold the lock on `folder`; the system releases it when its owner is killed."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder.with_name(f".{folder.name}.lock").open("w") as lock:
@@ -76,7 +76,7 @@ def _only_builder(folder: Path) -> Iterator[None]:
 
 def _build(folder: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed build left; the lock says that it is dead
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed build; the lock shows that it is dead
     temporary.mkdir()
     try:
         path = temporary / _ARRAY

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from lethe.common.errors import InputError
+from lethe.common.processes import without_main
 
 RESIZE_RULE = "rgb-bilinear-exact-2"
 """Names how `decode` makes pixels; a change of that is a change of this, so that no old store is met."""
 
 FAULTS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises on files that are missing, broken or no images."""
+"""The exceptions of Pillow for files that are missing, broken or no images."""
 
 _SERIAL_BELOW = 1000  # images; below, worker processes cost more than they save
 _CHUNK = 64  # images; so few that no worker has much to do while the others have finished
@@ -34,7 +35,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by the orientation that its camera noted."""
+"""The transposition that turns an image upright, by its EXIF orientation."""
 
 
 def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -53,12 +54,12 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def fault(path: Path) -> str | None:
-    """What keeps the image from being decoded, in words, or None; every pixel is read."""
+    """The reason why the image cannot be decoded, or None; every pixel is read."""
     try:
         with Image.open(path) as image:
             _upright_rgb(image)
     except FAULTS as error:
-        return _told(path, error)
+        return _problem(path, error)
     return None
 
 
@@ -67,7 +68,7 @@ def decode_into(
 ) -> Iterator[tuple[int, list[str]]]:
     """Decode `paths` (below `root`) into the rows of the .npy file `target` [N, H, W, 3].
 
-    Yields, a chunk at a time, how many images were dealt with and a problem for each that could not be read.
+    Yields per chunk the number of images processed and a problem for each that could not be read.
     A worker that dies is an `InputError`.
     """
     offset = np.load(target, mmap_mode="r").offset
@@ -78,7 +79,7 @@ def decode_into(
         yield from map(_decode_chunk, jobs)
         return
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with without_main(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(_decode_chunk, jobs)
     except BrokenProcessPool:
         raise InputError(
@@ -88,7 +89,7 @@ def decode_into(
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """What `image` shows, in 8-bit RGB; the image itself if it is that already."""
+    """`image` turned upright, in 8-bit RGB; the same object if it is that already."""
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     if image.mode.startswith("I;16"):
@@ -109,12 +110,12 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """The orientation of a loaded image by its EXIF or XMP, 1 to 8; 1, upright, where that is absent or damaged."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (*FAULTS, LookupError, TypeError, EOFError, struct.error):
         return 1
 
 
-def _told(path: Path, error: Exception) -> str:
+def _problem(path: Path, error: Exception) -> str:
     return f"{path}: cannot be decoded as an image: {error}"
 
 
@@ -129,8 +130,8 @@ def _decode_chunk(
             try:
                 pixels = decode(root / path, (height, width))
             except FAULTS as error:
-                problems.append(_told(root / path, error))
+                problems.append(_problem(root / path, error))
                 continue
             file.seek(offset + row * height * width * 3)
-            file.write(pixels)
+            file.write(pixels.data)
     return len(paths), problems

@@ -1,8 +1,8 @@
-"""The feature store: what a frozen trunk makes of every image, computed once and memory-mapped.
+"""The feature store: the output of a frozen trunk for every image, computed once and memory-mapped.
 
-Every agent, run and hyperparameter with the same trunk and images shares one store. It is named after the
-fingerprints of the pixels and of the trunk, and after what the last bits of a sum depend on: the kind of device, the
-number of threads and PyTorch's version. Otherwise a run's numbers would be those of whoever needed features first.
+All agents, runs and hyperparameters with the same trunk and images share one store. Its name has the fingerprints of
+the pixels and of the trunk, and everything that the last bits of a sum depend on: the kind of device, the number of
+threads and PyTorch's version. Otherwise a run's numbers would depend on which machine computed the features first.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images
 
 FEATURE_DTYPES = ("float32", "bfloat16")
-"""How features can be stored; bfloat16, which NumPy lacks, as its bits in uint16."""
+"""Storage types of features; bfloat16, which NumPy lacks, as its bits in uint16."""
 
 _BATCH = 32
-"""Images that pass the trunk together; always as many, so that a store has the same bits whoever needs it."""
+"""Images that pass the trunk together; a fixed number, so that a store has the same bits for all."""
 
 
 @torch.no_grad()
@@ -42,7 +42,8 @@ def feature_store(
     count = len(pixels.pixels)
 
     def passed(images: Images, low: int, high: int) -> Tensor:
-        return trunk(images[torch.arange(low, high)]).permute(0, 2, 3, 1)
+        features: Tensor = trunk(images[torch.arange(low, high)])
+        return features.permute(0, 2, 3, 1)
 
     def fill(target: Path) -> None:
         images, features = Images(pixels.pixels, device), np.load(target, mmap_mode="r+")
@@ -58,6 +59,14 @@ def feature_store(
     suffix = "" if dtype == "float32" else f"-{dtype}"
     folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}-{maker}{suffix}"
     return open_array(folder, (count, *one.shape[1:]), one.dtype, fill)
+
+
+@torch.no_grad()
+def compute(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> np.ndarray:
+    """Features, float32 [N, H, W, C], of images uint8 [N, H, W, 3], in memory; the same bits as a store's."""
+    images, count = Images(pixels, device), len(pixels)
+    parts = [trunk(images[torch.arange(low, min(low + _BATCH, count))]) for low in range(0, count, _BATCH)]
+    return _stored(torch.cat(parts).permute(0, 2, 3, 1), "float32")
 
 
 def _stored(features: Tensor, dtype: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The pixel store: every image of a dataset decoded once, resized, and memory-mapped as uint8.
 
 A store is named after a fingerprint of the files, the size and the resize rule. A file counts as changed when its
-length or its time of change is another one.
+length or its time of change differs.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ class PixelStore:
     """Decoded images: `pixels` uint8 [N, H, W, 3], memory-mapped; `rows` from a path to its row."""
 
     fingerprint: str
-    """Of the files: it names the store."""
+    """Fingerprint of the files, part of the store's name."""
     content: str
-    """SHA-256 of the pixels: the same for every copy of the images, wherever and whenever they were decoded."""
+    """SHA-256 of the pixels: the same for every copy of the images."""
     pixels: np.ndarray
     rows: dict[str, int]
 
@@ -69,14 +69,14 @@ class PixelStore:
 
 
 def _content(folder: Path, pixels: np.ndarray) -> str:
-    """SHA-256 of the pixels of the store in `folder`, which notes it when it is first asked for."""
+    """SHA-256 of the pixels of the store in `folder`, computed once and kept there."""
     note = folder / "content.txt"
     with suppress(FileNotFoundError):
         noted = note.read_text(encoding="utf-8").strip()
         if len(noted) == hashlib.sha256().digest_size * 2:
             return noted
     content = _digest(pixels)
-    with suppress(InputError):  # a store that cannot be written to is read once more next time
+    with suppress(InputError):  # in a read-only store it is computed again next time
         write_text(note, content + "\n")
     return content
 
@@ -84,7 +84,7 @@ def _content(folder: Path, pixels: np.ndarray) -> str:
 def _digest(pixels: np.ndarray) -> str:
     """SHA-256 of the shape and the values."""
     digest = hashlib.sha256(json.dumps(pixels.shape).encode())
-    digest.update(pixels)
+    digest.update(pixels.data)
     return digest.hexdigest()
 
 
@@ -92,8 +92,8 @@ def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], remedy
     """SHA-256 of the resize rule, the size, the folder, and each file's path, bytes and time of change.
 
     The folder counts because two of them may hold files of the same names, sizes and times: uncompressed images,
-    say, from archives that set all times to one. The time of the last change of status does not, though nobody can
-    set it back: a backup by hard links would change it, and all would be decoded again.
+    say, from archives that set all times to one. The time of the last change of status does not count, though it cannot
+    be set back: a backup by hard links changes it, and all images would be decoded again.
     """
     digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve())]).encode())
     missing = []
@@ -104,13 +104,13 @@ def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], remedy
         except OSError:
             missing.append(path)
     if missing:
-        told = f"{len(missing)} of {len(paths)} images are missing below {root}"
+        count = f"{len(missing)} of {len(paths)} images are missing below {root}"
         named = [f"{root / path}: no such image" for path in missing] if len(missing) < len(paths) else []
-        _raise_any([told, *named], remedy)
+        _raise_any([count, *named], remedy)
     return digest.hexdigest()
 
 
 def _raise_any(problems: Sequence[str], remedy: str) -> None:
-    """`InputError` with `problems`, and what to do, if there is any."""
+    """`InputError` with the `problems` and the `remedy`, if there are any problems."""
     if problems:
         raise InputError(*first(problems), *([remedy] if remedy else []))

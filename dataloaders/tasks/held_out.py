@@ -1,8 +1,8 @@
-"""Validation: which training images are held out, so that hyperparameters are chosen without a test image.
+"""Held-out training images, on which hyperparameters are chosen without any test image.
 
-Of each object one training session is held out; an object with only one keeps it. Where no object of a class
-has two, as in datasets without sessions, a tenth of each object's images is held out, at least one. Which ones
-depends on the run alone: all agents, paradigms, modes and variants hold out the same images.
+One training session per object is held out; an object with only one session keeps it. If no object of a class has
+two, as in datasets without sessions, a tenth of each object's images is held out, at least one. The choice depends on
+the run alone: all agents, paradigms, modes and variants hold out the same images.
 """
 
 from dataclasses import replace
@@ -11,28 +11,28 @@ import numpy as np
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.tasks import paradigms
 from lethe.dataloaders.tasks.paradigms import Schedule, Split, extent, task_count
 
 _SHARE = 10
-"""Of the images of an object without a session to spare, one in so many is held out."""
+"""Of objects with a single session, one image in this many is held out."""
 
 _SIZES = {"iid": "iid_task_images", "instance": "task_instances"}
-"""The size of a task where that is not a number of classes."""
+"""The field of `Dataset` with the size of a task, for paradigms whose tasks are not a number of classes."""
 
 
 def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str, variant: str) -> Schedule:
-    """`paradigms.schedule` of what is left to learn, in as many tasks, with the held-out images as its test."""
+    """`paradigms.schedule` of the remaining training images, in as many tasks; its test images are those held out."""
     kept = hold_out(split, run)
     smaller = resized(dataset, split, kept, paradigm, variant)
     return paradigms.schedule(kept, smaller, paradigm, run, mode, variant)
 
 
 def hold_out(split: Split, run: int) -> Split:
-    """`split` with held-out training images in the place of the test images; classes keep their codes.
+    """`split` with held-out training images in place of the test images; classes keep their codes.
 
-    Draws come from a legacy `RandomState(run)`, classes and their objects in order. Raises `InputError` with
+    Random numbers come from a legacy `RandomState(run)`, classes and their objects in order. Raises `InputError` with
     every class that would have nothing left to learn.
     """
     generator = np.random.RandomState(run)
@@ -51,7 +51,7 @@ def hold_out(split: Split, run: int) -> Split:
 
 
 def resized(dataset: Dataset, full: Split, kept: Split, paradigm: str, variant: str) -> Dataset:
-    """`dataset` with tasks so much smaller that `kept` makes as many as `full`.
+    """`dataset` with smaller tasks, so that `kept` makes as many of them as `full`.
 
     Sizes in images or instances shrink with the training set; tasks of classes hold as many classes as before.
     Raises `InputError` where no size gives that number.
@@ -59,10 +59,14 @@ def resized(dataset: Dataset, full: Split, kept: Split, paradigm: str, variant: 
     if paradigm not in _SIZES:
         return dataset
     name = _SIZES[paradigm]
-    tasks, size = task_count(full, dataset, paradigm, variant), getattr(dataset, name)
+    tasks, size = task_count(full, dataset, paradigm, variant), int(getattr(dataset, name))
     before, now = (extent(part, paradigm, variant) for part in (full, kept))
-    for smaller in range(-(-size * now // before), 0, -1):  # the share, rounded up, makes no task more
-        shrunk = replace(dataset, **{name: smaller})
+    for smaller in range(-(-size * now // before), 0, -1):  # the share, rounded up, never makes more tasks
+        shrunk = (
+            replace(dataset, iid_task_images=smaller)
+            if paradigm == "iid"
+            else replace(dataset, task_instances=smaller)
+        )
         found = task_count(kept, shrunk, paradigm, variant)
         if found == tasks:
             return shrunk

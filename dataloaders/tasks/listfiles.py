@@ -1,4 +1,4 @@
-"""The files of a folder of task lists: their names, the manifest, and one list's lines."""
+"""The files of a folder of task lists: their names, the manifest, and the lines of a list."""
 
 import csv
 import json
@@ -29,10 +29,10 @@ class Task(NamedTuple):
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder of lists, None where there is none; `InputError` where it is damaged."""
+    """The manifest of a folder of lists, None if there is none; `InputError` if it is damaged."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
         if (
             not all(isinstance(manifest[key], str) for key in ("dataset", "variant", "dirmap_sha256"))
             or not all(isinstance(name, int | str) for name in manifest["classes"])
@@ -46,6 +46,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def image_counts(folder: Path) -> dict[str, Any]:
+    """Of lists with a manifest, the number of images: a list `tasks`, one per task, and `test`."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: no {MANIFEST}")
+    counts: dict[str, Any] = manifest["images"]
+    return counts
+
+
 def list_names(folder: Path) -> list[str]:
     """Names of the lists in `folder`: tasks by number, test, all."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -54,11 +63,12 @@ def list_names(folder: Path) -> list[str]:
 
 
 def _task_number(name: str) -> int:
-    return int(_TASK.fullmatch(name)[1])
+    """The number of the task whose list has that name, which matches `_TASK`."""
+    return int(_TASK.sub(r"\1", name))
 
 
 def missing_files(folder: Path, names: list[str]) -> list[str]:
-    """Problems with the set of files; raises where there is no list at all."""
+    """Problems of the set of files; raises `InputError` if there is no list at all."""
     if not names:
         raise InputError(f"{folder}: no task lists; write them: lethe data tasks DATASET")
     numbers = [_task_number(name) for name in names if _TASK.fullmatch(name)]
@@ -89,7 +99,7 @@ def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
 
 
 def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
-    """The images and labels of one list; what does not fit is told in `problems`."""
+    """The images and labels of one list; the problems of other lines are appended to `problems`."""
     try:
         text = data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -112,7 +122,7 @@ def _line_problem(line: str) -> str:
 
 
 def label_problems(folder: Path, known: np.ndarray, test: Task) -> list[str]:
-    """Labels are 0 .. K-1, and no other is tested."""
+    """Problems of labels that are not 0 .. K-1, and of test labels that no task has."""
     problems = []
     if not np.array_equal(known, np.arange(len(known))):
         missing = int(np.flatnonzero(np.append(known, -1)[: len(known)] != np.arange(len(known)))[0])

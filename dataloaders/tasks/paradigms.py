@@ -1,4 +1,4 @@
-"""The four paradigms: which training images make up which task, in which order.
+"""The four paradigms: the training images of each task, in order.
 
 Pure functions of a dirmap and a run number. Each comes in two modes: in `stream` a task holds its own
 images only, in `offline` task b holds the images of tasks 0..b. And in two variants:
@@ -15,7 +15,7 @@ images only, in `offline` task b holds the images of tasks 0..b. And in two vari
 On datasets whose objects are numbered across classes, such as CORe50, the variants differ under iid only.
 
 Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
-.permutation(n)`, started anew for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
+.permutation(n)`, restarted for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
 called for classes and instances one after the other.
 """
 
@@ -26,15 +26,15 @@ import numpy as np
 import pandas as pd
 
 from lethe.common.errors import InputError, unknown
-from lethe.dataloaders.index.catalogue import MODES, Dataset, check_paradigm, check_variant
+from lethe.dataloaders.index.spec import MODES, Dataset, check_paradigm, check_variant
 from lethe.dataloaders.tasks import introsort
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A dirmap cut into training and test images, coded for the paradigms.
+    """Images cut into training and test set, coded for the paradigms; made from a dirmap or from arrays.
 
-    Rows are positions in the dirmap, ascending; the other arrays have an entry per row of the dirmap.
+    Rows are positions of images, ascending; the other arrays have an entry per image.
     """
 
     train: np.ndarray
@@ -89,23 +89,47 @@ def split(dirmap: pd.DataFrame, dataset: Dataset) -> Split:
                 f"all others train"
                 + (f"; frames {first}, {first + step}, ... count" if dataset.frames else "")
             )
-    names = dirmap["class"].to_numpy(object)
-    _, classes = pd.factorize(names[train])
-    class_code = pd.Index(classes).get_indexer(pd.Index(names))
+    return coded(
+        dataset.name,
+        classes=dirmap["class"].to_numpy(object),
+        objects=dirmap["object"].to_numpy(np.int64),
+        sessions=dirmap["session"].to_numpy(np.int64),
+        frames=frame,
+        train=train,
+        test=test,
+    )
+
+
+def coded(
+    what: str,
+    *,
+    classes: np.ndarray,
+    objects: np.ndarray,
+    sessions: np.ndarray,
+    frames: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> Split:
+    """The `Split` of images with these classes, objects, sessions and frame numbers, an entry per image.
+
+    `train` and `test` are ascending positions. Raises `InputError`, about `what`, if a class is tested but never
+    learned.
+    """
+    _, learned = pd.factorize(classes[train])
+    class_code = pd.Index(learned).get_indexer(pd.Index(classes))
     if (class_code[test] < 0).any():
-        unlearned = sorted({str(name) for name in names[test][class_code[test] < 0]})
-        raise InputError(f"{dataset.name}: classes with test but no training images: {', '.join(unlearned)}")
-    objects = dirmap["object"].to_numpy(np.int64)
-    pair = _joint_rank(objects, dirmap["session"].to_numpy(np.int64))
+        unlearned = sorted({str(name) for name in classes[test][class_code[test] < 0]})
+        raise InputError(f"{what}: classes with test but no training images: {', '.join(unlearned)}")
+    pair = _joint_rank(objects, sessions)
     return Split(
         train=train,
         test=test,
-        classes=tuple(classes),
+        classes=tuple(learned),
         class_code=class_code,
         object_code=_joint_rank(class_code, objects),
         pair=pair,
         instance=_joint_rank(class_code, pair),
-        frame=frame,
+        frame=frames,
     )
 
 
@@ -139,7 +163,7 @@ def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str,
 
 
 def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> int:
-    """How many tasks `split` makes; the last may be smaller than the others."""
+    """Number of tasks of `split`; the last may be smaller than the others."""
     if paradigm == "iid":
         size = dataset.iid_task_images
     elif paradigm == "instance":
@@ -150,7 +174,7 @@ def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> i
 
 
 def extent(split: Split, paradigm: str, variant: str) -> int:
-    """How many things tasks are cut from: images, instances or classes."""
+    """Number of units that tasks are cut from: images, instances or classes."""
     if paradigm == "iid" or (paradigm, variant) == ("instance", "published"):
         return len(split.train)
     return len(np.unique(split.instance[split.train])) if paradigm == "instance" else len(split.classes)
@@ -159,7 +183,7 @@ def extent(split: Split, paradigm: str, variant: str) -> int:
 def _iid_places(
     count: int, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
-    """Per task the places it takes from the shuffled training set."""
+    """Per task its positions in the shuffled training set."""
     size = dataset.iid_task_images
     for start in range(0, count, size):
         # A published task ends with the first image of the next one.
@@ -225,9 +249,9 @@ def _permutation(count: int, run: int) -> np.ndarray:
     return np.random.RandomState(run).permutation(count)
 
 
-def _count(things: int, size: int) -> int:
-    """How many tasks `things` make at `size` each."""
-    return -(-things // size)
+def _count(units: int, size: int) -> int:
+    """Number of tasks of `size` each that `units` make."""
+    return -(-units // size)
 
 
 def _chunks(
@@ -246,7 +270,8 @@ def _rows_of(split: Split, classes: np.ndarray) -> np.ndarray:
     """Training rows of the classes with these codes, in the dirmap's order."""
     chosen = np.zeros(len(split.classes), dtype=bool)
     chosen[classes] = True
-    return split.train[chosen[split.class_code[split.train]]]
+    rows: np.ndarray = split.train[chosen[split.class_code[split.train]]]
+    return rows
 
 
 def _instances(split: Split, rows: np.ndarray, published: bool) -> list[np.ndarray]:
@@ -288,4 +313,5 @@ def _joint_rank(major: np.ndarray, minor: np.ndarray) -> np.ndarray:
     """Dense rank of (major, minor), lexicographic."""
     _, major = np.unique(major, return_inverse=True)
     _, minor = np.unique(minor, return_inverse=True)
-    return np.unique(major * (minor.max() + 1) + minor, return_inverse=True)[1]
+    _, ranks = np.unique(major * (minor.max() + 1) + minor, return_inverse=True)
+    return ranks

@@ -2,14 +2,14 @@
 
 A folder `<dataset>_task_filelists/<paradigm>/run<r>/<stream|offline>/` holds `train_task_00_filelist.txt`,
 ..., `test_filelist.txt` (a line per image: path, blank, label), `train_all.txt` (a CSV of all tasks' images
-with every column of the dirmap) and `manifest.json`, which says what the lists were made from and the
-SHA-256 of each file. Labels number the classes in the order in which the tasks show them, so they differ
-between paradigms, runs and modes; the manifest's `classes` has the class of each label.
+with every column of the dirmap) and `manifest.json` with the parameters of the lists and the SHA-256 of
+each file. Labels number the classes in the order in which the tasks show them, so they differ between paradigms, runs
+and modes; the manifest's `classes` has the class of each label.
 
-`<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: what is tested there
-are held-out training images, and no test image is in any file (see `held_out.py`).
+`<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: their test images are
+held-out training images, and no test image of the dataset is in any file (see `held_out.py`).
 
-Lists without a manifest, a user's own or the authors', are read as well and never overwritten.
+Lists without a manifest, such as a user's or the authors', are read too and never overwritten.
 """
 
 import fcntl
@@ -28,14 +28,13 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
-from lethe.dataloaders.index import catalogue
 from lethe.dataloaders.index import dirmap as dirmaps
-from lethe.dataloaders.index.catalogue import Dataset
+from lethe.dataloaders.index.spec import Dataset, check_split
 from lethe.dataloaders.tasks import held_out, listfiles, paradigms
 from lethe.dataloaders.tasks.listfiles import MANIFEST, Task, list_names, read_manifest
 
 FORMAT = 1
-"""Of the lists; when the code that makes them makes others, this is raised, and old lists are stale."""
+"""Version of the lists: raised when the code makes other lists, so that old ones are stale."""
 
 _PARAMETERS = {
     "iid": ("iid_task_images",),
@@ -54,7 +53,7 @@ class TaskLists:
     test_labels: np.ndarray
     """int64 [m]."""
     class_of_label: tuple[int | str, ...]
-    """The dirmap's class of each label; the labels themselves where the lists do not tell."""
+    """The dirmap's class of each label; the labels themselves if the lists have no classes."""
     variant: str | None
     """None without a manifest, as is `dirmap_fingerprint`."""
     dirmap_fingerprint: str | None
@@ -80,35 +79,35 @@ class Source:
 
     def used_paths(self) -> list[str]:
         """Every image that the lists of any paradigm, run and split can name."""
-        return self.paths[np.concatenate((self.split.train, self.split.test))].tolist()
+        return list(self.paths[np.concatenate((self.split.train, self.split.test))])
 
 
 def top_folder(out: Path, dataset: str, split: str = "test") -> Path:
-    """Where the lists of all runs lie below `out`."""
+    """The folder of the lists of all runs below `out`."""
     return out / f"{dataset}_{'task' if split == 'test' else split}_filelists"
 
 
 def folder_of(out: Path, dataset: str, paradigm: str, run: int, mode: str, split: str = "test") -> Path:
-    """Where the lists of one run lie below `out`."""
+    """The folder of the lists of one run below `out`."""
     return top_folder(out, dataset, split) / paradigm / f"run{run}" / mode
 
 
 def ensure(
     source: Source, paradigm: str, run: int, mode: str, variant: str, out: Path, split: str = "test"
 ) -> Path:
-    """The folder of these lists below `out`; written unless it is there, whole, and made from the same.
+    """The folder of these lists below `out`; written unless it is complete and made from the same parameters.
 
     The folder appears, or replaces a stale one, by a rename: a kill leaves no half-written lists. Processes
     that want the same lists write them once. Raises `InputError` for lists that cannot be made (see
-    `paradigms.schedule` and `validation`) or written, and rather than replace different lists that have no manifest.
+    `paradigms.schedule` and `held_out.schedule`) or written, and rather than replace other lists without a manifest.
     """
     paradigms.check(source.dataset, paradigm, mode, variant)
-    catalogue.check_split(split)
+    check_split(split)
     folder = folder_of(out, source.dataset.name, paradigm, run, mode, split)
-    origin = _origin(source, paradigm, run, mode, variant, split)
-    if not _is_current(folder, origin):
+    values = _manifest_values(source, paradigm, run, mode, variant, split)
+    if not _is_current(folder, values):
         with _only_writer(folder):
-            _make_current(folder, origin, source)
+            _make_current(folder, values, source)
     return folder
 
 
@@ -117,17 +116,17 @@ def load(
 ) -> TaskLists:
     """The lists that `ensure` makes, read and checked; raises what `ensure` and `read` raise.
 
-    Lists of both variants share a folder, and another process may want the other ones just now: what was replaced
-    while it was read is read again, and nobody replaces it meanwhile.
+    Lists of both variants share a folder, and another process may write those of the other variant meanwhile: lists
+    that were replaced while they were read are read again, under the lock.
     """
     folder = ensure(source, paradigm, run, mode, variant, out, split)
-    origin = _origin(source, paradigm, run, mode, variant, split)
-    with suppress(InputError):  # what is wrong with files that nobody replaces is told below
+    values = _manifest_values(source, paradigm, run, mode, variant, split)
+    with suppress(InputError):  # reported below, if it is not due to a concurrent replacement
         lists = read(folder)
         if (lists.variant, lists.dirmap_fingerprint) == (variant, source.fingerprint):
             return lists
     with _only_writer(folder):
-        _make_current(folder, origin, source)
+        _make_current(folder, values, source)
         return read(folder)
 
 
@@ -160,8 +159,8 @@ def read(folder: Path) -> TaskLists:
         test_paths=test.paths,
         test_labels=test.labels,
         class_of_label=_classes(folder, manifest, len(learned)),
-        variant=manifest and manifest["variant"],
-        dirmap_fingerprint=manifest and manifest["dirmap_sha256"],
+        variant=manifest["variant"] if manifest else None,
+        dirmap_fingerprint=manifest["dirmap_sha256"] if manifest else None,
         fingerprint=hashlib.sha256(
             "".join(digests[name] for name in names if name != listfiles.ALL).encode()
         ).hexdigest(),
@@ -169,7 +168,7 @@ def read(folder: Path) -> TaskLists:
 
 
 def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, str]) -> list[str]:
-    """A problem for each file that is not as the manifest describes it, or not there, or too many."""
+    """A problem per file that differs from the manifest, is missing, or is not in it."""
     described = manifest["files"]
     return [
         f"{folder / name}: is not as {MANIFEST} describes it; delete {folder} and write the lists again: "
@@ -180,7 +179,7 @@ def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, st
 
 
 def _option(manifest: dict[str, Any]) -> str:
-    """What the command that writes lists of this kind needs besides the dataset."""
+    """The options of the command that writes lists of this kind."""
     return " --validation" if manifest.get("split") == "validation" else ""
 
 
@@ -197,7 +196,7 @@ def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple
 
 
 def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
-    """What of a dataset's description the lists of a paradigm depend on, as JSON gives it back."""
+    """The values of a dataset's specification that the lists of a paradigm depend on, as JSON values."""
     return {
         "test_sessions": list(dataset.test_sessions),
         "frames": list(dataset.frames) if dataset.frames else None,
@@ -205,8 +204,10 @@ def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
     }
 
 
-def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str, split: str) -> dict[str, Any]:
-    """The part of the manifest that decides whether lists are stale, as JSON gives it back."""
+def _manifest_values(
+    source: Source, paradigm: str, run: int, mode: str, variant: str, split: str
+) -> dict[str, Any]:
+    """The part of the manifest that decides whether lists are stale, as JSON values."""
     dataset = source.dataset
     return {
         "format": FORMAT,
@@ -215,37 +216,37 @@ def _origin(source: Source, paradigm: str, run: int, mode: str, variant: str, sp
         "run": run,
         "mode": mode,
         "variant": variant,
-        **({} if split == "test" else {"split": split}),  # the manifests of test lists are older than splits
+        **({} if split == "test" else {"split": split}),  # manifests of test lists have no split
         "parameters": parameters(dataset, paradigm),
         "dirmap_sha256": source.fingerprint,
     }
 
 
-def _is_current(folder: Path, origin: dict[str, Any]) -> bool:
-    """Whether `folder` holds whole lists of this origin."""
+def _is_current(folder: Path, values: dict[str, Any]) -> bool:
+    """Whether `folder` holds complete lists with these manifest values."""
     try:
         manifest = read_manifest(folder)
     except InputError:
         return False
     return (
         manifest is not None
-        and all(manifest.get(key) == value for key, value in origin.items())
+        and all(manifest.get(key) == value for key, value in values.items())
         and all((folder / name).is_file() for name in manifest["files"])
     )
 
 
-def _make_current(folder: Path, origin: dict[str, Any], source: Source) -> None:
-    """Write the lists of this origin unless `folder` holds them; the caller is its only writer."""
-    if _is_current(folder, origin):
+def _make_current(folder: Path, values: dict[str, Any], source: Source) -> None:
+    """Write the lists with these manifest values unless `folder` holds them; the caller holds its lock."""
+    if _is_current(folder, values):
         return
-    plan = paradigms.schedule if origin.get("split", "test") == "test" else held_out.schedule
-    which = (origin[key] for key in ("paradigm", "run", "mode", "variant"))
-    _install(_write_aside(folder, origin, source, plan(source.split, source.dataset, *which)), folder)
+    plan = paradigms.schedule if values.get("split", "test") == "test" else held_out.schedule
+    which = (values[key] for key in ("paradigm", "run", "mode", "variant"))
+    _install(_write_aside(folder, values, source, plan(source.split, source.dataset, *which)), folder)
 
 
 @contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock on `folder`; the system frees it when its owner is killed."""
+    """Hold the lock on `folder`; the system releases it when its owner is killed."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (folder.parent / f".{folder.name}.lock").open("w") as lock:
@@ -255,14 +256,14 @@ def _only_writer(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def _write_aside(folder: Path, origin: dict[str, Any], source: Source, schedule: paradigms.Schedule) -> Path:
+def _write_aside(folder: Path, values: dict[str, Any], source: Source, schedule: paradigms.Schedule) -> Path:
     """Write the files and the manifest to a folder beside `folder`; returns it."""
     aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir()
     try:
-        float_tasks = (origin["paradigm"], origin["variant"]) == ("iid", "published")
-        manifest = origin | {
+        float_tasks = (values["paradigm"], values["variant"]) == ("iid", "published")
+        manifest = values | {
             "classes": [source.split.classes[code] for code in np.argsort(schedule.labels)],
             "images": {"tasks": [len(task) for task in schedule.tasks], "test": len(schedule.test)},
             "files": {
@@ -313,7 +314,7 @@ def _write(path: Path, parts: Iterable[str]) -> str:
 
 
 def _install(aside: Path, folder: Path) -> None:
-    """Put the folder `aside` in the place of `folder`, unless that holds somebody's own lists."""
+    """Rename the folder `aside` to `folder`, unless that holds other lists without a manifest."""
     if not (folder / MANIFEST).exists():
         for name in list_names(folder):
             twin = aside / name
@@ -324,7 +325,7 @@ def _install(aside: Path, folder: Path) -> None:
                     f"written here and is kept: move {folder} away, or choose another folder for lists"
                 )
     old = folder.with_name(f".{folder.name}.old")
-    # Where there is none, a process may have been killed between the two renames.
+    # If there is none, a process may have been killed between the two renames.
     _keep_others(folder if folder.exists() else old, aside)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -334,7 +335,7 @@ def _install(aside: Path, folder: Path) -> None:
 
 
 def _keep_others(folder: Path, aside: Path) -> None:
-    """Copy what a user has put beside the lists in `folder`, if anything, to `aside`."""
+    """Copy a user's own files beside the lists in `folder`, if any, to `aside`."""
     ours = {MANIFEST, *list_names(folder)}
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in ours:

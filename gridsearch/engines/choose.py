@@ -1,4 +1,4 @@
-"""What runs are done with: worker processes on this machine, or a Ray cluster. The results are the same to the bit."""
+"""Engine of the runs: worker processes on this machine, or a Ray cluster. The results are the same to the bit."""
 
 import argparse
 import functools

@@ -31,6 +31,7 @@ from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
+from lethe.gridsearch.engines.ray_package import package_copy
 from lethe.gridsearch.plan import Engine
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is loaded
@@ -40,9 +41,6 @@ try:
 except ModuleNotFoundError as error:
     raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
 
-_ROOT = Path(__file__).parents[2]
-_LEFT_HERE = ["?*.*", ".?*", "!*.py", "!/dataloaders/datasets/*.csv", "!/agents/networks/weights/*"]
-"""What of `_ROOT` is not sent, in the syntax of .gitignore; what git ignores is not either. "." must not match."""
 _START = (
     "start one with `ray start --head --port=6379`, `ray start --address=HEAD:6379` on every other machine"
 )
@@ -112,12 +110,13 @@ def _connect(address: str) -> None:
         provenance.CODE: json.dumps(provenance.code()),
     }
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(_ROOT), "excludes": _LEFT_HERE, "env_vars": variables},
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with package_copy() as code:  # sent by the time that `init` returns
+            ray.init(
+                address=address,
+                runtime_env={"working_dir": str(code), "env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
         told = str(error).strip().partition("\n")[0]
         raise InputError(f"--address {address}: no Ray cluster: {told}: {_START}") from error
@@ -163,7 +162,7 @@ class _Slot:
         self.answer = self.actor.learn.remote(job, environment)
 
     def receive(self) -> Message | bool:
-        """What the actor has answered; raises a `RayError` if it is dead."""
+        """Answer of the actor; raises a `RayError` if it is dead."""
         message = ray.get(self.answer)
         if isinstance(message, Learned):
             self.answer = self.actor.news.remote()
@@ -204,7 +203,7 @@ class _Cluster:
         return any(slot.job for slot in self._slots)
 
     def news(self) -> Iterator[tuple[_Slot, Message]]:
-        """What actors with a job say; the dead are replaced."""
+        """Messages of the actors with a job; dead actors are replaced."""
         asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
         if not asked:
             time.sleep(ELSEWHERE)

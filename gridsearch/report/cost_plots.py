@@ -1,4 +1,4 @@
-"""What accuracy costs: accuracy on test images against memory and against time, with the Pareto front marked."""
+"""Cost plots: accuracy on test images against memory and against time, with the Pareto front marked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the chosen configurations did on the test images, and which of them differ by more than chance."""
+"""Test results of the chosen configurations, and the significance of their differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +9,7 @@ from lethe.benchmarks.records.read import TrialRecord, read_trial
 from lethe.benchmarks.report.comparison import Comparison, Entry, compare
 from lethe.benchmarks.report.write import problems_of
 from lethe.benchmarks.run.trial import Trial
-from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
 from lethe.gridsearch.grid import for_test
 from lethe.gridsearch.report.significance import holm, paired_p, smallest_p
 from lethe.gridsearch.selection import Choice
@@ -18,7 +18,6 @@ LEVEL = 0.05
 """An adjusted p-value up to this is a difference."""
 COMPARED = {"accuracy_mean": 1, "accuracy_last": 1, "first_task_last": 1, "forgetting": -1, "omega_all": 1}
 """The metrics that are tested; -1 where less is better."""
-_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Difference:
     p_adjusted: float
     """For the number of comparisons in the column."""
     least: float
-    """What `p_adjusted` would be if all common runs had spoken as one, the other comparisons being as they are."""
+    """Smallest adjusted p attainable with this many pairs (all differences of one sign)."""
 
     @property
     def is_told_apart(self) -> bool:
@@ -60,9 +59,7 @@ def final_comparison(choices: Sequence[Choice], results: Path) -> Comparison:
     """The comparison of the chosen configurations on test images; an entry without runs where none was learned."""
     records = [_record(for_test(choice.trial), results) for choice in choices]
     problems = [problem for record in records for problem in problems_of(record)]
-    if problems:
-        hidden = len(problems) - _TOLD
-        raise InputError(*problems[:_TOLD], *([f"and {hidden} more"] if hidden > 0 else []))
+    raise_any(problems)
     return compare(records)
 
 

@@ -51,7 +51,7 @@ def chosen_table(choices: Sequence[Choice]) -> Table:
 
 
 def chosen_settings(choice: Choice) -> str:
-    """What was searched and what is not the default, with the chosen values."""
+    """Searched and non-default settings, with the chosen values."""
     shown = {*searched([candidate.trial for candidate in choice.ranking]), *changed(choice.trial)}
     return settings_text(choice.trial, [key for key in choice.trial.settings if key in shown])
 

@@ -116,7 +116,7 @@ def _moment(line: Mapping[str, str], last: Mapping[tuple[str | None, ...], int])
 
 
 def _series(line: Mapping[str, str]) -> tuple[str | None, ...]:
-    """What the numbers after the tasks of one experiment share."""
+    """Fields shared by the numbers after the tasks of one experiment."""
     return tuple(line.get(key) for key in ("source", "dataset", "paradigm", "agent", "metric"))
 
 

@@ -52,7 +52,7 @@ def report(grid: Grid, results: Path, out: Path) -> ReportSummary:
 
 
 def _notes(grid: Grid, comparison: Comparison) -> list[str]:
-    """What a reader must know beside the numbers."""
+    """Notes needed to interpret the numbers."""
     missing = sum(not entry.finished for entry in comparison.entries)
     found = notes(comparison)
     if missing:

@@ -5,7 +5,11 @@ from dataclasses import asdict, fields
 import pytest
 
 from lethe.agents import registry
-from lethe.agents.er import ERConfig
+from lethe.agents.base import Agent
+from lethe.agents.config import Config, SGDConfig
+from lethe.agents.er import ER, ERConfig
+from lethe.agents.ewc import EWC, EWCConfig
+from lethe.agents.parts.sgd import SGDAgent
 from lethe.common.errors import InputError
 
 
@@ -18,7 +22,7 @@ def test_text_and_typed_values_give_the_same_configuration():
 
 def test_all_mistakes_are_told_at_once_and_the_nearest_key_is_named():
     with pytest.raises(InputError) as error:
-        ERConfig.from_settings({"memry_images": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
+        ERConfig.from_settings({"memry_size": 3, "lr": "fast", "batch_size": 0, "momentum": 1.5})
     text = str(error.value)
     assert "did you mean 'memory_size'?" in text
     assert "lr: expected float, got 'fast'" in text
@@ -64,7 +68,7 @@ def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
         registry.get("nowhere:Agent")
     with pytest.raises(InputError, match="no subclass"):
         registry.get("lethe.agents.base:Problem")
-    with pytest.raises(InputError, match="has no class Nope"):
+    with pytest.raises(InputError, match=r"lethe\.agents\.er has no Nope"):
         registry.get("lethe.agents.er:Nope")
     with pytest.raises(InputError, match="one of your own is given as module:Class"):
         registry.get("nobody")
@@ -95,3 +99,23 @@ def test_a_module_that_is_not_there_is_told_from_one_that_lacks_what_it_imports(
 def test_a_name_that_is_no_module_and_class_is_told_how_to_be_one(name):
     with pytest.raises(InputError, match="expected module:Class, such as"):
         registry.get(name)
+
+
+def test_an_agents_configuration_class_is_its_parameter():
+    class Own(SGDAgent[ERConfig]):
+        pass
+
+    class Further(ER):
+        pass
+
+    class Stated(SGDAgent):
+        Config = ERConfig
+
+    class Plain(Agent):
+        pass
+
+    class Raised(EWC):
+        pass
+
+    found = [agent.Config for agent in (Own, Further, Stated, Plain, Raised, SGDAgent, Agent)]
+    assert found == [ERConfig, ERConfig, ERConfig, Config, EWCConfig, SGDConfig, Config]

@@ -6,11 +6,11 @@ from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.trial import Trial
 from lethe.dataloaders import prepare
 from lethe.dataloaders.datasets import digits
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.index import dirmap, find
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.tasks import paradigms
 
-SPEC = catalogue.get("digits")
+SPEC = find.get("digits")
 
 
 def test_every_digit_is_drawn_and_indexed(tmp_path):
@@ -35,7 +35,7 @@ def test_a_fifth_of_every_class_is_for_testing(tmp_path):
 
 
 def test_five_tasks_of_two_classes_or_of_a_fifth_of_the_images(tmp_path):
-    path = prepare.ensure_dirmap("digits", tmp_path / "digits", tmp_path)
+    path = prepare.ensure_dirmap(find.locate("digits", tmp_path / "digits", tmp_path))
     split = paradigms.split(dirmap.read(path), SPEC)
     for paradigm in SPEC.paradigms:
         schedule = paradigms.schedule(split, SPEC, paradigm, 0, "stream", "corrected")

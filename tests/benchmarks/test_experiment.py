@@ -14,7 +14,7 @@ from lethe.benchmarks.run import experiment
 from lethe.benchmarks.run.experiment import Machine, Places, prepare, run
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.datasets import digits
 from lethe.dataloaders.tasks import tasklists
 from lethe.gridsearch.plan import plan
 
@@ -163,8 +163,7 @@ def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeyp
     options += ["--agent", "finetune", "--set", "batch_size=100"]
     assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
     assert main(["run", "digits/class_iid", *options, "--runs", "1"]) == 0
-    other = replace(catalogue.DATASETS["digits"], task_classes=5)
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "digits": other})
+    monkeypatch.setattr(digits, "DATASET", replace(digits.DATASET, task_classes=5))
     capsys.readouterr()
     assert main(["run", "digits/class_iid", *options, "--runs", runs]) == 2
     told = capsys.readouterr().err
@@ -201,7 +200,7 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
 
     def learn(number: int) -> dict:
         experiment._pixels.cache_clear()  # as in another process
-        experiment._data.cache_clear()
+        experiment.load.cache_clear()
         return run(one, number, places, MACHINE)
 
     learn(0)

@@ -6,10 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from lethe.agents.networks.build import SMALL_WEIGHTS
-from lethe.agents.networks.small import FEATURES, small_features
+from lethe.agents.networks.small import FEATURES, SMALL_WEIGHTS, small_features
 from lethe.benchmarks.pretraining import shapes, train
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
 ACCURACY = 0.6  # of naming unseen pretraining images, chance 1/29
 
@@ -17,7 +16,7 @@ ACCURACY = 0.6  # of naming unseen pretraining images, chance 1/29
 def test_pretraining_shares_no_class_with_the_benchmark():
     names = set(shapes.shapes())
     assert len(names) >= 16
-    assert names.isdisjoint(catalogue.get("core50_mini").classes)
+    assert names.isdisjoint(find.get("core50_mini").classes)
 
 
 def test_shipped_weights_are_small_and_fit():

@@ -1,14 +1,15 @@
 """`lethe data check`: right data is called right, and everything that is wrong is named."""
 
 from dataclasses import replace
-from types import MappingProxyType
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lethe.dataloaders import check
+from lethe.dataloaders import check, prepare
 from lethe.dataloaders.__main__ import main
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.datasets import core50_mini
+from lethe.dataloaders.index import dirmap, find
 from lethe.dataloaders.tasks import tasklists
 from tests.made_images import DATASET, make
 
@@ -19,7 +20,8 @@ def frame(tmp_path):
 
 
 def verdicts(frame, tmp_path, dataset=DATASET, **options) -> list[check.Verdict]:
-    return list(check.check(dataset, frame, tmp_path / "images", tmp_path / "lists", **options))
+    located = find.Located(dataset, tmp_path / "images", tmp_path / "lists")
+    return list(check.check(located, frame, **options))
 
 
 def wrong(frame, tmp_path, **options) -> list[str]:
@@ -102,7 +104,7 @@ def test_lists_that_were_changed_or_made_from_another_dirmap_are_wrong(frame, tm
 
 @pytest.fixture
 def command(frame, tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(catalogue, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
+    monkeypatch.setattr(core50_mini, "DATASET", DATASET)
     dirmap.write(frame, tmp_path / "lists" / "core50_mini_dirmap.csv")
     return ["check", "core50_mini", "--root", str(tmp_path / "images"), "--lists", str(tmp_path / "lists")]
 
@@ -126,14 +128,14 @@ def test_the_status_tells_right_from_wrong_from_misused_and_nothing_is_changed(c
     [("toybox", 4350, 15, 10, 29), ("ilab2mlight", 3360, 15, 8, 28), ("core50", 825, 15, 11, 5)],
 )
 def test_expected_counts_are_those_of_the_published_protocol(name, per_class, session, sessions, objects):
-    expected = catalogue.get(name).expected
+    expected = find.get(name).expected
     assert expected.images_per_class == (per_class, per_class)
     assert expected.images_per_session == (session, session)
     assert expected.sessions_per_object == (sessions, sessions)
     assert expected.objects_per_class == (objects, objects)
-    assert expected.classes == len(catalogue.get(name).classes)
+    assert expected.classes == len(find.get(name).classes)
 
 
 def test_the_shipped_dirmap_has_the_counts_of_core50():
-    frame = dirmap.read(check.prepare.find_dirmap("core50", check.Path("nowhere")))
-    assert not [verdict for verdict in check.counts(catalogue.get("core50"), frame) if verdict.problems]
+    frame = dirmap.read(prepare.find_dirmap(find.locate("core50", lists=Path("nowhere"))))
+    assert not [verdict for verdict in check.counts(find.get("core50"), frame) if verdict.problems]

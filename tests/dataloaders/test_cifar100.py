@@ -19,7 +19,8 @@ from lethe.benchmarks.__main__ import main as benchmarks
 from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import cifar100
-from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.index import dirmap, find, link_or_copy
+from lethe.dataloaders.index.spec import MODES
 from lethe.dataloaders.tasks import tasklists
 from tests import made_cifar
 
@@ -46,7 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".place.lock"
+        if path.is_file() and path.name != ".link_or_copy.lock"
     }
 
 
@@ -64,9 +65,9 @@ def test_published_lists_are_the_authors_bytes(runs, tmp_path):
         digest, path = line.split()
         expected.setdefault(str(Path(path).parent), {})[Path(path).name] = digest
     assert sum(map(len, expected.values())) == 220
-    source = tasklists.Source(cifar100.dirmap(), catalogue.get("cifar100"))
+    source = tasklists.Source(cifar100.dirmap(), find.get("cifar100"))
     for run in runs:
-        for mode in catalogue.MODES:
+        for mode in MODES:
             folder = tasklists.ensure(source, "class_iid", run, mode, "published", tmp_path)
             files = expected[folder.relative_to(tmp_path).as_posix()]
             found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
@@ -82,7 +83,7 @@ def test_the_archive_becomes_the_tree_of_cifar2png(packed, tmp_path, few, monkey
     made_cifar.write(root / "tar", FEW, packed=True)
     prepared = cifar100.prepare(root / ("tar" if packed else "plain"), out, None)
     assert prepared.dirmap.equals(cifar100.dirmap())
-    assert prepared.notes == (f"300 PNG files were written to {out}, 0 were there",)
+    assert prepared.notes == (f"300 PNG files were written to {out}, 0 existed already",)
     content = pickle.loads((root / "plain" / cifar100.FOLDER / "train").read_bytes(), encoding="latin1")
     seen: dict[int, int] = {}
     for label, row in zip(content["fine_labels"], content["data"], strict=True):
@@ -205,13 +206,15 @@ def test_a_full_disk_is_named_and_leaves_no_half_image(archive, tmp_path, monkey
         real(image, path, **options)
 
     monkeypatch.setattr(Image.Image, "save", half)
-    with pytest.raises(InputError, match="cannot be written: No space left on device; what is done is kept"):
+    with pytest.raises(
+        InputError, match="cannot be written: No space left on device; finished files are kept"
+    ):
         cifar100.prepare(archive, tmp_path / "out", 1)
     names = contents(tmp_path / "out")
     assert not any("worm" in name for name in names)
     assert len(names) == 198
     monkeypatch.setattr(Image.Image, "save", real)
-    assert cifar100.prepare(archive, tmp_path / "out", 1).notes[0].endswith("/out, 198 were there")
+    assert cifar100.prepare(archive, tmp_path / "out", 1).notes[0].endswith("/out, 198 existed already")
 
 
 def test_a_read_only_folder_is_named(archive, tmp_path, monkeypatch):
@@ -226,13 +229,13 @@ def test_a_read_only_folder_is_named(archive, tmp_path, monkeypatch):
 def test_two_processes_do_not_write_at_once(tmp_path):
     with link_or_copy.only_writer(tmp_path):
         code = "import fcntl, sys\nfcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-        command = [sys.executable, "-c", code, tmp_path / ".place.lock"]
+        command = [sys.executable, "-c", code, tmp_path / ".link_or_copy.lock"]
         assert b"BlockingIOError" in subprocess.run(command, capture_output=True).stderr
 
 
 def test_from_the_archive_to_a_trained_agent(archive, tmp_path, monkeypatch, capsys):
-    spec = replace(catalogue.get("cifar100"), image_size=(32, 32))
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "cifar100": spec})
+    spec = replace(find.get("cifar100"), image_size=(32, 32))
+    monkeypatch.setattr(cifar100, "DATASET", spec)
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "cifar100", "--root", str(archive)]) == 0
     command = ["run", "cifar100/class_iid", "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01"]

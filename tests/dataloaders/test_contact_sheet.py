@@ -1,7 +1,6 @@
 """`lethe data show`: the sheet shows the images, classes and sessions of the stream, in its order."""
 
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from lethe.common.errors import InputError
 from lethe.dataloaders import contact_sheet
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.contact_sheet import Which
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.datasets import core50_mini
+from lethe.dataloaders.index import dirmap
 from tests.made_images import BRIGHTNESS, DATASET, make
 
 LEFT = contact_sheet._MARGIN + contact_sheet._LEFT
@@ -89,8 +89,8 @@ def test_images_that_are_missing_or_broken_are_named(frame, tmp_path):
 
 def test_the_command_writes_a_png_and_refuses_what_does_not_exist(frame, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(catalogue, "DATASETS", MappingProxyType({"core50_mini": DATASET}))
-    dirmap.write(frame, tmp_path / "dataloaders" / "core50_mini_dirmap.csv")
+    monkeypatch.setattr(core50_mini, "DATASET", DATASET)
+    dirmap.write(frame, tmp_path / "data" / "lists" / "core50_mini_dirmap.csv")
     places = ["--root", str(tmp_path / "images")]
     assert main(["show", "core50_mini", "instance", "--run", "1", *places]) == 0
     with Image.open(tmp_path / "core50_mini_instance.png") as image:
@@ -100,5 +100,5 @@ def test_the_command_writes_a_png_and_refuses_what_does_not_exist(frame, tmp_pat
         assert main(["show", "core50_mini", *wrong, *places]) == 2
     assert "did you mean 'instance'" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {
-        "images", "dataloaders", "core50_mini_instance.png", "o.png",
+        "images", "data", "core50_mini_instance.png", "o.png",
     }  # fmt: skip

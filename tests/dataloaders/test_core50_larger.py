@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lethe.dataloaders import prepare
 from lethe.dataloaders.datasets import core50
+from lethe.dataloaders.index import find
 
 
 @pytest.fixture
@@ -25,17 +25,17 @@ def test_the_larger_images_have_the_same_dirmap(small, tmp_path):
     large = tmp_path / "large"
     shutil.copytree(small / core50.FOLDER, large / core50.LARGER)
     assert core50.index(large).equals(core50.index(small))
-    assert prepare.image_folder("core50", large) == large / core50.LARGER
-    assert (prepare.image_folder("core50", large) / core50.index(large)["im_path"][0]).is_file()
+    assert find.locate("core50", large).images == large / core50.LARGER
+    assert (find.locate("core50", large).images / core50.index(large)["im_path"][0]).is_file()
 
 
 def test_the_published_size_comes_first(small):
     (small / core50.LARGER / "s1").mkdir(parents=True)
-    assert prepare.image_folder("core50", small) == small / core50.FOLDER
+    assert find.locate("core50", small).images == small / core50.FOLDER
 
 
 def test_a_folder_of_the_published_name_that_is_empty_does_not_hide_the_larger_images(small):
     (small / core50.FOLDER).rename(small / core50.LARGER)
     (small / core50.FOLDER).mkdir()
     path = core50.index(small)["im_path"][0]
-    assert (prepare.image_folder("core50", small) / path).is_file()
+    assert (find.locate("core50", small).images / path).is_file()

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lethe.common.errors import InputError
 from lethe.dataloaders.datasets import core50_mini
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +83,7 @@ def test_pixels_do_not_depend_on_the_vector_instructions():
 
 
 def test_shapes_are_the_classes():
-    assert tuple(core50_mini.shapes()) == catalogue.get("core50_mini").classes
+    assert tuple(core50_mini.shapes()) == find.get("core50_mini").classes
 
 
 def test_every_frame_of_a_video_differs():
@@ -153,7 +153,7 @@ def test_a_linear_classifier_fails_on_new_sessions(root):
             pixels.append(np.asarray(image.reduce(2), np.float32).ravel() / 255)
         session, instance = (int(part[1:]) for part in name.split("/")[:2])
         labels.append((instance - 1) // 5)
-        held_out.append(session in catalogue.get("core50_mini").test_sessions)
+        held_out.append(session in find.get("core50_mini").test_sessions)
     x, y, test = np.array(pixels), np.array(labels), np.array(held_out)
     linear = LogisticRegression(C=0.1, max_iter=60).fit(x[~test], y[~test])
     assert 0.2 < linear.score(x[test], y[test]) < 0.6

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ from PIL import Image
 from lethe.common.errors import InputError
 from lethe.dataloaders import prepare
 from lethe.dataloaders.__main__ import main
-from lethe.dataloaders.datasets import core50
-from lethe.dataloaders.index import dirmap
+from lethe.dataloaders.datasets import core50, digits, toybox
+from lethe.dataloaders.index import catalogue, dirmap, find
 from lethe.dataloaders.index.prepared import Prepared
 from lethe.dataloaders.tasks import tasklists
 
@@ -139,14 +139,6 @@ def test_a_mistake_ends_the_process_with_status_2_and_no_traceback(here):
     assert done.stderr == "error: absent.csv: cannot be read: No such file or directory\n"
 
 
-def test_help_is_quick_and_reads_no_table():
-    start = time.perf_counter()
-    script = "import sys, lethe.dataloaders.__main__ as m; m._parser(); print('pandas' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "False\n"
-    assert time.perf_counter() - start < 2
-
-
 def fake_drawer(monkeypatch) -> list[Path]:
     """Replace the drawing of `digits`, which needs a second, by two small images; returns its calls."""
     calls = []
@@ -164,34 +156,35 @@ def fake_drawer(monkeypatch) -> list[Path]:
         numbers = list(range(len(names)))
         return pd.DataFrame({"class": 1, "object": 0, "session": numbers, "im_num": 1, "im_path": names})
 
-    table = {"lethe.dataloaders.datasets.digits:draw": draw, "lethe.dataloaders.datasets.digits:index": index}
-    monkeypatch.setattr(prepare, "_load", lambda kind, dataset, names: table[names[dataset]])
+    monkeypatch.setattr(digits, "DATASET", replace(digits.DATASET, draw=draw, index=index))
     return calls
 
 
 def test_a_generated_dataset_is_drawn_and_indexed_once(here, monkeypatch):
     calls = fake_drawer(monkeypatch)
     root, out = here / "data", here / "lists"
-    assert prepare.ensure_dirmap("digits", root, out) == out / "digits_dirmap.csv"
+    located = find.locate("digits", root, out)
+    assert prepare.ensure_dirmap(located) == out / "digits_dirmap.csv"
     assert dirmap.read(out / "digits_dirmap.csv")["im_path"].tolist() == ["a.png", "b.png"]
-    prepare.ensure_dirmap("digits", root, out)
+    prepare.ensure_dirmap(located)
     assert calls == [root]
 
 
 def test_a_generated_dataset_that_lost_an_image_is_drawn_again(here, monkeypatch):
     calls = fake_drawer(monkeypatch)
-    root, out = here / "data", here / "lists"
-    prepare.ensure_dirmap("digits", root, out)
+    root = here / "data"
+    located = find.locate("digits", root, here / "lists")
+    prepare.ensure_dirmap(located)
     (root / "b.png").unlink()
-    prepare.ensure_dirmap("digits", root, out)
+    prepare.ensure_dirmap(located)
     assert len(calls) == 2
     assert (root / "b.png").exists()
 
 
 def test_a_real_dataset_is_never_drawn(here):
-    assert prepare.ensure_dirmap("core50", here, here).name == "core50_dirmap_sampled.csv"
+    assert prepare.ensure_dirmap(find.locate("core50", here, here)).name == "core50_dirmap_sampled.csv"
     with pytest.raises(InputError, match="known: core50_mini, digits"):
-        prepare.draw("core50", here)
+        prepare.draw(core50.DATASET, here)
 
 
 def test_prepare_indexes_a_dataset_that_needs_no_more(images, here):
@@ -210,7 +203,7 @@ def test_prepare_draws_a_generated_dataset(here, monkeypatch):
 
 def test_what_prepare_could_not_do_is_told_and_is_status_1(images, here, monkeypatch, capsys):
     done = Prepared(core50.index(images), {"raw": core50.index(images)}, ("a note",), ("no b",) * 25)
-    monkeypatch.setattr(prepare, "_load", lambda *_: lambda root, out, workers: done)
+    monkeypatch.setattr(toybox, "DATASET", replace(toybox.DATASET, prepare=lambda root, out, workers: done))
     assert main(["prepare", "toybox", "--lists", "lists"]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines() == ["problem: no b"] * 20 + ["problem: and 5 more"]
@@ -219,6 +212,24 @@ def test_what_prepare_could_not_do_is_told_and_is_status_1(images, here, monkeyp
     assert written == {"toybox_dirmap.csv", "toybox_dirmap_raw.csv"}
 
 
-def test_every_indexer_drawer_and_preparer_can_be_loaded():
-    for table in (prepare.INDEXERS, prepare.DRAWERS, prepare.PREPARERS):
-        assert all(callable(prepare._load("dataset", name, table)) for name in table)
+def test_every_dataset_of_the_project_can_be_indexed_and_comes_from_somewhere():
+    for dataset in map(find.get, catalogue.NAMES):
+        assert callable(dataset.index)
+        assert dataset.draw or dataset.prepare or dataset.download
+
+
+def test_a_dataset_file_that_defines_another_name_is_refused(monkeypatch):
+    monkeypatch.setattr(digits, "DATASET", toybox.DATASET)
+    with pytest.raises(TypeError, match="expected DATASET to be a Dataset named 'digits'"):
+        find.get("digits")
+
+
+def test_finding_one_dataset_imports_no_other():
+    script = (
+        "import sys; from lethe.dataloaders.index import find; find.get('digits')\n"
+        "print([name for name in sys.modules if 'dataloaders.datasets.' in name])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['lethe.dataloaders.datasets.digits']\n"

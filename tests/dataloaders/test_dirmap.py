@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lethe.common.errors import InputError
+from lethe.common.input_problems import first
 from lethe.dataloaders.index import dirmap
 
 SHIPPED = Path(__file__).parents[2] / "dataloaders" / "datasets" / "core50_dirmap_sampled.csv"
@@ -170,3 +171,10 @@ def test_statistics_of_a_small_table():
     assert found.sessions_per_class == dirmap.Spread(4.5, 3, 6)
     assert (found.images, found.sessions, found.full_sessions) == (126, 9, 6)
     assert "9 sessions, 6 of them" in dirmap.format_statistics(found)
+
+
+def test_of_many_problems_the_first_are_listed_and_the_others_counted():
+    problems = [f"line {number}" for number in range(23)]
+    assert first(problems)[19:] == ["line 19", "and 3 more"]
+    assert first(problems, 2) == ["line 0", "line 1", "and 21 more"]
+    assert first(problems[:2], 2) == problems[:2]

@@ -11,18 +11,14 @@ import pytest
 from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import cifar100
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.index import dirmap, find
+from lethe.dataloaders.index.spec import MODES, PARADIGMS, VARIANTS, Dataset
 from lethe.dataloaders.tasks import held_out, paradigms, tasklists
 from tests.dataloaders.test_task_lists import CORE50, ROOT, SMALL, TOYBOX, hashes, table
 
-CIFAR100 = catalogue.get("cifar100")
-MINI = catalogue.get("core50_mini")
-CHOICES = [
-    (paradigm, mode, variant)
-    for paradigm in catalogue.PARADIGMS
-    for mode in catalogue.MODES
-    for variant in catalogue.VARIANTS
-]
+CIFAR100 = find.get("cifar100")
+MINI = find.get("core50_mini")
+CHOICES = [(paradigm, mode, variant) for paradigm in PARADIGMS for mode in MODES for variant in VARIANTS]
 
 
 def mini_dirmap() -> pd.DataFrame:
@@ -39,7 +35,7 @@ def core50() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=["core50", "core50_mini", "cifar100", "toybox"])
-def case(request, core50) -> tuple[pd.DataFrame, catalogue.Dataset]:
+def case(request, core50) -> tuple[pd.DataFrame, Dataset]:
     """Sessions with objects numbered across classes (twice), no sessions, objects numbered in each class."""
     return {
         "core50": lambda: (core50, CORE50),
@@ -52,7 +48,7 @@ def case(request, core50) -> tuple[pd.DataFrame, catalogue.Dataset]:
 SMALL_TOYBOX = replace(TOYBOX, iid_task_images=1260, task_instances=84)
 
 
-def held_out_images(frame: pd.DataFrame, dataset: catalogue.Dataset, run: int) -> pd.DataFrame:
+def held_out_images(frame: pd.DataFrame, dataset: Dataset, run: int) -> pd.DataFrame:
     return frame.iloc[held_out.hold_out(paradigms.split(frame, dataset), run).test]
 
 

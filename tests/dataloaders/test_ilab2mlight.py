@@ -20,7 +20,7 @@ from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import ilab2mlight
 from lethe.dataloaders.datasets.ilab2mlight import FOLDER, PARTS, Sizes
-from lethe.dataloaders.index import catalogue, dirmap, link_or_copy
+from lethe.dataloaders.index import dirmap, find, link_or_copy
 from lethe.dataloaders.tasks import tasklists
 from tests import made_ilab
 
@@ -38,20 +38,20 @@ def small(monkeypatch) -> None:
     """A protocol of few and small images."""
     monkeypatch.setattr(ilab2mlight, "SIZES", SMALL)
     spec = replace(
-        catalogue.get("ilab2mlight"),
+        find.get("ilab2mlight"),
         test_sessions=(4,),
         iid_task_images=36,
         task_instances=14,
         image_size=(16, 16),
     )
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "ilab2mlight": spec})
+    monkeypatch.setattr(ilab2mlight, "DATASET", spec)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".place.lock"
+        if path.is_file() and path.name != ".link_or_copy.lock"
     }
 
 
@@ -266,7 +266,9 @@ def test_files_that_are_not_of_the_download_are_named_and_kept(dump, small, tmp_
     assert len(told) == 3 and f"problem: {folder / 'mine.jpg'}: is not of the sample" in "".join(told)
     assert (folder / "mine.jpg").read_bytes() == b"mine"
     (folder / "mine.jpg").unlink()
-    with pytest.raises(InputError, match="is not where prepare puts it; run that again: lethe data"):
+    with pytest.raises(
+        InputError, match="is not where `lethe data prepare` puts it; repeat that: lethe data"
+    ):
         ilab2mlight.index(out)
 
 
@@ -295,7 +297,7 @@ def refuse(*arguments):
 os.link = slow(os.link) if sys.argv[3] == "link" else refuse
 os.replace = slow(os.replace)
 pairs = [line.split() for line in sys.stdin]
-link_or_copy.place(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
+link_or_copy.files(Path(sys.argv[1]), [a for a, _ in pairs], Path(sys.argv[2]), [b for _, b in pairs], 2)
 """
 
 
@@ -334,7 +336,7 @@ def test_a_full_disk_is_named_and_what_was_placed_stays(dump, small, tmp_path, m
 
     monkeypatch.setattr(os, "link", fill_up)
     with pytest.raises(
-        InputError, match=r"\.jpg: cannot be made: No space left on device; what is done is kept"
+        InputError, match=r"\.jpg: cannot be made: No space left on device; finished files are kept"
     ):
         ilab2mlight.prepare(dump, tmp_path, 1)
     monkeypatch.setattr(os, "link", real)
@@ -383,7 +385,7 @@ def test_a_few_misnamed_files_are_passed_over_and_told(dump, small, tmp_path):
     (folder / "notes.txt").touch()
     (folder / made_ilab.name("car", 1, 1, 1)).symlink_to("/etc/hostname")
     told = ilab2mlight.prepare(tmp_path, tmp_path / "two", None)
-    assert told.notes[-1] == "1 names do not parse and were passed over: holiday.jpg"
+    assert told.notes[-1] == "1 names do not parse and were skipped: holiday.jpg"
     assert told.dirmap.equals(whole.dirmap)
     for number in range(20):
         (folder / f"holiday{number:02d}.jpg").touch()
@@ -420,7 +422,7 @@ def test_an_index_of_an_empty_tree_names_the_command(tmp_path):
 
 def test_the_lists_of_the_protocol_have_its_sizes():
     placed = ilab2mlight.dirmap(ilab2mlight.sample(parsed(made_ilab.names(objects=34)), Sizes()))
-    spec = catalogue.get("ilab2mlight")
+    spec = find.get("ilab2mlight")
     source = tasklists.Source(placed, spec)
     assert (len(source.split.train), len(source.split.test)) == (35280, 11760)
     statistics = dirmap.statistics(placed)

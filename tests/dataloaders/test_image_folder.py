@@ -1,6 +1,7 @@
 """A user's own images: a small file and a tree of folders become a dataset, and every mistake is named."""
 
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -9,11 +10,16 @@ import pytest
 from PIL import Image
 
 from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.benchmarks.run.experiment import Machine, Places, run
+from lethe.benchmarks.run.experiment import prepare as prepare_run
+from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.dataloaders import prepare
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import image_folder
-from lethe.dataloaders.index import catalogue, dataset_file, dirmap
+from lethe.dataloaders.index import catalogue, dataset_file, dirmap, find
+from lethe.dataloaders.index.prepared import Prepared
+from lethe.dataloaders.index.spec import PARADIGMS, Dataset
 from lethe.dataloaders.tasks import tasklists
 
 CLASSES = """
@@ -62,15 +68,19 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def described(root: Path, text: str) -> dataset_file.DatasetFile:
+def described(root: Path, text: str) -> Dataset:
     root.mkdir(parents=True, exist_ok=True)
     (root / dataset_file.NAME).write_text(text)
-    return dataset_file.find("pets", root)
+    return find.get("pets", root)
+
+
+def index(dataset: Dataset) -> Prepared:
+    return image_folder.index(dataset, dataset.file)
 
 
 def index_problems(root: Path, text: str) -> tuple[str, ...]:
     with pytest.raises(InputError) as caught:
-        image_folder.index(described(root, text))
+        index(described(root, text))
     return caught.value.problems
 
 
@@ -104,7 +114,7 @@ def test_prepare_indexes_as_well_and_prints_what_it_passed_over(here, capsys):
     (by_class(here / "data" / "pets") / dataset_file.NAME).write_text(CLASSES)
     assert main(["prepare", "pets"]) == 0
     told = capsys.readouterr().out
-    assert "1 files are no images and were passed over: 1 .txt" in told
+    assert "1 files are no images and were skipped: 1 .txt" in told
     assert "for iid in 2 tasks, write in data/pets/dataset.toml: iid_task_images = 12" in told
     assert "written to data/lists/pets_dirmap.csv" in told
     assert len(dirmap.read(Path("data/lists/pets_dirmap.csv"))) == 32
@@ -121,8 +131,8 @@ def test_a_name_that_is_another_folder_is_refused(here, capsys):
 def test_images_may_lie_elsewhere(here):
     by_class(here / "far" / "away")
     described(Path("data/pets"), CLASSES + 'images = "../../far/away"\n')
-    prepare.index("pets", Path("data/pets"), Path("data/lists"))
-    folder = prepare.image_folder("pets", Path("data/pets"))
+    prepare.index(find.locate("pets"))
+    folder = find.locate("pets").images
     paths = dirmap.read(Path("data/lists/pets_dirmap.csv"))["im_path"]
     assert all((folder / path).is_file() for path in paths)
 
@@ -144,9 +154,9 @@ CHANGES = [
     (("test_fraction = 0.25", "test_fraction = 0.5"), "test_fraction is 0.5; it was 0.25 when"),
     (
         ('layout = "class"', 'classes = ["cat", "dog"]\nlayout = "class"'),
-        "classes that are no more: emu, fox",
+        "classes whose folders are gone: emu, fox",
     ),
-    (('layout = "class"', 'images = "."\nlayout = "class"'), 'images is "."; it was not there when'),
+    (('layout = "class"', 'images = "."\nlayout = "class"'), 'images is "."; it was absent when'),
     (
         ('layout = "class"\ntest_fraction = 0.25', 'layout = "class/object/session"\ntest_sessions = [2]'),
         'layout is "class/object/session"; it was "class" when',
@@ -169,11 +179,10 @@ def test_what_a_dirmap_follows_from_cannot_change_unnoticed(command, change, tol
 
 def test_a_run_refuses_a_changed_description_until_it_is_indexed_again(indexed):
     described(indexed, CLASSES.replace("0.25", "0.5"))
-    places = "pets", Path("data/pets"), Path("data/lists")  # as `benchmarks run` looks for them
     with pytest.raises(InputError, match=r"test_fraction is 0\.5"):
-        prepare.ensure_dirmap(*places)
+        prepare.ensure_dirmap(find.locate("pets"))
     assert main(["index", "pets"]) == 0
-    assert prepare.ensure_dirmap(*places) == Path("data/lists/pets_dirmap.csv")
+    assert prepare.ensure_dirmap(find.locate("pets")) == Path("data/lists/pets_dirmap.csv")
 
 
 def test_what_no_dirmap_follows_from_may_change(indexed):
@@ -208,7 +217,7 @@ def test_a_dirmap_that_nobody_noted_anything_about_is_used(indexed, capsys):
     note.unlink()
     assert main(TASKS) == 0
     assert main(["check", "pets"]) == 0
-    assert "-      nothing tells what data/lists/pets_dirmap.csv was made from" in capsys.readouterr().out
+    assert "-      no record of what data/lists/pets_dirmap.csv was made from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["index"], ["prepare"], ["draw"], ["tasks"], ["check"]])
@@ -225,18 +234,18 @@ def test_the_name_of_a_dataset_of_the_project_is_taken(command, here, capsys):
 
 def test_a_share_of_each_class_is_held_out_and_stays_when_the_set_grows(tmp_path):
     file = described(by_class(tmp_path, count=40), CLASSES)
-    frame = image_folder.index(file).dirmap
+    frame = index(file).dirmap
     tested = set(frame["im_path"][frame["session"] == 1])
     assert frame[frame["session"] == 1].groupby("class").size().tolist() == [10] * 4
     by_class(tmp_path, count=44)
-    grown = image_folder.index(file).dirmap
+    grown = index(file).dirmap
     still = set(grown["im_path"][grown["session"] == 1])
     assert len(still) == 44
     assert len(tested & still) >= 30
 
 
 def test_sessions_objects_and_frames_are_in_the_order_in_which_people_count(tmp_path):
-    frame = image_folder.index(described(by_sessions(tmp_path), SESSIONS)).dirmap
+    frame = index(described(by_sessions(tmp_path), SESSIONS)).dirmap
     first = frame[(frame["class"] == "cup") & (frame["object"] == 1)]
     assert first["session"].tolist() == [1] * 4 + [2] * 4 + [10] * 4
     assert first["im_num"].tolist() == [1, 2, 3, 4] * 3
@@ -246,7 +255,7 @@ def test_sessions_objects_and_frames_are_in_the_order_in_which_people_count(tmp_
 
 def test_an_index_read_back_is_the_index(tmp_path):
     for folder, make, text in (("a", by_class, CLASSES), ("b", by_sessions, SESSIONS)):
-        frame = image_folder.index(described(make(tmp_path / folder), text)).dirmap
+        frame = index(described(make(tmp_path / folder), text)).dirmap
         dirmap.write(frame, tmp_path / "x.csv")
         read = dirmap.read(tmp_path / "x.csv")
         assert dirmap.fingerprint(read) == dirmap.fingerprint(frame)
@@ -258,17 +267,15 @@ def test_classes_that_are_numbers_become_the_places_of_their_names(tmp_path):
         for image in range(4):
             draw(tmp_path / class_ / f"{image}.png", image)
     file = described(tmp_path, CLASSES)
-    frame = image_folder.index(file).dirmap
-    assert file.dataset.classes == ("0", "9", "10")
+    frame = index(file).dirmap
+    assert file.classes == ("0", "9", "10")
     assert sorted(frame["class"].unique()) == [1, 2, 3]
-    assert all(
-        file.dataset.classes[row["class"] - 1] == row["im_path"].split("/")[0] for _, row in frame.iterrows()
-    )
+    assert all(file.classes[row["class"] - 1] == row["im_path"].split("/")[0] for _, row in frame.iterrows())
 
 
 def test_only_paradigms_that_make_sense_are_offered(tmp_path):
     offered = {
-        text: described(tmp_path, text).dataset.paradigms
+        text: described(tmp_path, text).paradigms
         for text in (CLASSES, CLASSES + "iid_task_images = 9", SESSIONS, SESSIONS + "task_instances = 2")
         if (by_class(tmp_path), by_sessions(tmp_path))
     }
@@ -282,12 +289,12 @@ def test_only_paradigms_that_make_sense_are_offered(tmp_path):
 
 def test_the_suggested_sizes_give_as_many_tasks_as_there_are_class_tasks(tmp_path):
     file = described(by_sessions(tmp_path), SESSIONS)
-    notes = "\n".join(image_folder.index(file).notes)
+    notes = "\n".join(index(file).notes)
     sizes = dict(re.findall(r"(\w+) = (\d+)", notes))
     text = SESSIONS + "".join(f"{key} = {value}\n" for key, value in sizes.items())
     file = described(tmp_path, text)
-    source = tasklists.Source(image_folder.index(file).dirmap, file.dataset)
-    for paradigm in catalogue.PARADIGMS:
+    source = tasklists.Source(index(file).dirmap, file)
+    for paradigm in PARADIGMS:
         folder = tasklists.ensure(source, paradigm, 0, "stream", "corrected", tmp_path / "lists")
         assert len(tasklists.read(folder).tasks) == 2
 
@@ -328,7 +335,7 @@ def test_links_to_a_hidden_folder_count_once_and_links_to_them_are_refused(tmp_p
     draw(root / ".git" / "annex" / "objects" / "key.png", 1)
     (root / "emu" / "annexed.png").symlink_to("../.git/annex/objects/key.png")
     (root / "emu" / "latest").symlink_to("0.png")
-    paths = image_folder.index(described(root, CLASSES)).dirmap["im_path"].tolist()
+    paths = index(described(root, CLASSES)).dirmap["im_path"].tolist()
     assert paths.count("emu/annexed.png") == 1 and len(paths) == 33
     (root / "cat" / "more" / "copy.png").symlink_to("../../emu/annexed.png")
     (problem,) = index_problems(root, CLASSES)
@@ -461,7 +468,7 @@ def test_a_folder_without_classes_is_told(tmp_path):
 def test_an_unknown_name_is_told_with_the_nearest_and_what_would_describe_it(here, name):
     described(here / "data" / "pets", CLASSES) if by_class(here / "data" / "pets") else None
     with pytest.raises(InputError) as caught:
-        catalogue.get(name)
+        find.get(name)
     assert f"unknown dataset '{name}'" in str(caught.value)
     if name == "pest":
         assert "did you mean 'pets'?" in str(caught.value)
@@ -471,12 +478,12 @@ def test_an_unknown_name_is_told_with_the_nearest_and_what_would_describe_it(her
 def test_an_unreadable_file_is_told(tmp_path):
     with pytest.raises(InputError, match="is no UTF-8 text"):
         (tmp_path / dataset_file.NAME).write_bytes(b"title = '\xff'")
-        dataset_file.find("pets", tmp_path)
+        find.get("pets", tmp_path)
 
 
 def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path, monkeypatch):
     file = described(by_class(tmp_path), CLASSES)
-    frame = image_folder.index(file).dirmap
+    frame = index(file).dirmap
     scandir = os.scandir
 
     class Reversed(list):
@@ -487,7 +494,7 @@ def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path, monkeypatch):
             return None
 
     monkeypatch.setattr(image_folder.os, "scandir", lambda path: Reversed(reversed(list(scandir(path)))))
-    assert image_folder.index(file).dirmap.equals(frame)
+    assert index(file).dirmap.equals(frame)
 
 
 def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
@@ -499,7 +506,7 @@ def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
     assert benchmarks(command) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2 and "cat/0.png" in told[0]
-    remedy = "error: mend or delete broken images, then index what there is: lethe data index birds"
+    remedy = "error: mend or delete broken images, then index the remaining ones: lethe data index birds"
     assert told[1] == f"{remedy} --out lists"
     (root / "cat" / "0.png").unlink()
     assert benchmarks(command) == 2
@@ -516,9 +523,52 @@ def test_a_run_on_broken_or_missing_images_ends_with_what_to_do(here, capsys):
         ("core50", "core50_350x350.zip"),
     ],
 )
-def test_images_come_back_by_another_command_for_each_kind_of_dataset(dataset, told):
-    assert told in prepare.remedy(dataset, Path("here"), Path("lists"))
+def test_images_come_back_by_another_command_for_each_kind_of_dataset(here, dataset, told):
+    described(by_class(here / "here"), CLASSES)
+    root = Path("here") if dataset == "birds" else Path("elsewhere")
+    located = find.Located(find.get(dataset, root), Path("here"), Path("lists"))
+    assert told in prepare.remedy(located)
 
 
 def test_a_remedy_is_known_for_every_dataset():
-    assert all(prepare.remedy(dataset, Path("here"), Path("lists")) for dataset in catalogue.DATASETS)
+    assert all(prepare.remedy(find.locate(name, Path("here"))) for name in catalogue.NAMES)
+
+
+def counted_reads(monkeypatch) -> list[Path]:
+    """The dataset.toml files that are read from now on."""
+    reads = []
+    read_text = dataset_file.read_text
+    monkeypatch.setattr(dataset_file, "read_text", lambda path: reads.append(path) or read_text(path))
+    return reads
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_reads_the_description_of_a_dataset_once(here, monkeypatch, workers):
+    root = by_class(here / "data" / "pets")
+    (root / "dataset.toml").write_text(CLASSES)
+    assert main(["index", "pets"]) == 0
+    reads = counted_reads(monkeypatch)
+    command = ["run", "pets/class_iid", "--agent", "finetune", "er", "--no-pretrained", "--runs", "2"]
+    assert benchmarks([*command, "--workers", workers]) == 0
+    assert reads == [Path("data/pets/dataset.toml")]
+
+
+def test_a_worker_is_handed_the_dataset_and_reads_no_description(here):
+    root = by_class(here / "data" / "pets")
+    (root / "dataset.toml").write_text(CLASSES)
+    assert main(["index", "pets"]) == 0
+    trial = Trial.create("pets", "class_iid", "finetune", pretrained=False)
+    prepare_run(trial, 0, Places(), Machine())
+    (root / "dataset.toml").unlink()
+    received = pickle.loads(pickle.dumps(trial))
+    assert received.spec == trial.spec
+    assert run(received, 0, Places(), Machine())["run"] == 0
+
+
+@pytest.mark.parametrize("command", [["index"], ["tasks", "--runs", "1"], ["check"], ["show"]])
+def test_a_data_command_reads_the_description_once(indexed, monkeypatch, command):
+    reads = counted_reads(monkeypatch)
+    name, *options = command
+    paradigm = ["class_iid"] if name == "show" else []
+    assert main([name, "pets", *paradigm, *options]) == 0
+    assert len(reads) == 1

@@ -213,7 +213,7 @@ def test_a_damaged_store_is_told_with_what_to_do(tmp_path, damage):
     else:
         array.write_bytes({"cut": array.read_bytes()[:-1], "emptied": b"", "no array": b"x" * 5000}[damage])
     with pytest.raises(
-        InputError, match=f"is missing or damaged: delete {array.parent}, and it is made anew"
+        InputError, match=f"is missing or damaged: delete {array.parent}, and it is made again"
     ):
         PixelStore.open(root, paths, (20, 30), stores)
 

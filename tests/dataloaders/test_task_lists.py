@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 
 from lethe.common.errors import InputError
-from lethe.dataloaders.index import catalogue, dirmap
+from lethe.dataloaders.index import dirmap, find
+from lethe.dataloaders.index.spec import MODES, PARADIGMS, VARIANTS, Dataset
 from lethe.dataloaders.tasks import introsort, paradigms, tasklists
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "core50_task_lists_sha256.txt"
-CORE50 = catalogue.get("core50")
+CORE50 = find.get("core50")
 TOYBOX = replace(
     CORE50,
     name="toybox",
@@ -64,7 +65,7 @@ def small() -> tasklists.Source:
     return tasklists.Source(table(classes=4, objects=2, sessions=3, frames=5), SMALL)
 
 
-def tasks_of(frame: pd.DataFrame, dataset: catalogue.Dataset, *choice) -> list[np.ndarray]:
+def tasks_of(frame: pd.DataFrame, dataset: Dataset, *choice) -> list[np.ndarray]:
     return list(paradigms.schedule(paradigms.split(frame, dataset), dataset, *choice).tasks)
 
 
@@ -100,7 +101,7 @@ def test_making_lists_neither_reads_nor_changes_global_random_state(small):
         assert all(np.array_equal(a, b) for a, b in zip(made.tasks, again.tasks, strict=True))
 
 
-@pytest.mark.parametrize("paradigm", catalogue.PARADIGMS)
+@pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_runs_differ(small, paradigm):
     runs = [paradigms.schedule(small.split, SMALL, paradigm, r, "stream", "published").tasks for r in (0, 1)]
     assert not np.array_equal(np.concatenate(runs[0]), np.concatenate(runs[1]))
@@ -109,7 +110,7 @@ def test_runs_differ(small, paradigm):
 def test_published_instance_collapses_where_classes_number_their_own_objects(toybox):
     sizes = {
         mode: [len(task) for task in tasks_of(toybox, TOYBOX, "instance", 0, mode, "published")]
-        for mode in catalogue.MODES
+        for mode in MODES
     }
     assert sizes == {"stream": [36540, 0, 0, 0, 0, 0], "offline": [36540] * 6}
 
@@ -163,7 +164,7 @@ def test_corrected_iid_tasks_share_no_image(core50):
 
 def test_corrected_iid_writes_whole_task_numbers(small, tmp_path):
     columns = {}
-    for variant in catalogue.VARIANTS:
+    for variant in VARIANTS:
         folder = tasklists.ensure(small, "iid", 0, "stream", variant, tmp_path / variant)
         columns[variant] = pd.read_csv(folder / "train_all.txt", dtype=str)["task"].unique().tolist()
     assert columns == {"published": ["0.0", "1.0"], "corrected": ["0", "1"]}
@@ -199,7 +200,7 @@ def test_corrected_counts_tasks_by_instances(small):
     assert [len(task) for task in tasks] == [25, 25, 25, 5]  # 16 instances of 5 images
 
 
-@pytest.mark.parametrize("paradigm", catalogue.PARADIGMS)
+@pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_offline_tasks_hold_all_that_the_stream_has_shown(toybox, paradigm):
     stream = tasks_of(toybox, TOYBOX, paradigm, 1, "stream", "corrected")
     offline = tasks_of(toybox, TOYBOX, paradigm, 1, "offline", "corrected")
@@ -212,15 +213,14 @@ def test_offline_tasks_hold_all_that_the_stream_has_shown(toybox, paradigm):
 @pytest.mark.parametrize("paradigm", ["instance", "class_instance", "class_iid"])
 def test_the_variants_agree_where_objects_are_numbered_across_classes(core50, paradigm):
     made = [
-        paradigms.schedule(core50.split, CORE50, paradigm, 2, "stream", variant).tasks
-        for variant in catalogue.VARIANTS
+        paradigms.schedule(core50.split, CORE50, paradigm, 2, "stream", variant).tasks for variant in VARIANTS
     ]
     assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
 
 
 def test_class_names_may_be_text(toybox):
     named = toybox.assign(**{"class": "class " + toybox["class"].astype(str).str.zfill(2)})
-    for paradigm in catalogue.PARADIGMS:
+    for paradigm in PARADIGMS:
         choice = (paradigm, 0, "offline", "corrected")
         pairs = zip(tasks_of(named, TOYBOX, *choice), tasks_of(toybox, TOYBOX, *choice), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
@@ -575,7 +575,7 @@ def test_a_million_images_take_seconds(tmp_path):
     start = time.perf_counter()
     source = tasklists.Source(dirmap.read(tmp_path / "large_dirmap.csv"), large)
     reading = time.perf_counter() - start
-    for paradigm in catalogue.PARADIGMS:
+    for paradigm in PARADIGMS:
         start = time.perf_counter()
         folder = tasklists.ensure(source, paradigm, 0, "stream", "published", tmp_path)
         seconds[paradigm] = reading + time.perf_counter() - start

@@ -18,12 +18,12 @@ from lethe.benchmarks.__main__ import main as benchmarks
 from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import toybox
-from lethe.dataloaders.index import catalogue, dirmap, video
+from lethe.dataloaders.index import dirmap, find, video
 from tests import made_toybox
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED_SHA256 = "787ec8a228cbc35a9c536e5a9b61e95e1423b63951274a1c0fd54423808e31c5"
-CLASSES = catalogue.get("toybox").classes
+CLASSES = find.get("toybox").classes
 
 
 @pytest.fixture(scope="module")
@@ -426,8 +426,8 @@ def test_a_cut_line_of_the_journal_costs_one_video(small, tmp_path):
 
 def test_from_videos_to_a_trained_agent(done, tmp_path, monkeypatch):
     # At 32 instead of 224 pixels, because an untrained SqueezeNet on two cores needs minutes; all else is as always.
-    dataset = dataclasses.replace(catalogue.get("toybox"), image_size=(32, 32))
-    monkeypatch.setattr(catalogue, "DATASETS", {**catalogue.DATASETS, "toybox": dataset})
+    dataset = dataclasses.replace(find.get("toybox"), image_size=(32, 32))
+    monkeypatch.setattr(toybox, "DATASET", dataset)
     options = ["run", "toybox/class_instance", "--agent", "finetune", "--no-pretrained", "--set", "lr=0.01",
                "--data", str(done / "data"), "--lists", str(done / "lists"), "--out", str(tmp_path)]  # fmt: skip
     assert benchmarks(options) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lethe.dataloaders.index import catalogue
+from lethe.dataloaders.index import find
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,7 +132,7 @@ def test_no_test_image_is_learned_listed_or_judged_in_a_search(searched, shared)
     lists = list((shared / "lists" / "digits_validation_filelists").rglob("*_filelist.txt"))
     listed = {line.rpartition(" ")[0] for path in lists for line in path.read_text().splitlines()}
     assert len(listed) > 1000
-    assert {session[path] for path in listed}.isdisjoint(catalogue.get("digits").test_sessions)
+    assert {session[path] for path in listed}.isdisjoint(find.get("digits").test_sessions)
 
 
 def test_the_winners_are_written_as_a_grid_and_learned_on_the_test_lists(searched, tmp_path):
@@ -245,7 +245,8 @@ def test_bad_options_are_told(project, options, told):
 
 
 def test_results_of_another_version_are_refused(project, searched):
-    folder = next(searched.out.rglob("config.json")).parent
+    configs = searched.out.rglob("config.json")  # of the search, and of final runs
+    folder = next(path.parent for path in configs if '"validation"' in path.read_text())
     twin = project.out / folder.relative_to(searched.out)
     twin.mkdir(parents=True)
     config = json.loads((folder / "config.json").read_text()) | {"format": 1}

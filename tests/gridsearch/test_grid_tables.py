@@ -250,7 +250,7 @@ def test_the_report_is_complete(searched, tmp_path):
     learn_final(searched, tmp_path)
     out = tmp_path / "out"
     summary = report(searched, tmp_path, out)
-    plots = [f"{name}.{kind}" for name in ("search_lr", "search_penalty", "heat_ewc", "cost_toybox")
+    plots = [f"{name}.{kind}" for name in ("search_lr", "search_penalty_weight", "heat_ewc", "cost_toybox")
              for kind in ("png", "pdf")]  # fmt: skip
     assert [path.name for path in summary.files] == [
         "tables.md", "tables.tex", "search.csv", "final.csv", *plots,

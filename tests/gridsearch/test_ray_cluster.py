@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,9 +60,10 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where commands are given: it holds a user's own agent."""
+    """Where commands are given: it holds a user's own agents."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "my_agents.py").write_text(MINE)
+    shutil.copy(ROOT / "tests" / "troubled.py", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
@@ -96,7 +98,7 @@ def long_jobs() -> list[Job]:
 
 
 def short_jobs() -> list[Job]:
-    return [job("my_agents:Mine"), job("tests.troubled:Crashes")]
+    return [job("my_agents:Mine"), job("troubled:Crashes")]
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +201,7 @@ def test_an_agent_that_the_nodes_do_not_have_is_the_failure_of_its_runs(
 def test_an_agent_that_ends_its_program_fails_and_ends_no_actor(cluster, places):
     run, _ = engine(cluster)
     seen = Seen()
-    run([job("tests.troubled:Leaves")], places, seen)
+    run([job("troubled:Leaves")], places, seen)
     (outcome,) = seen.outcomes
     assert outcome.failure.reason == "SystemExit: 0"
     assert len(seen.begun) == 1

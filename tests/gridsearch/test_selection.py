@@ -210,14 +210,14 @@ def test_the_winners_file_reads_back_to_the_winners(text, tmp_path):
         learn(tmp_path, trial, *[20 + number % 7] * found.runs)
     choices = choose_all(found, tmp_path)
     path = tmp_path / "best.toml"
-    path.write_text(best_toml(choices), encoding="utf-8")
+    path.write_text(best_toml(choices, found.shared), encoding="utf-8")
     assert read(path).trials == tuple(choice.trial for choice in choices)
 
 
 def test_the_winners_file_says_why(found, tmp_path):
     for trial in found.trials:
         learn(tmp_path, trial, 40, 42)
-    text = best_toml(choose_all(found, tmp_path))
+    text = best_toml(choose_all(found, tmp_path), found.shared)
     assert (
         "# 41.00 ± 1.00 % on validation images, over tasks; runs: 2; candidates: 4; "
         "tie of 4 trials at 41.00 %: the smaller lr, 0.001, then the smaller penalty_weight, 1.0, is taken\n"

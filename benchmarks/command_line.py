@@ -1,0 +1,148 @@
+"""Commands on trials: run, report, and the measurements and pretraining that few need.
+
+Heavy imports wait until a command needs them.
+"""
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from lethe.common.command_line import Commands
+from lethe.dataloaders.index import folders
+
+SPEED_PARTS = {
+    "data": ("lethe.benchmarks.speed.data", "preparation of data"),
+    "agents": ("lethe.benchmarks.speed.agents", "training steps of agents"),
+}
+"""What `speed` can measure: option -> (module with `measure` and `UNIT`, words)."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands on trials."""
+    _add_run(commands)
+    report = commands.add_parser(
+        "report", help="tables and plots of finished runs", description="Tables and plots of finished runs."
+    )
+    report.add_argument("results", type=Path, help="folder that trials were written to")
+    report.add_argument("--out", type=Path, required=True, help="folder for the tables and plots")
+    report.set_defaults(command=_report)
+    pretrain = commands.add_parser(
+        "pretrain",
+        help="make the small network's shipped weights anew",
+        description="Pretrain the small network on drawn solids; minutes on a CPU.",
+    )
+    pretrain.add_argument("--out", type=Path, default=None, help="file to write (default: the shipped one)")
+    pretrain.set_defaults(command=_pretrain)
+
+
+def add_speed(commands: Commands, parts: Mapping[str, tuple[str, str]]) -> None:
+    """Add the command `speed`, which measures one of `parts` (see `SPEED_PARTS`)."""
+    speed = commands.add_parser(
+        "speed",
+        help="measure how fast this project is, beside plain ways",
+        description="Measure one part of the project beside plain code that does the same work.",
+    )
+    part = speed.add_mutually_exclusive_group(required=True)
+    for name, (module, words) in parts.items():
+        part.add_argument(f"--{name}", dest="module", action="store_const", const=module, help=words)
+    speed.add_argument("--out", type=Path, metavar="JSON", help="write the figures to this file as well")
+    speed.set_defaults(command=_speed)
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where results, data and lists lie."""
+    parser.add_argument("--out", type=Path, default=Path("results"), help="results folder (default results)")
+    parser.add_argument(
+        "--data", type=Path, default=folders.DATA, help="holds a folder per dataset (default %(default)s)"
+    )
+    parser.add_argument(
+        "--lists", type=Path, default=folders.LISTS, help="holds dirmaps and task lists (default %(default)s)"
+    )
+
+
+def _add_run(commands: Commands) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run trials: agents on datasets under paradigms",
+        description="Run trials. Finished runs are skipped, begun ones go on from their last checkpoint.",
+    )
+    run.add_argument("streams", nargs="+", metavar="DATASET/PARADIGM")
+    run.add_argument("--agent", nargs="+", required=True, metavar="NAME", help="agents, or module:Class")
+    run.add_argument("--runs", type=int, default=1, help="runs 0 .. RUNS-1, each a random order (default 1)")
+    run.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[AGENT.]KEY=VALUE",
+        help="hyperparameters, of all agents or of one",
+    )
+    run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    run.add_argument("--network", help="small, squeezenet, resnet18 or mobilenet (default: by image size)")
+    run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
+    run.add_argument(
+        "--feature-dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",
+    )
+    run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
+    run.add_argument("--seed", type=int, default=0)
+    add_places(run)
+    run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
+    run.add_argument(
+        "--threads",
+        type=int,
+        help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
+        "small network)",
+    )
+    run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
+    run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    run.add_argument("--dry-run", action="store_true", help="print what would run")
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.workers import forkserver
+
+    if options.workers > 1 and not options.dry_run:
+        forkserver.start()  # both import PyTorch for seconds: at the same time
+    from lethe.benchmarks import command
+
+    return command.run(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.report.write import report
+
+    summary = report(options.results, options.out)
+    with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+        print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
+    return 0
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    from lethe.agents.networks.small import SMALL_WEIGHTS
+    from lethe.benchmarks.pretraining.train import pretrain
+
+    path = options.out or SMALL_WEIGHTS
+    accuracy = pretrain(path)
+    print(f"{path}: names {100 * accuracy:.1f} % of unseen solids of the pretraining classes")
+    return 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    import json
+
+    from lethe.benchmarks.speed import figures as speed
+    from lethe.common.files import write_text
+
+    part = importlib.import_module(options.module)
+    figures = part.measure()
+    if options.out:
+        write_text(options.out, json.dumps(speed.as_json(figures, part.UNIT), indent=1) + "\n")
+    print(speed.table(figures, part.UNIT))
+    return 0

@@ -1,0 +1,212 @@
+"""Commands on data: prepare, draw, index, write task lists, check and show."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from lethe.common.command_line import Commands
+from lethe.common.errors import InputError
+from lethe.dataloaders.index import catalogue, find, folders, spec
+
+# pandas takes a third of a second to import, so each command imports the modules that need it.
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands on data."""
+    known = f"one of {', '.join(catalogue.NAMES)}, or your own in data/NAME/dataset.toml"
+
+    prepare = commands.add_parser(
+        "prepare", help="from the files of a download to images and a dirmap; existing files are kept"
+    )
+    prepare.set_defaults(command=_prepare)
+    prepare.add_argument("dataset", help=known)
+    prepare.add_argument("--root", type=Path, help="folder of what was downloaded (default: data/DATASET)")
+    prepare.add_argument("--out", type=Path, help="folder for the images (default: data/DATASET)")
+    prepare.add_argument(
+        "--lists", type=Path, default=folders.LISTS, help="folder for the dirmap (default: %(default)s)"
+    )
+    prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
+
+    draw = commands.add_parser("draw", help="draw a generated dataset; existing files are kept")
+    draw.set_defaults(command=_draw)
+    draw.add_argument("dataset", help="a generated dataset, such as core50_mini")
+    draw.add_argument("--root", type=Path, help="folder to draw in (default: data/DATASET)")
+    draw.add_argument("--seed", type=int, default=0, help="same seed, same pixels (default: %(default)s)")
+
+    index = commands.add_parser("index", help="index a dataset's images: write its dirmap")
+    index.set_defaults(command=_index)
+    index.add_argument("dataset", help=known)
+    index.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
+    _add_out(index)
+
+    tasks = commands.add_parser("tasks", help="write task lists, stream and offline; existing lists are kept")
+    tasks.set_defaults(command=_tasks)
+    tasks.add_argument("dataset", help=known)
+    tasks.add_argument(
+        "--paradigm", nargs="+", metavar="P", help=f"some of {', '.join(spec.PARADIGMS)} (default: all)"
+    )
+    tasks.add_argument("--runs", type=int, default=10, help="runs 0 to RUNS-1 (default: %(default)s)")
+    tasks.add_argument(
+        "--validation",
+        action="store_true",
+        help="lists for choosing hyperparameters, without any test image: of each object one training session "
+        "is held out and judged instead (without sessions, a tenth of the images), another one in each run",
+    )
+    tasks.add_argument("--dirmap", type=Path, metavar="CSV", help="default: OUT/DATASET_dirmap.csv")
+    tasks.add_argument(
+        "--variant", help=f"{' or '.join(spec.VARIANTS)} (default: the one that suits the dataset)"
+    )
+    _add_out(tasks)
+
+    check = commands.add_parser(
+        "check", help="check that a dataset is complete; status 1 if not; changes nothing"
+    )
+    check.set_defaults(command=_check)
+    check.add_argument("dataset", help=known)
+    _add_places(check)
+    check.add_argument("--all", action="store_true", help="decode every image, not a sample of them")
+
+    show = commands.add_parser("show", help="draw a contact sheet of the stream of each task")
+    show.set_defaults(command=_show)
+    show.add_argument("dataset", help=known)
+    show.add_argument("paradigm", help=f"one of {', '.join(spec.PARADIGMS)}")
+    show.add_argument("--run", type=int, default=0, help="the random order (default: %(default)s)")
+    show.add_argument("--mode", default="stream", help="stream or offline (default: %(default)s)")
+    show.add_argument("--variant", help=f"{' or '.join(spec.VARIANTS)} (default: that of the dataset)")
+    show.add_argument("--out", type=Path, metavar="PNG", help="default: DATASET_PARADIGM.png")
+    _add_places(show)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
+    parser.add_argument(
+        "--lists", type=Path, default=folders.LISTS, help="folder of the dirmap (default: %(default)s)"
+    )
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=folders.LISTS, help="folder to write in (default: %(default)s)"
+    )
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from lethe.common.input_problems import first
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
+
+    located = find.locate(options.dataset, options.root, options.lists)
+    dataset = located.dataset
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers {options.workers}: expected at least 1")
+    if options.out is not None and not dataset.prepare and not dataset.generated:
+        raise InputError(
+            f"--out {options.out}: images of {dataset.name} are used where they are; give --root alone"
+        )
+    if options.root is not None and dataset.generated:
+        raise InputError(f"--root {options.root}: {dataset.name} is drawn, from nothing; give --out")
+    out = options.out or find.default_root(dataset.name)
+    prepared = prepare.prepare(located, out, options.workers)
+    print(dirmap.format_statistics(dirmap.statistics(prepared.dirmap)))
+    for note in prepared.notes:
+        print(note)
+    print(f"written to {located.dirmap}")
+    for problem in first(prepared.problems):
+        print(f"problem: {problem}", file=sys.stderr)
+    return 1 if prepared.problems else 0
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from lethe.dataloaders import prepare
+
+    located = find.locate(options.dataset, options.root)
+    prepare.draw(located.dataset, located.root, options.seed)
+    print(f"{options.dataset} is in {located.root}")
+
+
+def _index(options: argparse.Namespace) -> None:
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
+
+    located = find.locate(options.dataset, options.root, options.out)
+    indexed = prepare.index(located)
+    print(dirmap.format_statistics(dirmap.statistics(indexed.dirmap)))
+    for note in indexed.notes:
+        print(note)
+    print(f"written to {located.dirmap}")
+
+
+def _tasks(options: argparse.Namespace) -> None:
+    from lethe.dataloaders import prepare
+    from lethe.dataloaders.index import dirmap
+    from lethe.dataloaders.tasks import listfiles, paradigms, tasklists
+
+    located = find.locate(options.dataset, lists=options.out)
+    dataset = located.dataset
+    chosen = options.paradigm or dataset.paradigms
+    variant = options.variant or dataset.default_variant
+    for paradigm in chosen:
+        for mode in spec.MODES:
+            paradigms.check(dataset, paradigm, mode, variant)
+    if options.runs < 1:
+        raise InputError(f"--runs {options.runs}: expected at least 1")
+    path = options.dirmap or prepare.current_dirmap(located)
+    source = tasklists.Source(dirmap.read(path), dataset)
+    split = "validation" if options.validation else "test"
+    kind = "validation lists" if options.validation else "lists"
+    print(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:")
+    for paradigm in chosen:
+        start = time.perf_counter()
+        folders = {
+            mode: tasklists.ensure(source, paradigm, run, mode, variant, options.out, split)
+            for run in range(options.runs)
+            for mode in spec.MODES
+        }
+        seconds = time.perf_counter() - start
+        images = {mode: listfiles.image_counts(folder) for mode, folder in folders.items()}
+        print(
+            f"{paradigm:<15}{len(images['stream']['tasks'])} tasks of {_span(images['stream']['tasks'])} "
+            f"images (offline {_span(images['offline']['tasks'])}), {images['stream']['test']} {split} images, "
+            f"{seconds:.1f} s",
+            flush=True,
+        )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from lethe.dataloaders import check, prepare
+    from lethe.dataloaders.index import dirmap
+
+    located = find.locate(options.dataset, options.root, options.lists)
+    path = prepare.find_dirmap(located)
+    frame = dirmap.read(path)
+    print(f"{located.dataset.title}, {path}:")
+    print(dirmap.format_statistics(dirmap.statistics(frame)))
+    status = 0
+    for verdict in check.check(located, frame, everything=options.all):
+        print(verdict, flush=True)
+        status = 1 if verdict.problems else status
+    return status
+
+
+def _show(options: argparse.Namespace) -> None:
+    from lethe.dataloaders import contact_sheet, prepare
+    from lethe.dataloaders.index import dirmap
+
+    located = find.locate(options.dataset, options.root, options.lists)
+    dataset = located.dataset
+    if options.run < 0:
+        raise InputError(f"--run {options.run}: expected 0 or more")
+    variant = options.variant or dataset.default_variant
+    which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
+    spec.check_paradigm(dataset, options.paradigm)
+    frame = dirmap.read(prepare.current_dirmap(located))
+    sheet = contact_sheet.draw(dataset, frame, located.images, which)
+    path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")
+    contact_sheet.save(sheet, path)
+    print(f"written to {path}")
+
+
+def _span(sizes: list[int]) -> str:
+    """The smallest and the largest size, or the only one."""
+    return f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
