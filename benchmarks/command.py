@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from lethe.agents import registry
 from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
-from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, threads_before
+from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
@@ -216,7 +217,9 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         raise InputError(f"--device {device}: not available here ({error})") from error
     return Machine(
         device,
-        options.threads or threads_before(trials, places) or _threads(trials, options.workers),
+        options.threads
+        or threads_before(trial.folder(places.results) for trial in trials)
+        or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
     )

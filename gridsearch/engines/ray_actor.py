@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.environment import note as note_environment
 from lethe.benchmarks.records.failures import Failure
-from lethe.benchmarks.run.experiment import Machine, Places, note_environment
+from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.workers.messages import Failed, Finished, Message, Outcome
 from lethe.benchmarks.workers.worker import Teller, logged_attempt
