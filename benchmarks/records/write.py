@@ -9,7 +9,6 @@ A run that is killed anywhere goes on from its last checkpoint, or begins anew w
 (`Agent.resumable`), and ends in the same bytes.
 """
 
-import fcntl
 import json
 import math
 import shutil
@@ -17,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,40 +50,6 @@ class Progress(Protocol):
 
     def update(self, images: int, task: int, accuracy: float | None) -> None:
         """`images` more were learned, in `task`; accuracy in percent on classes seen at the last evaluation."""
-
-
-class RunLocked(InputError):
-    """Another process is working on this run."""
-
-
-def lock(folder: Path) -> IO[str]:
-    """Lock the run in `folder`, made if it is not there, until what is returned is closed or the process ends.
-
-    Raises `RunLocked` where another process has, and `InputError` where nothing can be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held.close()
-        raise RunLocked(f"{folder}: another process is working on this run: wait for it") from None
-    return held
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether some process is working on the run in `folder`; a dead one holds no lock."""
-    try:
-        with (folder / ".lock").open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none; or it cannot be read, and `lock` will say why
-        return False
-    return False
 
 
 def checkpointed(folder: Path) -> int | None:

@@ -19,7 +19,8 @@ from typing import Protocol
 from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_published_tables
-from lethe.benchmarks.records.write import checkpointed, is_locked
+from lethe.benchmarks.records.lock import is_locked
+from lethe.benchmarks.records.write import checkpointed
 from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prepare
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin

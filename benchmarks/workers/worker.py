@@ -17,11 +17,13 @@ from pathlib import Path
 
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Diverged, Failure
-from lethe.benchmarks.records.write import Progress, RunLocked, lock
+from lethe.benchmarks.records.lock import lock
+from lethe.benchmarks.records.write import Progress
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
 from lethe.common.errors import InputError
+from lethe.common.locks import Locked
 
 _NEWS = 0.5  # seconds between two messages of a run
 _FREE = "free some space; the same command goes on from here"
@@ -41,7 +43,7 @@ def attempt(
     try:
         with lock(job.folder(places.results)):
             return _learn(job, places, machine, progress)
-    except RunLocked:
+    except Locked:
         return Elsewhere(job)
 
 
@@ -53,7 +55,7 @@ def logged_attempt(
     try:
         with lock(folder), _output_to(folder / failures.LOG):
             return _learn(job, places, machine, progress)
-    except RunLocked:
+    except Locked:
         return Elsewhere(job)
     except DiskFull as error:
         return OutOfSpace(str(error))

@@ -5,18 +5,18 @@ So a killed run can be repeated, keeps the files it made, and ends in the same f
 """
 
 import errno
-import fcntl
 import itertools
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
+from lethe.common import locks
 from lethe.common.errors import InputError
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -132,16 +132,9 @@ def _can_link(source: Path, out: Path) -> bool:
     return True
 
 
-@contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Hold the lock on the folder `out`, made if absent; the system releases it when its owner is killed."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with (out / ".link_or_copy.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from error
+def only_writer(out: Path) -> AbstractContextManager[None]:
+    """The lock on the folder `out`, made if absent, to hold while files are written into it."""
+    return locks.only_writer(out / ".link_or_copy.lock", out)
 
 
 def shown(results: Iterable[int], total: int, what: str) -> Iterator[int]:

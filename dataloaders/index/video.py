@@ -6,7 +6,6 @@ Each runs with one thread and as many run as there are cores: one thread wastes 
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ import imageio_ffmpeg
 from tqdm import tqdm
 
 from lethe.common.errors import InputError
+from lethe.common.locks import take
 
 SIZE = (224, 224)
 """(height, width) of every frame; the video's own proportions are not kept."""
@@ -253,12 +253,8 @@ def _alone(folder: Path) -> Iterator[tuple[TextIO, Path]]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / JOURNAL).open("a+", encoding="utf-8", newline="\n") as journal:
-            try:
-                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{folder}: another process extracts videos into it; wait for its end"
-                ) from None
+            if not take(journal, wait=False):
+                raise InputError(f"{folder}: another process extracts videos into it; wait for its end")
             shutil.rmtree(work, ignore_errors=True)  # left by a kill
             work.mkdir(exist_ok=True)
             if (folder / JOURNAL).read_bytes()[-1:] not in (b"", b"\n"):

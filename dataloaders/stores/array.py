@@ -1,18 +1,17 @@
 """Memory-mapped arrays on disk that are computed once, completely or not at all, by one process at a time."""
 
-import fcntl
 import mmap
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from lethe.common.errors import InputError
+from lethe.common.locks import only_writer
 
 _ARRAY = "array.npy"
 
@@ -30,7 +29,7 @@ def open_array(
     without space, a folder that cannot be written, a damaged array and one of another shape are an `InputError`.
     """
     if not folder.exists():
-        with _only_builder(folder):
+        with only_writer(folder.with_name(f".{folder.name}.lock"), folder):
             if not folder.exists():  # another process may have built it while this one waited
                 _build(folder, shape, dtype, fill)
     array = _mapped(folder / _ARRAY)
@@ -60,18 +59,6 @@ def _mapped(path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     return np.ndarray(header.shape, header.dtype, buffer=pages, offset=header.offset)
-
-
-@contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """Hold the lock on `folder`; the system releases it when its owner is killed."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def _build(folder: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[Path], None]) -> None:

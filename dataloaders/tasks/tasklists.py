@@ -12,13 +12,12 @@ held-out training images, and no test image of the dataset is in any file (see `
 Lists without a manifest, such as a user's or the authors', are read too and never overwritten.
 """
 
-import fcntl
 import filecmp
 import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lethe.common import locks
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index import dirmap as dirmaps
@@ -244,16 +244,8 @@ def _make_current(folder: Path, values: dict[str, Any], source: Source) -> None:
     _install(_write_aside(folder, values, source, plan(source.split, source.dataset, *which)), folder)
 
 
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock on `folder`; the system releases it when its owner is killed."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+def _only_writer(folder: Path) -> AbstractContextManager[None]:
+    return locks.only_writer(folder.with_name(f".{folder.name}.lock"), folder)
 
 
 def _write_aside(folder: Path, values: dict[str, Any], source: Source, schedule: paradigms.Schedule) -> Path:

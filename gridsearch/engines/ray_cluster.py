@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lethe.benchmarks.records import failures, provenance
-from lethe.benchmarks.records.write import RunLocked, lock
+from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
@@ -30,6 +30,7 @@ from lethe.benchmarks.workers.messages import Died, Elsewhere, Learned, Message
 from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
+from lethe.common.locks import Locked
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
 from lethe.gridsearch.engines.ray_package import package_copy
 from lethe.gridsearch.plan import Engine
@@ -144,7 +145,7 @@ class _Slot:
     job: Job | None = None
     sees_results: bool | None = None
     """None until the actor has begun."""
-    lock: IO[str] | None = None
+    lock: IO[bytes] | None = None
     """Of a run whose files will be sent."""
 
     def give(self, job: Job) -> None:
@@ -154,7 +155,7 @@ class _Slot:
             folder = begin(job.trial, self.places.results)
             try:
                 self.lock = lock(job.folder(self.places.results))
-            except RunLocked:
+            except Locked:
                 self.answer = ray.put(Elsewhere(job))
                 return
             failures.clear(job.folder(self.places.results))

@@ -18,9 +18,11 @@ from lethe.agents.offline import Offline
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.records.failures import Diverged
-from lethe.benchmarks.records.write import Recorder, RunLocked, lock
+from lethe.benchmarks.records.lock import lock
+from lethe.benchmarks.records.write import Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.common.errors import InputError
+from lethe.common.locks import Locked
 from lethe.dataloaders.streams import Images, Stream, Task
 
 LABELS = [[0, 1, 0, 1, 0, 1, 0], [2, 3, 2, 3, 2, 3, 2]]
@@ -378,7 +380,7 @@ def test_a_checkpoint_of_other_lists_is_refused_and_kept(tmp_path):
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
-    with lock(tmp_path), pytest.raises(RunLocked, match="another process"):
+    with lock(tmp_path), pytest.raises(Locked, match="another process"):
         lock(tmp_path)
     lock(tmp_path).close()  # it is free again
 

@@ -11,7 +11,7 @@ import pytest
 
 from lethe.benchmarks import command
 from lethe.benchmarks.__main__ import main
-from lethe.benchmarks.records.write import lock
+from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.trial import Trial, begin
 from tests.made_records import run as made_run

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from lethe.benchmarks.records import failures
-from lethe.benchmarks.records.write import checkpointed, is_locked
+from lethe.benchmarks.records.lock import is_locked
+from lethe.benchmarks.records.write import checkpointed
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
