@@ -32,6 +32,56 @@ def first(problems: Sequence[str], shown: int = SHOWN) -> list[str]:
     return [*problems[:shown], f"and {more} more"] if more > 0 else list(problems)
 
 
+class InputErrorByKey(InputError):
+    """All problems of one input, each with the key that it is about."""
+
+    def __init__(self, *by_key: tuple[str, str]):
+        super().__init__(*dict.fromkeys(problem for _, problem in by_key))
+        self.by_key = by_key
+
+
+class Problems:
+    """Collector of the problems of one input, each with the key that it is about.
+
+    An `InputError` ends its own block only, so that the checks after it are made as well:
+
+        with problems.about("network"):
+            check(network)
+        if problems:
+            raise problems.error()
+    """
+
+    def __init__(self) -> None:
+        self._by_key: list[tuple[str, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._by_key)
+
+    def about(self, key: str) -> "_About":
+        """Context that collects an `InputError` of its block under `key`."""
+        return _About(key, self._by_key)
+
+    def error(self) -> InputErrorByKey:
+        """The error that holds all problems so far."""
+        return InputErrorByKey(*self._by_key)
+
+
+class _About:
+    # Not by contextlib.contextmanager: type checkers take its blocks for ones that never end early.
+    def __init__(self, key: str, into: list[tuple[str, str]]):
+        self._key = key
+        self._into = into
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, InputError):
+            return False
+        self._into += [(self._key, problem) for problem in error.problems]
+        return True
+
+
 def not_plain(paths: Iterable[str]) -> list[int]:
     """Positions of the paths that could leave the folder they start from, or cannot be a word of a task list."""
     return [place for place, match in enumerate(map(_plain_path.fullmatch, paths)) if match is None]

@@ -24,7 +24,6 @@ import itertools
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -34,6 +33,7 @@ from lethe.agents.config import Config
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
+from lethe.common.input_problems import InputErrorByKey
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
 from lethe.gridsearch import toml_lines
@@ -114,10 +114,9 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
         try:
             for trial in _expand(agent, places, values, shared):
                 trials.setdefault(json.dumps(trial.config(), sort_keys=True), trial)
-        except InputError as error:
-            to_blame = _to_blame(agent, places[0], shared)
-            for problem in error.problems:
-                tell((to_blame,) if to_blame else where, problem)
+        except InputErrorByKey as error:
+            for key, problem in error.by_key:
+                tell((key,) if key in shared else where, problem)
     _raise_any(problems)
     return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)), shared)
 
@@ -242,16 +241,6 @@ def _expand(
         for point in itertools.product(*values.values()):
             settings = dict(zip(values, point, strict=True))
             yield Trial.create(dataset, paradigm, agent, settings, split="validation", **shared)
-
-
-def _to_blame(agent: str, place: tuple[Dataset, str], shared: Mapping[str, Any]) -> str | None:
-    """The key of `shared` without which a trial could be made."""
-    for key in shared:
-        others = {name: value for name, value in shared.items() if name != key}
-        with suppress(InputError):
-            Trial.create(*place, agent, **others)
-            return key
-    return None
 
 
 def _raise_any(problems: Sequence[tuple[int, str]]) -> None:

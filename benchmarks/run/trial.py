@@ -3,18 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from lethe.agents import registry
 from lethe.agents.base import Agent
 from lethe.agents.config import Config
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
+from lethe.common.input_problems import Problems
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
@@ -61,33 +62,38 @@ class Trial:
         feature_dtype: str = "float32",
         data: Path = folders.DATA,
     ) -> "Trial":
-        """Fill in the defaults and check every name and value; all problems are one `InputError`.
+        """Fill in the defaults and check every name and value; all problems are one `InputErrorByKey`.
 
         A dataset given by name is looked up in `data`, which holds a folder per dataset.
         """
-        problems: list[str] = []
-
-        def checked(function: Callable, *arguments: Any) -> Any:
-            try:
-                return function(*arguments)
-            except InputError as error:
-                problems.extend(problem for problem in error.problems if problem not in problems)
-
-        checked(check_split, split)
-        checked(check_variant, variant or VARIANTS[0])
-        spec = checked(find.get, dataset, data / dataset) if isinstance(dataset, str) else dataset
-        agent_class = checked(registry.get, agent)
-        config = checked(_config, agent, agent_class, settings or {}) if agent_class else None
-        if spec:
-            checked(check_paradigm, spec, paradigm)
-            network = network or networks.default_network(spec.image_size)
-            checked(networks.check, network, spec.image_size)
-        if agent_class and network:
-            cut = cut or agent_class.cut
-            cut = checked(networks.find_cut, network, cut) if cut else None
-            checked(_check_feature_dtype, feature_dtype, network, cut)
-        if problems:
-            raise InputError(*problems)
+        problems = Problems()
+        spec: Dataset | None = None
+        agent_class: type[Agent] | None = None
+        config: Config | None = None
+        with problems.about("split"):
+            check_split(split)
+        with problems.about("variant"):
+            check_variant(variant or VARIANTS[0])
+        with problems.about("dataset"):
+            spec = find.get(dataset, data / dataset) if isinstance(dataset, str) else dataset
+            with problems.about("paradigm"):
+                check_paradigm(spec, paradigm)
+        with problems.about("agent"):
+            agent_class = registry.get(agent)
+            with problems.about("settings"):
+                config = _config(agent, agent_class, settings or {})
+        with problems.about("feature_dtype"):
+            _check_feature_dtype(feature_dtype)
+        with problems.about("network"):
+            network = _known_network(network, spec)
+            if network and agent_class:
+                with problems.about("cut" if cut else "network"):
+                    named = cut or agent_class.cut
+                    cut = networks.find_cut(network, named) if named else None
+                    with problems.about("feature_dtype"):
+                        _check_frozen(feature_dtype, network, cut)
+        if problems or spec is None or config is None or network is None:
+            raise problems.error()
         return cls(
             dataset=spec.name,
             paradigm=paradigm,
@@ -140,11 +146,27 @@ def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object])
         raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
 
-def _check_feature_dtype(feature_dtype: str, network: str, cut: str | None) -> None:
-    """`InputError` unless `feature_dtype` is known, and something is frozen where it is not the default."""
+def _known_network(name: str | None, spec: Dataset | None) -> str | None:
+    """The network `name`, or the default for the dataset's images; None if the dataset is unknown and `name` None.
+
+    `InputError` if there is no such network, or it cannot take the dataset's images.
+    """
+    if spec is not None:
+        name = name or networks.default_network(spec.image_size)
+        networks.check(name, spec.image_size)
+    elif name is not None:
+        get_network(name)
+    return name
+
+
+def _check_feature_dtype(feature_dtype: str) -> None:
     if feature_dtype not in FEATURE_DTYPES:
         raise unknown("feature dtype", feature_dtype, FEATURE_DTYPES)
-    if feature_dtype != "float32" and not networks.freezes(network, cut):
+
+
+def _check_frozen(feature_dtype: str, network: str, cut: str | None) -> None:
+    """`InputError` where a dtype of features is given and no part of the network is frozen."""
+    if feature_dtype in FEATURE_DTYPES and feature_dtype != "float32" and not networks.freezes(network, cut):
         raise InputError(
             f"feature_dtype {feature_dtype}: nothing of the network is frozen, so no features are stored: "
             "freeze a part of it (--cut last_block), or leave it at float32"

@@ -150,6 +150,14 @@ def test_an_unknown_dataset_hides_no_unknown_paradigm(problems):
             HEAD + 'network = "smal"\n[agents.er]\n',
             "some.toml:3: unknown network 'smal': did you mean 'small'?",
         ),
+        (
+            HEAD + 'network = "small"\nfeature_dtype = "bfloat16"\ncut = "conv9"\n[agents.er]\n',
+            "some.toml:5: unknown stage to cut small at 'conv9'",
+        ),
+        (
+            HEAD + 'network = "small"\nfeature_dtype = "bfloat16"\n[agents.er]\n',
+            "some.toml:4: feature_dtype bfloat16: nothing of the network is frozen",
+        ),
         (HEAD + "pretrained = 1\n[agents.er]\n", "some.toml:3: pretrained: expected bool, got 1"),
         (HEAD + "[agents.er.lr]\nx = 1\n", "some.toml:3: agent er: lr: expected float, got {'x': 1}"),
         (HEAD + "[agents]\ner = 3\n", "some.toml:4: agents.er: expected a table, got 3"),
