@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     trials = _trials(options)
     places = Places(options.out, options.data, options.lists)
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
-    trials.sort(key=lambda trial: -trial.settings["epochs"])
+    trials.sort(key=lambda trial: trial.epochs, reverse=True)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
         check_protocol(trial, places)
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 class _Watch:
     """Prints a line per run that ends, and counts failures."""
 
-    def __init__(self, bar: tqdm | None = None):
+    def __init__(self, bar: "tqdm[NoReturn] | None" = None):
         self.failed = 0
         self._bar = bar
 
@@ -194,7 +195,8 @@ def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
 
 def _settings(pairs: Sequence[str], agent: str, agents: Sequence[str]) -> dict[str, str]:
     """What `[AGENT.]KEY=VALUE` pairs say for `agent`; what names one agent wins over what names none."""
-    common, own = {}, {}
+    common: dict[str, str] = {}
+    own: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:

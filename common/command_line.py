@@ -6,10 +6,12 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeAlias
 
 from lethe.common.errors import InputError
 
-Commands = argparse._SubParsersAction  # argparse has no public name for what `add_subparsers` returns
+# argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; commands are added to it. They set `command`, a function of the options."""
 
 _PACKAGES = frozenset({

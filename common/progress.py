@@ -1,17 +1,17 @@
-"""What a person sees while something long goes on: one live line on a terminal, nothing in a log file."""
+"""Progress bars: one live line on a terminal, nothing in a log file."""
 
-from typing import Self
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
 
 class Bar:
-    """A bar that appears with its first news; for work that may turn out to be done already."""
+    """A bar that appears with its first update; for work that may turn out to be done already."""
 
     def __init__(self, title: str, unit: str):
         self._title = title
         self._unit = unit
-        self._bar: tqdm | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -21,7 +21,7 @@ class Bar:
             self._bar.close()
 
     def set(self, done: int, total: int) -> None:
-        """`done` of `total` are done."""
+        """Show `done` of `total`."""
         if self._bar is None:
             self._bar = live_line(total, self._title, self._unit)
         self._bar.update(done - self._bar.n)
@@ -32,7 +32,8 @@ class RunLine:
 
     def __init__(self, title: str):
         self._title = title
-        self._bar: tqdm | None = None
+        self._tasks = 0
+        self._bar: tqdm[NoReturn] | None = None
 
     def begin(self, images: int, tasks: int) -> None:
         """The run has `images` to learn, all passes counted, in `tasks`."""
@@ -41,6 +42,8 @@ class RunLine:
 
     def update(self, images: int, task: int, accuracy: float | None) -> None:
         """Show `images` more, the task, and accuracy in percent on classes seen at the last evaluation."""
+        if self._bar is None:
+            raise RuntimeError("`begin` comes before `update`")
         so_far = "" if accuracy is None else f", accuracy {accuracy:.1f} %"
         self._bar.set_postfix_str(f"task {task + 1}/{self._tasks}{so_far}", refresh=False)
         self._bar.update(images)
@@ -51,7 +54,7 @@ class RunLine:
             self._bar.close()
 
 
-def live_line(total: int, title: str, unit: str) -> tqdm:
+def live_line(total: int, title: str, unit: str) -> "tqdm[NoReturn]":
     """A tqdm bar on standard error that leaves no trace, and is not drawn at all unless that is a terminal."""
     return tqdm(
         total=total,

@@ -49,7 +49,7 @@ def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool)
                 failed.append((job, failure))
             else:
                 left.append(job)
-    left.sort(key=lambda job: -job.trial.settings["epochs"])
+    left.sort(key=lambda job: -job.trial.epochs)
     return Plan(tuple(done), tuple(failed), tuple(left))
 
 
@@ -88,4 +88,4 @@ def duration(seconds: float | None) -> str:
 def _alike(job: Job) -> tuple:
     """Key of runs with about the same duration."""
     trial = job.trial
-    return trial.dataset, trial.paradigm, trial.agent, trial.network, trial.settings["epochs"]
+    return trial.dataset, trial.paradigm, trial.agent, trial.network, trial.epochs

@@ -1,4 +1,4 @@
-"""What is measured, as pure functions of the accuracy matrix.
+"""Metrics of a run, as pure functions of its accuracy matrix.
 
 The matrix is float64 [T, 1 + G], in percent, NaN where undefined. Row t: after task t. Column 0: all classes
 seen so far. Column 1 + g: group g, the classes first met in task g (for g <= t). Where all tasks share their
@@ -12,7 +12,7 @@ import numpy as np
 
 def groups_of(classes_met: list[tuple[int, ...]]) -> dict[int, int]:
     """The group of each label: the first task after which it is among `classes_met`, numbered without gaps."""
-    first = {}
+    first: dict[int, int] = {}
     for task, labels in enumerate(classes_met):
         for label in labels:
             first.setdefault(label, task)
@@ -81,7 +81,7 @@ def omega_all(accuracy: np.ndarray, offline: np.ndarray) -> float | None:
 
 
 def summary(matrix: np.ndarray, *, tasks_share_classes: bool) -> dict[str, float | None]:
-    """Every number that one run gives by itself.
+    """All metrics of a run that need no other run.
 
     Where tasks share classes, forgetting and backward transfer are None: there is nothing that only an earlier task
     has taught, even if a class that is missing from the first task makes a second group.

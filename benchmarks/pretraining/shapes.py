@@ -86,7 +86,8 @@ def sample(seed: int, number: int) -> np.ndarray:
     digest = hashlib.sha256(f"pretrain {seed} {number}".encode()).digest()
     random = np.random.RandomState(int.from_bytes(digest[:4], "little"))
     kinds = list(shapes().values())
-    solid = solids.stretched(kinds[number % len(kinds)], tuple(uniform(random, 0.85, 1.15) for _ in range(3)))
+    factors = uniform(random, 0.85, 1.15), uniform(random, 0.85, 1.15), uniform(random, 0.85, 1.15)
+    solid = solids.stretched(kinds[number % len(kinds)], factors)
     ground = scenery.BACKGROUNDS[random.randint(len(scenery.BACKGROUNDS))]
     image = scenery.background(random, SIZE, ground, clutter=int(random.randint(8)))
     colours = scenery.random_colour(random), scenery.random_colour(random)

@@ -81,7 +81,8 @@ def _network(generator: torch.Generator) -> nn.Sequential:
             nn.init.zeros_(parameter)
         else:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
-    return network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
+    return network
 
 
 def _train(network: nn.Module, data: Tensor, labels: Tensor, epochs: int, generator: torch.Generator) -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -14,10 +16,10 @@ from lethe.common.errors import InputError
 from lethe.common.files import atomic_write
 
 
-def save(path: Path, state: object) -> None:
+def save(path: Path, state: Mapping[str, object]) -> None:
     """Write `state`: tensors, None, bool, int, float, str, and lists and dictionaries (keys str or int) of these.
 
-    What the disk refuses is an `InputError` caused by an `OSError`.
+    Raises `InputError`, caused by the `OSError`, if the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
@@ -28,16 +30,19 @@ def save(path: Path, state: object) -> None:
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:
                 raise
-            # As what it is, so that a full disk is told from a run that went wrong.
+            # Re-raised as the OSError that it is, so that a full disk is distinguished from a failed run.
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def load(path: Path) -> object:
-    """What `save` wrote, on the CPU, in the memory formats that the tensors had."""
+def load(path: Path) -> dict[str, Any]:
+    """The state that `save` wrote, on the CPU; tensors have the memory formats that they had."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            return _unpack(json.loads(file.metadata()["tree"]), tensors)
+            state = _unpack(json.loads(file.metadata()["tree"]), tensors)
+            if not isinstance(state, dict):
+                raise TypeError("its tree is no dictionary")
+            return state
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged checkpoint ({error}): delete it to start this run anew") from error
 

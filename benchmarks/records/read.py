@@ -44,7 +44,8 @@ class TrialRecord:
 
 def find_trials(root: Path) -> list[TrialRecord]:
     """Every trial below `root`, sorted by path; `InputError` with all problems if records are damaged."""
-    trials, problems = [], []
+    trials: list[TrialRecord] = []
+    problems: list[str] = []
     for config in sorted(root.glob("*/*/*/*/config.json")):
         try:
             trials.append(read_trial(config.parent))
@@ -63,7 +64,9 @@ def read_trial(folder: Path) -> TrialRecord:
             f"{folder}: expected results of format {FORMAT}, got {config.get('format')}: "
             "read them with the version that made them"
         )
-    runs, unfinished, problems = [], [], []
+    runs: list[RunRecord] = []
+    unfinished: list[int] = []
+    problems: list[str] = []
     for path in folder.glob("run*"):
         number = path.name.removeprefix("run")
         if not number.isdecimal():

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -156,14 +156,15 @@ class Recorder:
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
 
-    def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict:
+    def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict[str, Any]:
         """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
         if predictions:
             self._mark = time.perf_counter()
             agent.fill_cache()  # the last evaluation's is lost where another process made it
             self.pause()
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **evaluator.predictions(agent, len(self._rows) - 1))
+                arrays = evaluator.predictions(agent, len(self._rows) - 1)
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
         values = metrics.summary(np.array(self._rows), tasks_share_classes=shared)
         if self._top5[-1] is not None:

@@ -232,8 +232,10 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
 def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | None]:
     """The metrics of one run; Ω_all is the one that needs another trial."""
     accuracy = run.accuracy[:, 0]
-    comparable = reference is not None and len(reference) == len(accuracy)
-    return {**run.summary["metrics"], "omega_all": omega_all(accuracy, reference) if comparable else None}
+    omega = None
+    if reference is not None and len(reference) == len(accuracy):
+        omega = omega_all(accuracy, reference)
+    return {**run.summary["metrics"], "omega_all": omega}
 
 
 def _reference(trial: TrialRecord) -> str:
@@ -265,7 +267,7 @@ def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:
     return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None
 
 
-def _entry_order(entry: Entry) -> tuple:
+def _entry_order(entry: Entry) -> tuple[object, ...]:
     known = NAMES.index(entry.dataset) if entry.dataset in NAMES else len(NAMES)
     return (known, entry.dataset, _paradigm_order(entry.paradigm), *agent_order(entry))
 

@@ -256,7 +256,7 @@ def _entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
 
 
 def _span(entries: Sequence[Entry], metric: str, show: Callable[[float], str]) -> str:
-    means = sorted(entry.stats[metric].mean for entry in entries if entry.stats[metric].mean is not None)
+    means = sorted(mean for entry in entries if (mean := entry.stats[metric].mean) is not None)
     if not means:
         return ABSENT
     least, greatest = show(means[0]), show(means[-1])

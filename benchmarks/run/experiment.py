@@ -3,6 +3,7 @@
 import functools
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class OpenRun:
 
 def run(
     trial: Trial, number: int, places: Places, machine: Machine, progress: Progress | None = None
-) -> dict:
+) -> dict[str, Any]:
     """Learn run `number` of `trial`, or go on where it stopped, or read it if it is finished.
 
     Returns the run's summary. Numbers depend on the trial and `number` alone. Where other processes may want the same

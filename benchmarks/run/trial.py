@@ -125,6 +125,11 @@ class Trial:
         }
 
     @property
+    def epochs(self) -> int:
+        """Passes over each task."""
+        return registry.get(self.agent).Config.from_settings(self.settings).epochs
+
+    @property
     def id(self) -> str:
         """The settings that are not the default, and a hash of the whole configuration."""
         defaults = registry.get(self.agent).Config()

@@ -10,13 +10,14 @@ The passes are counted in the agent, and shown beside its figures.
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lethe.agents import registry
-from lethe.agents.augmem import AugMem
+from lethe.agents.augmem import AugMem, AugMemConfig
 from lethe.agents.augmem_published import AugMemPublished
 from lethe.agents.base import Agent, Network, Problem, TaskInfo
 from lethe.agents.networks import build as networks
@@ -32,6 +33,9 @@ BOOKKEEPING_TARGET = 1 / 0.9
 """Bookkeeping is under a tenth of a step."""
 CLASSES = 10
 _CPU = torch.device("cpu")
+
+
+A = TypeVar("A", bound=Agent[Any])
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,7 @@ class _Repeated:
             yield from zip(self.x.split(batch_size), self.y.split(batch_size), strict=True)
 
 
-def _agent(
-    agent_class: type[Agent], network: Network, shape: tuple[int, int, int], **settings: object
-) -> Agent:
+def _agent(agent_class: type[A], network: Network, shape: tuple[int, int, int], **settings: object) -> A:
     """An agent for inputs [B, *shape], with its published settings but for `settings`."""
     config = agent_class.Config.from_settings(settings)
     return agent_class(Problem(CLASSES, shape), config, copy.deepcopy(network), seed=0, device=_CPU)
@@ -199,13 +201,13 @@ def _augmem(sizes: Sizes) -> list[Figure]:
     ]
 
 
-def _attention(x: Tensor, slots: Tensor) -> Callable[[int], Tensor]:
+def _attention(x: Tensor, slots: Tensor) -> Callable[[int], Tensor | None]:
     """One fused attention read of maps `x` [B, C, H, W] from `slots` [N, F], forward and backward: their gradient."""
     groups = x.permute(0, 2, 3, 1).reshape(len(x), 1, -1, slots.shape[1])
     gradient = torch.ones_like(groups)
-    sharpness = AugMem.Config().sharpness
+    sharpness = AugMemConfig().sharpness
 
-    def read(turn: int) -> Tensor:
+    def read(turn: int) -> Tensor | None:
         leaf = slots.clone().requires_grad_()
         keys = leaf.expand(len(x), 1, -1, -1)
         F.scaled_dot_product_attention(groups, keys, keys, scale=sharpness).backward(gradient)

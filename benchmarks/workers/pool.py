@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from operator import attrgetter
 from typing import Protocol
 
 from lethe.agents import registry
@@ -177,8 +178,8 @@ class _Processes:
         busy = {worker.connection: worker for worker in self._workers if worker.job}
         if not busy:
             time.sleep(ELSEWHERE)
-        for ready in connection.wait(list(busy), timeout=ELSEWHERE) if busy else ():
-            worker = busy[ready]
+        ready = connection.wait(list(busy), timeout=ELSEWHERE) if busy else []
+        for worker in [worker for end, worker in busy.items() if end in ready]:
             message = worker.receive()
             if isinstance(message, Died):
                 self._workers[self._workers.index(worker)] = _Worker.start(self._places, worker.machine)
@@ -215,7 +216,8 @@ class _Worker:
     def receive(self) -> Message:
         """The worker's next message."""
         try:
-            return self.connection.recv()
+            message: Message = self.connection.recv()
+            return message
         except (EOFError, OSError):
             self.process.join()
             return Died(_how_it_ended(self.process.exitcode))
@@ -270,12 +272,12 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-_DECIDING = ("dataset", "paradigm", "variant", "split", "image_size")
-_DECIDING += ("network", "cut", "pretrained", "feature_dtype", "seed")
-
-
-def _shares(job: Job) -> tuple:
-    """What decides a job's lists and stores."""
-    trial = job.trial
-    offline = registry.get(trial.agent).needs.offline
-    return (*(getattr(trial, name) for name in _DECIDING), offline, job.number)
+def _shares(job: Job) -> tuple[object, ...]:
+    """Key of the lists and stores that a job needs: equal for jobs that share them."""
+    offline = registry.get(job.trial.agent).needs.offline
+    lists = (
+        *attrgetter("dataset", "paradigm", "variant", "split", "image_size")(job.trial),
+        offline,
+        job.number,
+    )
+    return (*lists, *attrgetter("network", "cut", "pretrained", "feature_dtype", "seed")(job.trial))
