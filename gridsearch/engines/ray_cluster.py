@@ -164,7 +164,7 @@ class _Slot:
 
     def receive(self) -> Message | bool:
         """Answer of the actor; raises a `RayError` if it is dead."""
-        message = ray.get(self.answer)
+        message: Message | Sent | bool = ray.get(self.answer)
         if isinstance(message, Learned):
             self.answer = self.actor.news.remote()
             return message
@@ -211,14 +211,15 @@ class _Cluster:
             return
         for answer in ray.wait(list(asked), timeout=ELSEWHERE)[0]:
             slot = asked[answer]
+            message: Message | bool
             try:
                 message = slot.receive()
             except RayError as error:
                 message = self._replace(slot, error)
-            if slot.job is not None:
-                yield slot, message
-            elif slot.sees_results is None and isinstance(message, bool):
+            if isinstance(message, bool):  # the actor has begun
                 slot.sees_results, self._stillborn = message, 0
+            elif slot.job is not None:
+                yield slot, message
 
     def stop(self) -> None:
         """End all actors; what they learned up to their last checkpoint is kept."""
