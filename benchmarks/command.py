@@ -177,10 +177,10 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
 
 
 def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
-    """What is wrong with those `KEY=VALUE` pairs that are given to all agents, and are not known to all but to some."""
+    """Problem of each `KEY=VALUE` pair that is given to all agents but known only to some."""
     known = {}
     for agent in agents:
-        with suppress(InputError):  # it is no agent, which is told of it elsewhere
+        with suppress(InputError):  # an unknown agent is reported with the trials
             known[agent] = {field.name for field in fields(registry.get(agent).Config)}
     found = {}
     for pair in pairs:
@@ -194,7 +194,7 @@ def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
 
 
 def _settings(pairs: Sequence[str], agent: str, agents: Sequence[str]) -> dict[str, str]:
-    """What `[AGENT.]KEY=VALUE` pairs say for `agent`; what names one agent wins over what names none."""
+    """Settings of `agent` from `[AGENT.]KEY=VALUE` pairs; pairs that name the agent win over pairs that name none."""
     common: dict[str, str] = {}
     own: dict[str, str] = {}
     for pair in pairs:
@@ -228,7 +228,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
 
 
 def _threads(trials: Sequence[Trial], workers: int) -> int:
-    """Threads of a worker: its share of the cores; one for the small network, whose layers are too small to share."""
+    """Threads per worker: its share of the cores; one for the small network, whose layers are too small to share."""
     small = all(trial.network == "small" for trial in trials)
     return 1 if small else max(1, cores() // workers)
 

@@ -16,7 +16,7 @@ SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
     "agents": ("lethe.benchmarks.speed.agents", "training steps of agents"),
 }
-"""What `speed` can measure: option -> (module with `measure` and `UNIT`, words)."""
+"""Parts that `speed` measures: option -> (module with `measure` and `UNIT`, description)."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -119,7 +119,7 @@ def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
     summary = report(options.results, options.out)
-    with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+    with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
 

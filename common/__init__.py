@@ -1,1 +1,1 @@
-"""Shared by all packages: errors, the command line, atomic files, input problems, progress lines."""
+"""Shared by all packages: errors, the command line, atomic files, locks, input problems, progress bars."""

@@ -12,13 +12,13 @@ from lethe.common.errors import InputError
 
 # argparse has no public name for it
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What `add_subparsers` returns; commands are added to it. They set `command`, a function of the options."""
+"""Result of `add_subparsers`, to which commands are added. They set `command`, a function of the options."""
 
 _PACKAGES = frozenset({
     "avalanche", "faiss", "ffmpeg", "imageio_ffmpeg", "lethe", "matplotlib", "numpy", "pandas", "PIL", "safetensors",
     "scipy", "sklearn", "torch", "torchvision", "tqdm",
 })  # fmt: skip
-"""What requirements.txt installs, as modules."""
+"""Modules that requirements.txt installs."""
 
 
 def run(
@@ -68,17 +68,17 @@ def exit_status(
         status = 130
     except BrokenPipeError:
         if not _output_is_unread():
-            raise  # it is about another pipe
+            raise  # of another pipe
         status = 1
     with suppress(BrokenPipeError):
         print(end="", flush=True)
-    if _output_is_unread():  # what the buffer still holds must not fail when the interpreter ends
+    if _output_is_unread():  # flushing the rest of the buffer must not fail when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return status
 
 
 def _output_is_unread() -> bool:
-    """Whether standard output is a pipe that nobody reads any more."""
+    """Whether standard output is a pipe whose reader is gone."""
     output = select.poll()
     output.register(1, 0)
     return any(event & select.POLLERR for _, event in output.poll(0))

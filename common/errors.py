@@ -1,13 +1,13 @@
-"""The one kind of error that users cause, and how it is told: what was expected, what came, what to do."""
+"""The error of a user's mistake; its messages say what was expected, what came and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: a file, an option, a name. Programs print it and exit with status 2.
+    """A mistake in a user's input: a file, an option, a name. Programs print it and exit with status 2.
 
-    Several problems of one input are told at once, a line each.
+    Holds all problems of the input, one line each.
     """
 
     def __init__(self, *problems: str):

@@ -29,7 +29,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Judges an agent on the test images of a stream."""
+    """Evaluation of an agent on the test images of a stream."""
 
     def __init__(self, stream: Stream, images: Images, device: torch.device):
         self.images = images

@@ -1,4 +1,4 @@
-"""A trial's results in the shape of the published experiments, so that scripts written for those read them.
+"""Results of a trial in the files of the published experiments (AugMem), for scripts that read those.
 
     test.csv, test_task1.csv    runs x tasks, percent, no header: on the classes seen so far, on the first task's
     val.csv, val_task1.csv      the same of a trial judged on validation images; it has no test.csv
@@ -50,9 +50,9 @@ def write_published_tables(folder: Path) -> None:
 
 
 def write_tables_of(folders: Iterable[Path]) -> None:
-    """Write them for every trial that has begun: a process may have ended between a run and its tables.
+    """Write the tables of every trial that has begun: a process may have ended between a run and its tables.
 
-    `InputError` with all problems if records are damaged; the other trials have their tables then.
+    `InputError` with all problems if records are damaged; tables of the other trials are written all the same.
     """
     problems: list[str] = []
     for folder in folders:
@@ -66,7 +66,7 @@ def write_tables_of(folders: Iterable[Path]) -> None:
 
 
 def _options(trial: TrialRecord) -> dict[str, object]:
-    """All that the trial was told, by option."""
+    """Configuration of the trial by published option."""
     config = {key: value for key, value in trial.config.items() if key != "format"}
     settings, network = config.pop("settings"), config.pop("network")
     return {
@@ -84,7 +84,7 @@ def _options(trial: TrialRecord) -> dict[str, object]:
 
 
 def _csv(options: Mapping[str, object]) -> str:
-    """`name,value` lines; lists and what else is no plain value as JSON, quoted where it holds a comma."""
+    """`name,value` lines; lists and other nested values as JSON, quoted where they hold a comma."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     for name, value in options.items():

@@ -44,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
                 raise TypeError("its tree is no dictionary")
             return state
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged checkpoint ({error}): delete it to start this run anew") from error
+        raise InputError(f"{path}: damaged checkpoint ({error}): delete it to restart this run") from error
 
 
 def _pack(value: object, tensors: dict[str, Tensor]) -> object:

@@ -1,6 +1,6 @@
-"""Why a run has not finished: `run<r>/failed.json`, beside the log of what its process said.
+"""Records of failed runs: `run<r>/failed.json`, beside the log of the output of the run's process.
 
-A record of failure is removed when the run begins anew; a run that never ended leaves none.
+The record is removed when the run is started again; a run that never ended leaves none.
 """
 
 import json
@@ -22,7 +22,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Failure:
-    """How a run ended badly."""
+    """Reason of a failed run, and the end of its log."""
 
     reason: str
     """One line."""
@@ -60,5 +60,5 @@ def read(folder: Path) -> Failure | None:
 
 
 def clear(folder: Path) -> None:
-    """Forget an earlier failure of the run in `folder`."""
+    """Remove the record of an earlier failure of the run in `folder`."""
     (folder / _NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reading what runs have left: the trials of a results folder, with their finished runs."""
+"""Reading of results: the trials of a results folder, with their finished runs."""
 
 import csv
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from lethe.common.errors import InputError
 from lethe.common.files import read_json
 
 FORMAT = 3
-"""Of a trial's folder; a change that older code cannot read is a new number."""
+"""Format number of a trial's folder; increased by every change that older code cannot read."""
 
 
 @dataclass(frozen=True)
@@ -100,5 +100,5 @@ def read_run(folder: Path, number: int) -> RunRecord:
         if len(classes_seen) != len(accuracy):
             raise ValueError(f"expected {len(classes_seen)} tasks, got {len(accuracy)}")
     except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}): delete its folder to make it anew") from error
+        raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
     return RunRecord(number, accuracy, top5, classes_seen, summary)

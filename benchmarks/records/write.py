@@ -1,11 +1,11 @@
 """The record of one run as it is made: log, accuracies, checkpoint, summary.
 
-    run<r>/metrics.jsonl    what the agent logs, a line a step and name, appended as it learns
+    run<r>/metrics.jsonl    values that the agent logs, one line per step and name, appended as it learns
     run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
-    run<r>/checkpoint/      where to go on from; removed when the run is finished
+    run<r>/checkpoint/      state to continue from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
 
-A run that is killed anywhere goes on from its last checkpoint, or begins anew where its agent cannot be saved
+A run that is killed anywhere continues from its last checkpoint, or restarts from scratch if its agent cannot be saved
 (`Agent.resumable`), and ends in the same bytes.
 """
 
@@ -35,7 +35,7 @@ _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come: the next task, the next pass over it, and the batches of that pass already learned."""
+    """Position in a run: next task, next pass over the task, and number of batches of that pass already learned."""
 
     task: int = 0
     epoch: int = 0
@@ -43,7 +43,7 @@ class Position:
 
 
 class Progress(Protocol):
-    """Somebody who watches a run."""
+    """Receiver of a run's progress."""
 
     def begin(self, images: int, tasks: int) -> None:
         """The run has `images` to learn, all passes counted, in `tasks`."""
@@ -53,7 +53,7 @@ class Progress(Protocol):
 
 
 def checkpointed(folder: Path) -> int | None:
-    """When the run in `folder` wrote its last checkpoint, in nanoseconds; None if there is none."""
+    """Time of the last checkpoint of the run in `folder`, in nanoseconds; None if there is none."""
     try:
         return (folder / _CHECKPOINT).stat().st_mtime_ns
     except FileNotFoundError:
@@ -61,11 +61,11 @@ def checkpointed(folder: Path) -> int | None:
 
 
 class Recorder:
-    """Writes one run's folder, which its owner has locked (see `lock`).
+    """Writer of one run's folder, which its owner has locked (see `lock`).
 
-    `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
-    `software` is what learns it now: the summary tells all that it was learned with. Without `checkpoints`, a run
-    that is interrupted cannot be continued.
+    `identity` (lists, number of the run) must be equal for a checkpoint to be continued. `software` is that of this
+    process; the summary lists the software of all processes that learned the run. Without `checkpoints`, a run that is
+    interrupted cannot be continued.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Recorder:
         self._earlier, self._begun = 0.0, time.perf_counter()
 
     def restore(self, agent: Agent) -> None:
-        """Set `agent` and `start` to the last checkpoint, and the log to what it held then; or begin anew."""
+        """Set `agent` and `start` to the last checkpoint and cut the log to its length then."""
         log, offset = self.folder / "metrics.jsonl", 0
         if self._checkpoint.exists():
             saved = checkpoint.load(self._checkpoint)
@@ -109,7 +109,7 @@ class Recorder:
             self._rows, self._top5 = saved["rows"], saved["top5"]
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
             self._earlier = saved["wall_seconds"]
-            earlier = saved.get("software", [])  # older checkpoints do not tell
+            earlier = saved.get("software", [])  # absent in older checkpoints
             self._software = earlier + [one for one in self._software if one not in earlier]
             offset = saved["log_bytes"]
             agent.load_state_dict(saved["agent"])
@@ -122,7 +122,7 @@ class Recorder:
     def step(
         self, position: Position, images: int, logged: Mapping[str, Tensor | float], agent: Agent
     ) -> None:
-        """Note one batch of `images`; write a checkpoint if one is due."""
+        """Record one batch of `images`; write a checkpoint if one is due."""
         self._steps += 1
         self._images += images
         self._pending.append((position.task, self._steps, logged))
@@ -133,7 +133,7 @@ class Recorder:
             self._mark = time.perf_counter()
 
     def flush(self) -> None:
-        """Write the log so far; up to the first loss that is not finite, if there is one, and then `Diverged`."""
+        """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
         lines, fault = _log_lines(self._pending)
         with (self.folder / "metrics.jsonl").open("ab") as log:
             log.write(lines.encode())
@@ -148,7 +148,7 @@ class Recorder:
         self._seconds += time.perf_counter() - self._mark
 
     def task(self, position: Position, evaluation: Evaluation, agent: Agent) -> None:
-        """Note the evaluation after a task, and write a checkpoint from which the next one begins."""
+        """Record the evaluation after a task, and write a checkpoint from which the next task begins."""
         self._rows.append([evaluation.seen, *evaluation.groups])
         self._top5.append(evaluation.top5)
         write_text(self.folder / "accuracy.csv", _accuracy_csv(self._rows, self._top5))
@@ -189,9 +189,7 @@ class Recorder:
 
     @property
     def _wall(self) -> float:
-        """Seconds that the run has taken, evaluation and writing included; those after the last checkpoint of a
-        process that was killed are lost.
-        """
+        """Wall-clock seconds of the run, evaluation and writing included, without the work that kills have undone."""
         return self._earlier + time.perf_counter() - self._begun
 
     @property
@@ -203,7 +201,7 @@ class Recorder:
             self._progress.update(images, task, self._rows[-1][0] if self._rows else None)
 
     def _save(self, position: Position, agent: Agent) -> None:
-        """Write a checkpoint, if the agent has a state, after the log that it counts on."""
+        """Write a checkpoint if the agent can be saved; the log first, since the checkpoint holds its length."""
         self.flush()
         if not (self._checkpoints and agent.resumable):
             return
@@ -224,9 +222,9 @@ class Recorder:
 
 
 def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> tuple[str, str]:
-    """JSON lines of what was logged, null for what is no finite number. Waits for the device once a name.
+    """JSON lines of the logged values, null for values that are not finite; and a message if a loss is not finite.
 
-    They end with the step in which a loss is not finite, and what to say of it comes second; else it is empty.
+    The lines end with the first such step; without one, the message is empty. Waits for the device once per name.
     """
     names = sorted({name for _, _, logged in pending for name in logged})
     columns = {}

@@ -16,12 +16,12 @@ import numpy as np
 
 from lethe.benchmarks.measure.metrics import chance, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
-from lethe.benchmarks.report.trial_names import labels, printable, text_of
+from lethe.benchmarks.report.trial_names import printable, text_of, trial_names
 from lethe.dataloaders.index.catalogue import NAMES
 from lethe.dataloaders.index.spec import PARADIGMS
 
 LOWER_BOUND = "finetune"
-"""The agent that does nothing against forgetting. The upper bound is whichever agent needs offline lists."""
+"""Agent without any measure against forgetting. The upper bound is the agent that needs offline lists."""
 
 METRICS = (
     "accuracy_mean",
@@ -37,14 +37,14 @@ METRICS = (
     "seconds",
     "wall_seconds",
 )
-"""One number a run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
+"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
 of learning alone, `wall_seconds` those of the whole run."""
 
 CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
-"""What of a configuration, beside the stream and the agent, may move the numbers of all agents alike."""
+"""Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
-"""One number a run and task: the name, and its column of `RunRecord.accuracy`."""
+"""One number per run and task: the name, and its column of `RunRecord.accuracy`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Stat:
     sem: float | None
     """Standard error of the mean, std (ddof 1) / sqrt(runs); None below two runs."""
     runs: int
-    """How many runs the mean is over."""
+    """Number of runs that the mean is over."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Entry:
     """Of the task lists."""
     agent: str
     label: str
-    """The agent's name, with what tells its configurations apart where there are several."""
+    """Name of the trial (see `trial_names`)."""
     needs: Mapping[str, bool]
     finished: tuple[int, ...]
     unfinished: tuple[int, ...]
@@ -84,7 +84,7 @@ class Entry:
     conditions: Mapping[str, str]
     """For every name of `CONDITIONS` that the configuration has, its value."""
     reference: str
-    """Of the entries with the same text, the one that is offline is the reference of Ω_all."""
+    """Key of the reference of Ω_all: the offline entry with the same text."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
 
@@ -113,9 +113,9 @@ class Comparison:
 
     entries: tuple[Entry, ...]
     split: str = "test"
-    """What was judged, of all entries alike: "test" images, or "validation" ones."""
+    """Images on which all entries were evaluated: "test" or "validation"."""
     left_out: int = 0
-    """How many trials were left out because they were judged on validation images and the entries were not."""
+    """Number of trials left out because they were evaluated on validation images and the entries were not."""
 
     def datasets(self) -> list[str]:
         """Names of the datasets, in order."""
@@ -131,7 +131,7 @@ class Comparison:
         return [entry for entry in self.entries if (entry.dataset, entry.paradigm) == (dataset, paradigm)]
 
     def expected_runs(self, dataset: str, paradigm: str) -> int:
-        """How many runs a cell should have: as many as the trial with most finished ones."""
+        """Number of runs that a cell should have: that of the trial with most finished runs."""
         return max((len(entry.finished) for entry in self.select(dataset, paradigm)), default=0)
 
 
@@ -146,7 +146,7 @@ def compare(trials: Sequence[TrialRecord]) -> Comparison:
     references = {like: _mean_accuracy(rivals[0]) for like, rivals in offline.items() if len(rivals) == 1}
     entries = [
         _entry(trial, label, references.get(_reference(trial)))
-        for trial, label in zip(trials, labels(trials), strict=True)
+        for trial, label in zip(trials, trial_names(trials), strict=True)
     ]
     return Comparison(tuple(sorted(entries, key=_entry_order)), split, len(everything) - len(trials))
 
@@ -180,7 +180,7 @@ def summarise(values: Iterable[float | None]) -> Stat:
 
 
 def chance_level(entries: Iterable[Entry]) -> np.ndarray:
-    """Accuracy of a blind guess among the classes seen, [T], percent; the mean over runs."""
+    """Accuracy of guessing among the classes seen, [T], percent; the mean over runs."""
     streams = sorted({(run, seen) for entry in entries for run, seen in entry.classes_seen.items()})
     tasks = max((len(seen) for _, seen in streams), default=0)
     levels = [[chance(seen[task]) for _, seen in streams if task < len(seen)] for task in range(tasks)]
@@ -239,9 +239,9 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
 
 
 def _reference(trial: TrialRecord) -> str:
-    """What a trial and the reference of its Ω_all share: the stream, and the network that learns it.
+    """Key that a trial shares with the reference of its Ω_all: the stream and the network.
 
-    Not what of the network is frozen: that belongs to some agents, and the upper bound learns all of it.
+    The cut is not part of it: it belongs to some agents, and the upper bound learns the whole network.
     """
     names = ("dataset", "paradigm", "variant", "image_size", "network", "pretrained", "seed")
     return json.dumps([trial.config.get(name) for name in names])

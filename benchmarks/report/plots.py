@@ -112,7 +112,7 @@ def write_plots(comparison: Comparison, out: Path) -> list[Path]:
 
 
 def paradigm_figure(comparison: Comparison, curve: str, label: str) -> Figure:
-    """Draw `curve` (a name of `comparison.CURVES`): a row a dataset, a column a paradigm."""
+    """Draw `curve` (a name of `comparison.CURVES`): one row per dataset, one column per paradigm."""
     datasets = comparison.datasets()
     paradigms = comparison.paradigms(*datasets)
     styles = entry_styles([entry for entry in comparison.entries if entry.finished])
@@ -258,7 +258,7 @@ def _tasks(values: np.ndarray) -> np.ndarray:
 
 
 def _task_axis(axes: Axes, tasks: int) -> None:
-    """Tick every task from 1, and number those that have a marker."""
+    """Set a tick at every task from 1, and numbers at those that have a marker."""
     axes.set_xlim(0.7, max(tasks, 1) + 0.3)
     axes.set_xticks(range(1, tasks + 1, _tick_step(tasks)))
     axes.set_xticks(range(1, tasks + 1), minor=True)
@@ -270,7 +270,7 @@ def _tick_step(tasks: int) -> int:
 
 
 def _runs_shown(entries: Sequence[Entry], expected: int) -> str:
-    """How many runs a panel's curves are over, and which have fewer."""
+    """Number of runs of a panel's curves, and the agents that have fewer."""
     fewer = [f"{entry.label}: {len(entry.finished)}" for entry in entries if len(entry.finished) < expected]
     runs = f"{expected} run{'s' * (expected != 1)}"
     names = ", ".join(fewer)
@@ -288,7 +288,7 @@ def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
 
 
 def legend(figure: Figure, handles: Mapping[str, Line2D], columns: int) -> None:
-    """Draw a legend under a figure: what `handles` look like, by label."""
+    """Draw a legend of `handles`, by label, under a figure."""
     # Numbers first, names after: matplotlib drops labels that start with "_" and sets "$...$" as mathematics.
     drawn = figure.legend(
         list(handles.values()), [str(number) for number in range(len(handles))], loc="outside lower center",

@@ -54,7 +54,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
-    """What stands below the table, a line each."""
+    """Lines below the table."""
 
 
 def write_tables(comparison: Comparison, out: Path) -> list[Path]:
@@ -68,7 +68,7 @@ def write_tables(comparison: Comparison, out: Path) -> list[Path]:
 
 
 def write_long_form(path: Path, lines: Sequence[Row]) -> None:
-    """Write a line per mean, with a header; undefined values are blank, tasks count from 1."""
+    """Write one line per mean, with a header; undefined values are blank, tasks count from 1."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(Row)])
@@ -76,7 +76,7 @@ def write_long_form(path: Path, lines: Sequence[Row]) -> None:
 
 
 def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
-    """The tables of one dataset: three of accuracies, then what each agent needs and costs."""
+    """The tables of one dataset: three of accuracies, one of needs and costs."""
     accuracy = [
         accuracy_table(comparison, dataset, metric, name, caption)
         for name, metric, caption in ACCURACY_TABLES
@@ -129,7 +129,7 @@ def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
 
 
 def cost_table(comparison: Comparison, dataset: str) -> Table:
-    """What each agent needs, keeps and takes; a range where paradigms differ."""
+    """Needs, memory and time of each agent; ranges where paradigms differ."""
     header = ("agent", *_NEEDS.values(), "memory", "images/s", "training time", "wall time", "runs")
     lines = []
     for label, entries in _entries_of(comparison, dataset).items():

@@ -1,4 +1,4 @@
-"""What the trials of a comparison are called."""
+"""Names of trials in tables and plots."""
 
 import json
 from collections import defaultdict
@@ -8,11 +8,11 @@ from typing import Any
 from lethe.benchmarks.records.read import TrialRecord
 
 
-def labels(trials: Sequence[TrialRecord]) -> list[str]:
-    """A label per trial: the agent's name, and in brackets what tells its configurations apart.
+def trial_names(trials: Sequence[TrialRecord]) -> list[str]:
+    """A name per trial: the agent, and in brackets the settings in which its trials differ.
 
-    What distinguishes two trials of one paradigm is named in the dataset's other paradigms too, so that a
-    configuration has one row in a table of paradigms.
+    Settings that differ in one paradigm are named in the dataset's other paradigms too, so that a configuration has one
+    row in a table of paradigms.
     """
     cells, agents = defaultdict(list), defaultdict(set)
     for index, trial in enumerate(trials):
@@ -53,10 +53,10 @@ def _settings(trial: TrialRecord) -> dict[str, Any]:
 
 
 def text_of(value: object) -> str:
-    """A value of a configuration as it is shown."""
+    """Text of a value of a configuration."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def printable(name: object) -> str:
-    """Whatever a file holds, as one line without control characters."""
+    """The text of `name` as one line without control characters."""
     return "".join(character if character.isprintable() else "?" for character in str(name))

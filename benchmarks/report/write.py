@@ -17,21 +17,21 @@ _HOW_TO_RUN = "make one with `lethe run DATASET/PARADIGM --agent AGENT`"
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """What a report says on the terminal."""
+    """Result of a report, as printed on the terminal."""
 
     table: str
     """For every dataset, accuracy on seen classes averaged over tasks, agents x paradigms."""
     files: tuple[Path, ...]
-    """What was written."""
+    """Files written."""
     notes: tuple[str, ...]
-    """What a reader must know beside the numbers, a sentence each."""
+    """One sentence per reservation about the numbers."""
 
 
 def report(results: Path, out: Path) -> ReportSummary:
     """Write the tables and plots of all trials under `results` into `out`.
 
-    `InputError` where there is no trial with a finished run, where a record cannot be read (all of them are
-    told at once), or where `out` cannot be written.
+    `InputError` if there is no trial with a finished run, if records cannot be read (with all problems), or if `out`
+    cannot be written.
     """
     if not results.is_dir():
         raise InputError(f"{results}: expected a folder of results, but there is none: {_HOW_TO_RUN}")
@@ -66,7 +66,7 @@ def report(results: Path, out: Path) -> ReportSummary:
 
 
 def problems_of(trial: TrialRecord) -> list[str]:
-    """What a comparison would stumble over in a trial's records."""
+    """Problems of a trial's records that would break a comparison."""
     config, found = trial.config, []
     path = trial.path / "config.json"
     for key in ("dataset", "paradigm", "variant", "agent", "split"):
@@ -76,7 +76,7 @@ def problems_of(trial: TrialRecord) -> list[str]:
         found.append(f"{path}: expected an object for 'settings', got {config.get('settings')!r}")
     for run in trial.runs:
         folder, metrics = trial.path / f"run{run.run}", run.summary.get("metrics")
-        remedy = "delete the run's folder to make it anew"
+        remedy = "delete the run's folder to make it again"
         if run.accuracy.ndim != 2 or min(run.accuracy.shape) < 1 or run.accuracy.shape[1] < 2:
             found.append(f"{folder / 'accuracy.csv'}: expected columns task, seen, group_0, ...: {remedy}")
         if not all(count > 0 for count in run.classes_seen):
@@ -92,7 +92,7 @@ def _is_number(value: object) -> bool:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the numbers: what was judged, what is missing, what is not alike, no Ω_all."""
+    """Reservations about the numbers: evaluated images, missing runs, unlike conditions, missing Ω_all."""
     found = []
     if comparison.left_out:
         found.append(
@@ -114,7 +114,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _unlike(entries: Sequence[Entry]) -> Iterable[str]:
-    """What of the conditions is not the same for all entries, and who has what."""
+    """Notes on settings (network, seed, ...) that differ between the compared trials."""
     for name in CONDITIONS:
         having = defaultdict(list)
         for entry in entries:
@@ -126,7 +126,7 @@ def _unlike(entries: Sequence[Entry]) -> Iterable[str]:
 
 
 def _without_omega(entries: Sequence[Entry]) -> Iterable[str]:
-    """Why entries have no Ω_all although there is an offline trial."""
+    """Notes on entries without Ω_all although there is an offline trial."""
     alike = defaultdict(list)
     for entry in entries:
         alike[entry.reference].append(entry)
@@ -145,7 +145,7 @@ def _without_omega(entries: Sequence[Entry]) -> Iterable[str]:
 
 
 def _mixed_code(entries: Sequence[Entry]) -> Iterable[str]:
-    """Whose runs were not all made by the same commit."""
+    """Notes on trials whose runs were made by different commits."""
     for entry in entries:
         runs = defaultdict(list)
         for run, code in entry.code.items():

@@ -30,7 +30,7 @@ from lethe.dataloaders.tasks import tasklists
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie."""
+    """Folders of results, data and lists."""
 
     results: Path = Path("results")
     data: Path = folders.DATA
@@ -41,14 +41,14 @@ class Places:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is computed on."""
+    """Device and threads of a run; checkpoints and scores to write."""
 
     device: str = "cpu"
     threads: int = 1
     checkpoint_batches: int | None = None
-    """Write a checkpoint every so many mini-batches as well; at the end of each task always."""
+    """Mini-batches between checkpoints; None: only at the end of each task."""
     predictions: bool = False
-    """Keep the scores of the last evaluation."""
+    """Whether the scores of the last evaluation are written."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> Ope
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
-    """Make whatever run `number` of `trial` needs and is not there: lists, decoded images, features.
+    """Make the lists, decoded images and features of run `number` of `trial` that are missing.
 
-    Cheap where all is there. `machine` may be another one, with a GPU that this one lacks: then features, whose bits
-    depend on the device, are left to it.
+    `machine` may be another one, with a GPU that this one lacks: features, whose bits depend on the device, are left
+    to that machine then.
     """
     if torch.device(machine.device).type == "cuda" and not torch.cuda.is_available():
         _data_of(trial, number, places)

@@ -1,4 +1,4 @@
-"""A job: one run of a trial, as it is handed to workers and counted by those who watch them."""
+"""A job: one run of a trial, as given to workers."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -23,7 +23,7 @@ from lethe.dataloaders.stores.features import FEATURE_DTYPES
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that decides a trial's numbers, apart from the data and the software."""
+    """All inputs of a trial's numbers, apart from the data and the software."""
 
     dataset: str
     paradigm: str
@@ -41,9 +41,9 @@ class Trial:
     spec: Dataset = field(repr=False, compare=False)
     """The dataset as specified when the trial was made; not part of the configuration."""
     split: str = "test"
-    """What is judged: "test" images, or "validation" ones, which are held out of training."""
+    """Images to evaluate on: "test", or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
-    """How the frozen part's output is stored: "float32", or "bfloat16" in half the space."""
+    """Storage of the frozen part's output: "float32", or "bfloat16" in half the space."""
 
     @classmethod
     def create(

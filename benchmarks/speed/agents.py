@@ -1,4 +1,4 @@
-"""How long the agents' steps take, each beside the bare work that cannot be left out, in one run on one machine.
+"""Time of the agents' steps, each beside the bare work that cannot be left out, in one run on one machine.
 
 Inputs are random; no data set and no pretrained weights are needed. On the small network the bare work is the passes
 that the agent's algorithm consists of: as many, on as many images, with a backward pass where it needs the gradient,
@@ -40,16 +40,16 @@ A = TypeVar("A", bound=Agent[Any])
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much there is to do; the shapes are those of the published protocols."""
+    """Amounts to measure; the shapes are those of the published protocols."""
 
     remind_map: tuple[int, int, int] = (512, 7, 7)
-    """(C, H, W) of what ResNet-18 gives to its last block for 224 x 224 pixels."""
+    """(C, H, W) of the input of ResNet-18's last block for 224 x 224 pixels."""
     remind_maps: int = 200
     """Of base initialisation; all are stored."""
     replay: int = 50
     """Maps replayed with each new one: a batch of 51."""
     augmem_map: tuple[int, int, int] = (512, 13, 13)
-    """(C, H, W) of what SqueezeNet gives to `features.12`."""
+    """(C, H, W) of the input of SqueezeNet's `features.12`."""
     augmem_batch: int = 21
     task_batches: int = 58
     """Mini-batches of a task: CORe50's has 1,200 images."""
@@ -292,7 +292,7 @@ def passes(agent: Agent, x: Tensor, y: Tensor) -> list[Pass]:
 
 
 def _told(made: Sequence[Pass]) -> str:
-    """What the passes are, in words."""
+    """Description of the passes."""
     learning, looking = (
         " + ".join(str(each.images) for each in made if each.learns is learns) for learns in (True, False)
     )

@@ -1,4 +1,4 @@
-"""How fast the data is prepared, each time beside the plain way to do the same, in one run on one machine."""
+"""Speed of data preparation, each part beside the plain way to do the same, in one run on one machine."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ PARALLEL_TARGET = 0.9
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much there is to do."""
+    """Amounts to measure."""
 
     pngs: int = 4000
     """128 x 128 pixels, as CORe50's."""

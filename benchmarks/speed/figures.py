@@ -1,7 +1,6 @@
-"""What measurements of speed share: ways that take turns, figures beside plain ones, a table and JSON.
+"""Shared by measurements of speed: alternating timing of several ways, figures with ratios, a table and JSON.
 
-Absolute figures depend on the machine and on what else it does; the ratios hardly do, because both ways
-take turns in one run.
+Absolute figures depend on the machine and its load; the ratios hardly do, because the ways alternate in one run.
 """
 
 import os
@@ -21,7 +20,7 @@ class Figure:
     """None where there is no plain way."""
     plain_way: str = ""
     target: float | None = None
-    """What `ratio` should be: at least this for a rate, at most this for a time."""
+    """Bound of `ratio`: at least this for a rate, at most this for a time."""
 
     @property
     def ratio(self) -> float | None:
@@ -30,7 +29,7 @@ class Figure:
 
 
 def seconds(repeats: int, *ways: Callable[[int], object]) -> list[float]:
-    """Median seconds of each of the ways, which take turns; each is told the number of its turn."""
+    """Median seconds of each of the ways, which alternate; each gets the number of the turn."""
     taken: list[list[float]] = [[] for _ in ways]
     for turn in range(repeats):
         for way, times in zip(ways, taken, strict=True):
@@ -41,7 +40,7 @@ def seconds(repeats: int, *ways: Callable[[int], object]) -> list[float]:
 
 
 def table(figures: Sequence[Figure], unit: str) -> str:
-    """The figures, in `unit`, as a table for people."""
+    """The figures, in `unit`, as a table of aligned text."""
     head = (unit, "ours", "plain", "ratio", "target", "plain way")
     rows = [
         (
@@ -64,7 +63,7 @@ def table(figures: Sequence[Figure], unit: str) -> str:
 
 
 def as_json(figures: Sequence[Figure], unit: str) -> dict[str, object]:
-    """The figures for programs, with their unit and the number of cores."""
+    """The figures with their unit and the number of cores, for JSON."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "unit": unit,

@@ -1,7 +1,7 @@
-"""The process that workers are forked from: it imports what they need and does nothing else.
+"""Fork server of the workers: a process that imports the modules of a run and does nothing else.
 
-A worker made from it, or one that takes a dead one's place, costs no seconds. This module imports little, so that a
-command can call `start` first and do its own imports meanwhile.
+Starting or replacing a worker takes no seconds then. This module imports little, so that a command can call `start`
+first and do its own imports meanwhile.
 """
 
 import os
@@ -16,14 +16,14 @@ system and fault them in again at the next step."""
 
 
 def start() -> None:
-    """Let it begin its imports, if it has not."""
+    """Start the fork server, if it is not running; its imports proceed in the background."""
     os.environ.setdefault("GLIBC_TUNABLES", KEEP_PAGES)
     _context().set_forkserver_preload(["lethe.benchmarks.workers.preload"])
     forkserver.ensure_running()
 
 
 def context() -> ForkServerContext:
-    """What makes processes and pipes; it is started if it was not."""
+    """Multiprocessing context of the fork server, which is started if necessary."""
     start()
     return _context()
 

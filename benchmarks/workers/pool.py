@@ -86,12 +86,12 @@ class Crew(Protocol):
 
 
 def cores() -> int:
-    """How many CPU cores this process may use, which may be fewer than the machine has."""
+    """Number of CPU cores that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
 
 
 def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
-    """Make what several jobs share (lists, decoded images, features of frozen trunks) first, once."""
+    """Make the data that jobs share (lists, decoded images, features of frozen trunks), each once."""
     for trial in dict.fromkeys(job.trial for job in jobs):
         check_machine(begin(trial, places.results), machine)
     for job in {_shares(job): job for job in jobs}.values():
@@ -210,7 +210,7 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self.job = job
-        with suppress(OSError):  # it is dead already, which `receive` will find
+        with suppress(OSError):  # the process is dead already; `receive` will find out
             self.connection.send(job)
 
     def receive(self) -> Message:

@@ -1,6 +1,6 @@
-"""Imported once by the process that workers are forked from: it loads what the first run in a process would load.
+"""Preloaded by the fork server: all modules that the first run in a process would import.
 
-The first optimiser and the first module on the meta device make PyTorch import seconds of its own code.
+The first optimiser and the first module on the meta device make PyTorch import more modules, which takes seconds.
 """
 
 import torch
