@@ -13,12 +13,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypedDict
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from lethe.benchmarks.report.comparison import Comparison, Entry, agent_order, chance_level, is_bound
 from lethe.benchmarks.report.tables import dataset_title
@@ -34,7 +36,9 @@ _BLUE, _VERMILLION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _ORANGE, _SKY, _BLACK = "#E69F00", "#56B4E9", "#000000"
 PALETTE = (_BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
 GREY, _CHANCE_GREY = "#7F7F7F", "#8C8C8C"
-_SOLID, _DASHED, _DASH_DOT = "-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5))
+_SOLID: LineStyleType = "-"
+_DASHED: LineStyleType = (0, (4, 1.5))
+_DASH_DOT: LineStyleType = (0, (5, 1.5, 1, 1.5))
 _SPARE_MARKERS = ("p", "h", "8", "<", ">", "d", "*", "H")
 
 
@@ -44,8 +48,21 @@ class Style:
 
     colour: str
     marker: str
-    dashes: str | tuple[int, tuple[float, ...]] = _SOLID
+    dashes: LineStyleType = _SOLID
     filled: bool = True
+
+
+class LineLook(TypedDict, total=False):
+    """Keyword arguments of matplotlib for a line and its markers; sizes and widths in points."""
+
+    color: str
+    linestyle: LineStyleType
+    linewidth: float
+    marker: str
+    markersize: float
+    markeredgewidth: float
+    markeredgecolor: str
+    markerfacecolor: str
 
 
 STYLES: Mapping[str, Style] = MappingProxyType(
@@ -224,7 +241,7 @@ def _curve(axes: Axes, entry: Entry, curve: str, style: Style) -> None:
     )  # fmt: skip
 
 
-def line(style: Style) -> dict[str, object]:
+def line(style: Style) -> LineLook:
     """The arguments with which matplotlib draws a curve of that style."""
     return {
         "color": style.colour,

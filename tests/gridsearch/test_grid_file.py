@@ -126,7 +126,7 @@ def test_an_unknown_dataset_hides_no_unknown_paradigm(problems):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("x = [\n", "some.toml: is no TOML: "),
+        ("x = [\n", "some.toml: is not valid TOML: "),
         (HEAD, "some.toml: agents: expected a table for each agent"),
         ("agents = 3\n" + HEAD, "some.toml:1: agents: expected a table for each agent"),
         ('paradigms = ["iid"]\n[agents.er]\n', "some.toml: datasets is missing"),

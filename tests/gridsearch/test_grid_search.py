@@ -237,7 +237,7 @@ def test_a_reader_that_leaves_early_stops_a_search_whose_status_says_that_work_i
         (["--workers", "0"], "--workers: expected at least 1, got 0"),
         (["--checkpoint-batches", "0"], "--checkpoint-batches: expected at least 1, got 0"),
         (["--gpus", "77"], "--gpus 77: expected "),
-        (["--address", "auto"], "--address is of --engine ray"),
+        (["--address", "auto"], "--address is an option of --engine ray"),
     ],
 )
 def test_bad_options_are_told(project, options, told):
