@@ -214,7 +214,7 @@ class AugMem(SGDAgent[A]):
 
 
 def _check(problem: Problem, config: AugMemConfig) -> None:
-    """`InputError` where slots do not fit the features, or the store has no row for some class."""
+    """`InputError` where slots do not fit, the store has no row for some class, or two rules set the rate."""
     channels, problems = problem.input_shape[0], []
     if channels % config.slot_width:
         problems.append(
@@ -224,6 +224,11 @@ def _check(problem: Problem, config: AugMemConfig) -> None:
         problems.append(
             f"memory_size: expected at least 1 for each of {problem.num_classes} classes, "
             f"got {config.memory_size}"
+        )
+    if config.schedule != "constant" and config.lr_after_first is not None:
+        problems.append(
+            f"schedule: expected constant with lr_after_first={config.lr_after_first}, which sets the rate as well, "
+            f"got {config.schedule}: set lr_after_first=none or schedule=constant"
         )
     if problems:
         raise InputError(*problems)

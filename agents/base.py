@@ -6,19 +6,24 @@ agent's own attributes.
 """
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, get_args, get_origin
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, final, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from lethe.agents import config as configs
+from lethe.common.tree import leaves, tree_map
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
 """The type of an agent's configuration."""
+A = TypeVar("A", bound="Agent")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ class Agent(ABC, Generic[C]):
         super().__init_subclass__(**kwargs)
         if "Config" not in vars(cls):
             cls.Config = _config_type(cls) or cls.Config
+        for name in _WITHOUT_CACHE & vars(cls).keys():
+            setattr(cls, name, _without_cache(vars(cls)[name]))
 
     def __init__(self, problem: Problem, config: C, network: Network, *, seed: int, device: torch.device):
         self.problem = problem
@@ -113,13 +120,15 @@ class Agent(ABC, Generic[C]):
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         """The agent's own source of randomness, on the CPU whatever the device: draws cost no wait."""
+        self.cache: dict[str, Any] = {}
+        """Results of `prepare`, for `predict`; empty during learning, neither saved nor counted as memory."""
 
     @abstractmethod
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
         """Learn from one mini-batch of the stream, which comes once.
 
         x: [B, C, H, W], uint8 images or float32 features; y: [B] int64 labels. Returns what to log, scalars
-        by name; a tensor stays on its device, so that nothing waits for it.
+        by name, or {}; a tensor stays on its device, so that nothing waits for it.
         """
 
     @abstractmethod
@@ -129,6 +138,26 @@ class Agent(ABC, Generic[C]):
         Called without gradients and with `network` in evaluation mode. Scores of labels that the stream has
         not shown yet are ignored.
         """
+
+    def prepare(self) -> None:
+        """Compute what `predict` needs for every batch, such as class means, once per evaluation, into `self.cache`.
+
+        Called with gradients and with `network` in training mode, as `observe` is; its time counts as learning.
+        The result must depend on the agent's state alone, and nothing but `self.cache` may change: a draw from
+        `self.generator` or a batch-norm statistic would make the run depend on when it is evaluated. For
+        randomness, seed a generator of its own; for a forward pass with batch-norm, switch the network to
+        evaluation mode and back.
+
+        The base empties the cache before and after each `observe`, `begin_task`, `end_task` and `load_state_dict`.
+        It wraps these methods of a subclass for that, so that neither an author nor a caller can forget it, and a
+        resumed run, whose cache is empty, learns the same.
+        """
+
+    @final
+    def fill_cache(self) -> None:
+        """Run `prepare` unless its results are there; whoever calls `predict` after learning calls this first."""
+        if not self.cache:
+            self.prepare()
 
     def begin_task(self, task: TaskInfo) -> None:
         """Called before the first batch of a task."""
@@ -150,6 +179,7 @@ class Agent(ABC, Generic[C]):
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Continue from `state_dict()` of an agent built with the same arguments, to the bit."""
+        self.cache = {}
         learned = self._learned()
         if set(state) != set(learned):
             raise ValueError(f"expected the state of {sorted(learned)}, got that of {sorted(state)}")
@@ -160,7 +190,7 @@ class Agent(ABC, Generic[C]):
 
     def _learned(self) -> dict[str, object]:
         """Attributes that learning may change; of the network, the part that learns."""
-        values = {name: value for name, value in vars(self).items() if name not in _GIVEN}
+        values = {name: value for name, value in vars(self).items() if name not in _NOT_LEARNED}
         return {"plastic": self.network.plastic, **values}
 
 
@@ -175,29 +205,49 @@ def _config_type(agent_class: type[Agent]) -> type[configs.Config] | None:
     return None
 
 
-_GIVEN = {"problem", "config", "network", "device"}
+def _without_cache(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, P], R]:
+    """`method` of an agent, which begins and ends with an empty cache: none of it is learned from or kept."""
+
+    @functools.wraps(method)
+    def emptied(agent: A, /, *arguments: P.args, **named: P.kwargs) -> R:
+        agent.cache = {}
+        try:
+            return method(agent, *arguments, **named)
+        finally:
+            agent.cache = {}
+
+    return emptied
+
+
+_WITHOUT_CACHE = {"observe", "begin_task", "end_task", "load_state_dict"}
+"""The methods that may change the state."""
+_NOT_LEARNED = {"problem", "config", "network", "device", "cache"}
 _SAVED_AS_IT_IS = (Tensor, type(None), bool, int, float, str)
 
 
 def _capture(name: str, value: object) -> object:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if hasattr(value, "state_dict"):
-        return copy.copy(value.state_dict())
-    if isinstance(value, _SAVED_AS_IT_IS):
-        return value
-    if isinstance(value, list | tuple):
-        return [_capture(name, item) for item in value]
-    if isinstance(value, dict):
-        return {key: _capture(name, item) for key, item in value.items()}
-    raise TypeError(
-        f"attribute '{name}' holds a {type(value).__name__}, which cannot be saved: make it a tensor or a "
-        "plain value, give it state_dict and load_state_dict, or override the agent's own"
-    )
+    """`value` of attribute `name` as nested tensors and plain values."""
+
+    def saved(leaf: object) -> object:
+        if isinstance(leaf, torch.Generator):
+            return leaf.get_state()
+        if hasattr(leaf, "state_dict"):
+            return copy.copy(leaf.state_dict())
+        if isinstance(leaf, _SAVED_AS_IT_IS):
+            return leaf
+        raise TypeError(
+            f"attribute '{name}' holds a {type(leaf).__name__}, which cannot be saved: make it a tensor or a "
+            "plain value, give it state_dict and load_state_dict, or override the agent's own"
+        )
+
+    return tree_map(saved, value, is_leaf=lambda node: hasattr(node, "state_dict"))
 
 
-def _restore(value: object, saved: object, device: torch.device) -> object:
-    """What `value` becomes; the object itself, changed in place, where others may hold it."""
+def _restore(value: object, saved: Any, device: torch.device) -> object:
+    """The new value of `value`: the object itself, changed in place, where others may hold it.
+
+    `saved` is of the shape that `_capture` gave it, which the type of `value` decides.
+    """
     if isinstance(value, torch.Generator):
         value.set_state(saved.cpu())
         return value
@@ -210,28 +260,17 @@ def _restore(value: object, saved: object, device: torch.device) -> object:
         return type(value)(_restore(item, kept, device) for item, kept in zip(value, saved, strict=True))
     if isinstance(value, dict) and value.keys() == saved.keys():
         return {key: _restore(item, saved[key], device) for key, item in value.items()}
-    return _to_device(saved, device)
-
-
-def _to_device(saved: object, device: torch.device) -> object:
-    if isinstance(saved, Tensor):
-        return saved.to(device)
-    if isinstance(saved, list):
-        return [_to_device(item, device) for item in saved]
-    if isinstance(saved, dict):
-        return {key: _to_device(item, device) for key, item in saved.items()}
-    return saved
+    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, saved)
 
 
 def _bytes(value: object) -> int:
-    if hasattr(value, "memory_bytes"):
-        return value.memory_bytes()
-    if isinstance(value, nn.Module):
-        return sum(_bytes(tensor) for tensor in value.state_dict().values())
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, list | tuple):
-        return sum(_bytes(item) for item in value)
-    if isinstance(value, dict):
-        return sum(_bytes(item) for item in value.values())
-    return 0
+    """Bytes of the tensors in `value`; an object's own `memory_bytes` is taken where it has one."""
+    return sum(map(_leaf_bytes, leaves(value, is_leaf=lambda node: hasattr(node, "memory_bytes"))))
+
+
+def _leaf_bytes(leaf: object) -> int:
+    if hasattr(leaf, "memory_bytes"):
+        return int(leaf.memory_bytes())
+    if isinstance(leaf, nn.Module):
+        return _bytes(leaf.state_dict())
+    return leaf.nbytes if isinstance(leaf, Tensor) else 0

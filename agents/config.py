@@ -1,7 +1,8 @@
-"""Hyperparameters: a frozen dataclass an agent, from which the command line and grid files are derived."""
+"""Hyperparameters: a frozen dataclass per agent, from which the command line and grid files are derived."""
 
 import dataclasses
 import math
+import operator
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Config:
-    """What every agent can be told: how the loop feeds it."""
+    """Settings of every agent: batches and passes of the loop."""
 
     batch_size: int = setting(10, "Images of one mini-batch of the stream.", low=1)
     batch_size_first_task: int | None = setting(None, "The same in the first task, where it differs.", low=1)
@@ -37,11 +38,12 @@ class Config:
     def from_settings(cls, settings: Mapping[str, object]) -> Self:
         """The configuration with `settings` (text from a command line, or typed values) over the defaults.
 
-        An unknown key, a value of the wrong type or out of range is an `InputError`; all are told at once.
+        An unknown key, a value of the wrong type or out of range is an `InputError`, which lists all problems.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         hints = get_type_hints(cls)
-        values, problems = {}, []
+        values: dict[str, Any] = {}
+        problems: list[str] = []
         for key, value in settings.items():
             try:
                 if key not in fields:
@@ -62,19 +64,39 @@ class Config:
         return self.batch_size if task or self.batch_size_first_task is None else self.batch_size_first_task
 
 
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamax")
+SCHEDULES = ("constant", "step", "cosine")
+
+
 @dataclass(frozen=True)
 class SGDConfig(Config):
     """An agent that learns by stochastic gradient descent."""
 
     lr: float = setting(1e-4, "Learning rate.", above=0)
-    momentum: float = setting(0.9, "Momentum of SGD.", low=0, high=1)
-    weight_decay: float = setting(1e-4, "L2 penalty of SGD, applied to all trained parameters.", low=0)
+    momentum: float = setting(
+        0.9, "Momentum of SGD; β1 of the other optimisers, below 1 there.", low=0, high=1
+    )
+    weight_decay: float = setting(
+        1e-4, "L2 penalty on all trained parameters; of adamw the decoupled weight decay.", low=0
+    )
+    optimizer: str = setting("sgd", "Optimiser, as PyTorch has it.", choices=OPTIMIZERS)
+    schedule: str = setting(
+        "constant",
+        "Learning rate over the run's optimiser steps: constant, falling in steps, or along a cosine.",
+        choices=SCHEDULES,
+    )
+    schedule_steps: int = setting(
+        1000, "Optimiser steps between two falls (step), or until the last rate (cosine).", low=1
+    )
+    schedule_factor: float = setting(
+        0.1, "Factor of each fall (step), or the last rate as a share of lr (cosine).", low=0, high=1
+    )
 
 
 _WORDS = {"true": True, "false": False}
 
 
-def _typed(key: str, value: object, hint: object) -> object:
+def _typed(key: str, value: object, hint: Any) -> object:
     """`value` as the type that `hint` names: int, float, bool or str, or one of these or None."""
     kind = hint
     if isinstance(hint, types.UnionType):
@@ -94,20 +116,20 @@ def _typed(key: str, value: object, hint: object) -> object:
     return value
 
 
-def _checked(field: dataclasses.Field, value: object) -> object:
+def _checked(field: dataclasses.Field[Any], value: object) -> object:
     """`value` if it is in the field's range."""
     limits = field.metadata
     if limits["choices"] is not None and value not in limits["choices"]:
         raise unknown(f"value of {field.name}", str(value), limits["choices"])
-    if value is None or isinstance(value, str):
+    if not isinstance(value, int | float):
         return value
     if not math.isfinite(value):
         raise InputError(f"{field.name}: expected a finite number, got {value}")
     for bound, holds, words in (
-        ("above", lambda limit: value > limit, "more than"),
-        ("low", lambda limit: value >= limit, "at least"),
-        ("high", lambda limit: value <= limit, "at most"),
+        ("above", operator.gt, "more than"),
+        ("low", operator.ge, "at least"),
+        ("high", operator.le, "at most"),
     ):
-        if limits[bound] is not None and not holds(limits[bound]):
+        if limits[bound] is not None and not holds(value, limits[bound]):
             raise InputError(f"{field.name}: expected {words} {limits[bound]}, got {value}")
     return value

@@ -52,5 +52,5 @@ class Offline(Finetune[OfflineConfig]):
         """With `retrain`, forget all that was learned."""
         if self.config.retrain:
             self.network.plastic.load_state_dict(self.initial)
-            self.optimizer.state.clear()
+            self.optimizer.restart()
             self.seen.zero_()

@@ -1,12 +1,12 @@
 """Every agent by name. A new agent is one file and one line here."""
 
-import importlib
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from lethe.agents.base import Agent
 from lethe.common.errors import InputError, unknown
+from lethe.common.imports import load
 
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -46,32 +46,11 @@ def get(name: str) -> type[Agent]:
         return _from_avalanche(name)
     if name not in AGENTS and ":" not in name:
         raise InputError(f"{unknown('agent', name, AGENTS)}; one of your own is given as module:Class")
-    module_name, _, class_name = AGENTS.get(name, name).partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
-        raise InputError(f"agent '{name}': expected module:Class, such as my_agents.nearest:NearestMean")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"agent '{name}': {_not_imported(module_name, error)}") from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise InputError(f"agent '{name}': {module_name} has no class {class_name}")
+    found = load("agent", AGENTS.get(name, name), name, "module:Class, such as my_agents.nearest:NearestMean")
     if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise InputError(
-            f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent in {module_name}"
-        )
+        class_name = name.rpartition(":")[2]
+        raise InputError(f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent")
     return found
-
-
-def _not_imported(module_name: str, error: ModuleNotFoundError) -> str:
-    """What is wrong: that there is no such module, or that it imports one that is not there."""
-    if f"{module_name}.".startswith(f"{error.name}."):
-        place = module_name.replace(".", "/")
-        return (
-            f"module '{error.name}' is not found: expected {place}.py in the current folder, or an installed "
-            "module"
-        )
-    return f"{module_name} is there, but what it imports is not installed: {error}"
 
 
 def _from_avalanche(name: str) -> type[Agent]:

@@ -39,7 +39,7 @@ from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.device import to_device
 from lethe.agents.parts.quantised_memory import CodeMemory
-from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
+from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,9 @@ class REMIND(SGDAgent[REMINDConfig]):
     def __init__(
         self, problem: Problem, config: REMINDConfig, network: Network, *, seed: int, device: torch.device
     ):
+        check_plain_sgd(
+            config, "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
+        )
         super().__init__(problem, config, network, seed=seed, device=device)
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)

@@ -125,7 +125,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    from lethe.agents.networks.build import SMALL_WEIGHTS
+    from lethe.agents.networks.small import SMALL_WEIGHTS
     from lethe.benchmarks.pretraining.train import pretrain
 
     path = options.out or SMALL_WEIGHTS

@@ -4,7 +4,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from typing import NoReturn, Self
+from collections.abc import Mapping
+from typing import Any, NoReturn, Self
 
 from tqdm import tqdm
 
@@ -99,7 +100,7 @@ class Live:
             for (dataset, paradigm), found in places.items()
         ]
 
-    def _note(self, job: Job, summary: dict) -> None:
+    def _note(self, job: Job, summary: Mapping[str, Any]) -> None:
         self._accuracies[place_of(job.trial)][job.trial.id].append(summary["metrics"]["accuracy_mean"])
 
     def _draw(self) -> None:

@@ -46,6 +46,7 @@ from lethe.agents.avalanche.strategies import config_class, field_name, find, tu
 from lethe.agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.config import SGDConfig
 from lethe.agents.networks.batch_norm import check_first_batch
+from lethe.agents.parts.sgd import check_plain_sgd
 from lethe.common.errors import InputError
 
 _PER_BATCH = {"CoPE"}
@@ -64,6 +65,7 @@ class AvalancheAgent(Agent[SGDConfig]):
     def __init__(
         self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
     ):
+        check_plain_sgd(config, "strategies of Avalanche are given PyTorch's SGD")
         super().__init__(problem, config, network, seed=seed, device=device)
         check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.tasks = self.experiences = 0

@@ -85,9 +85,9 @@ def _advice(agent_class: type[Agent], error: Exception) -> str:
 def logs(agent_class: type[Agent]) -> None:
     """What observe returns can be logged."""
     logged = toy.observe(_begun(agent_class), [0, 1] * 5)
-    if not isinstance(logged, Mapping) or not logged:
+    if not isinstance(logged, Mapping):
         raise ContractFailure(
-            "observe to return what to log, scalars by name",
+            "observe to return what to log, scalars by name, or {}",
             repr(logged),
             'return {"loss": loss.detach()}; a loss that is no number is noticed there',
         )
@@ -182,7 +182,7 @@ def learns(agent_class: type[Agent]) -> None:
     for x, y in given:
         agent.observe(x, y)
     task = toy.Batches(*(torch.cat(column) for column in zip(*given, strict=True)))
-    agent.end_task(FIRST, task if agent.needs.task_data else None)
+    agent.end_task(FIRST, task.closed() if agent.needs.task_data else None)
     x, y = toy.batch([0, 1] * 20, seed=999)
     right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
     if right <= 0.9:
@@ -221,6 +221,17 @@ def needs_used(agent_class: type[Agent]) -> None:
         raise _unused("frozen_trunk", "cut is None")
     if needs.task_data and not any(data.read for data in toy.learn(toy.build(agent_class))):
         raise _unused("task_data", "end_task never calls data.batches")
+
+
+def data_alone(agent_class: type[Agent]) -> None:
+    """Of a task's data it takes the batches and their number, and nothing else."""
+    looked_for = {name for data in toy.learn(toy.build(agent_class)) for name in data.looked_for}
+    if looked_for:
+        raise ContractFailure(
+            "end_task to take data.batches(...) and len(data), which is all that a run hands over",
+            f"a look for {', '.join(sorted(looked_for))}",
+            "keep what the agent needs later in attributes of its own; they count as memory",
+        )
 
 
 def _unused(need: str, got: str) -> ContractFailure:

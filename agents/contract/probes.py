@@ -2,7 +2,7 @@
 
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lethe.agents.base import Agent
+from lethe.common.tree import leaves, tree_map
 
 
 class ContractFailure(AssertionError):
@@ -21,18 +22,25 @@ class ContractFailure(AssertionError):
 
 
 def bits(value: object) -> object:
-    """Nested tensors as something that compares to the bit: content, dtype and shape of each."""
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().flatten()
-        return flat.view(torch.uint8).numpy().tobytes(), str(value.dtype), tuple(value.shape)
-    if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items()}
-    return [bits(item) for item in value] if isinstance(value, list | tuple) else value
+    """Nested tensors as values that compare to the bit: content, dtype and shape of each."""
+
+    def content(leaf: object) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        flat = leaf.detach().cpu().contiguous().flatten()
+        return flat.view(torch.uint8).numpy().tobytes(), str(leaf.dtype), tuple(leaf.shape)
+
+    return tree_map(content, value)
 
 
-def differing(one: dict, other: dict) -> list[str]:
-    """The keys under which two results of `bits` differ."""
-    return [str(key) for key in one | other if key not in one or key not in other or one[key] != other[key]]
+def bits_by_name(values: Mapping[str, object]) -> dict[str, object]:
+    """`bits` of each value, for `differing`."""
+    return {name: bits(value) for name, value in values.items()}
+
+
+def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    """The keys under which two results of `bits_by_name` differ."""
+    return [key for key in one | other if key not in one or key not in other or one[key] != other[key]]
 
 
 def saved(agent: Agent) -> dict[str, object]:
@@ -58,10 +66,14 @@ def overrides(agent_class: type[Agent], method: str) -> bool:
 
 
 def kept(agent: Agent) -> list[Tensor]:
-    """The tensors among the agent's attributes, one for each memory, the network's and the optimisers' left out."""
+    """The tensors among the agent's attributes, one per storage; not the network's, an optimiser's or the cache's."""
     given = {tensor.data_ptr() for tensor in agent.network.state_dict().values()}
     skipped = (torch.optim.Optimizer, torch.Generator)
-    values = [v for name, v in vars(agent).items() if name != "network" and not isinstance(v, skipped)]
+    values = [
+        v
+        for name, v in vars(agent).items()
+        if name not in ("network", "cache") and not isinstance(v, skipped)
+    ]
     found = {tensor.data_ptr(): tensor for tensor in _tensors(values)}
     return [tensor for pointer, tensor in found.items() if pointer not in given]
 
@@ -72,15 +84,11 @@ def kept_bytes(agent: Agent) -> int:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif hasattr(value, "state_dict"):
-        yield from _tensors(value.state_dict())
+    for leaf in leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif hasattr(leaf, "state_dict"):
+            yield from _tensors(leaf.state_dict())
 
 
 @contextmanager
@@ -120,7 +128,7 @@ def global_states() -> dict[str, object]:
     name, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state().tolist(),
-        "numpy.random": (name, keys.tolist(), *rest),
+        "numpy.random": (name, np.asarray(keys).tolist(), *rest),
         "random": random.getstate(),
     }
 

@@ -2,19 +2,23 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
 
 from lethe.agents.base import Agent
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import (
     ContractFailure,
     bits,
+    bits_by_name,
     differing,
     global_seeds,
     global_states,
     kept,
     kept_bytes,
     odd_types,
+    overrides,
     saved,
     training_calls,
 )
@@ -84,9 +88,11 @@ def predict_pure(agent_class: type[Agent]) -> None:
     agent = toy.build(agent_class)
     toy.learn(agent)
     x = toy.inputs(agent, toy.batch([0, 1, 2, 3, 0])[0])
+    agent.fill_cache()  # what this changes is the matter of `prepare_pure`
 
-    def all_there_is() -> object:
-        return bits({**saved(agent), "network": agent.network.state_dict(), "the input": x})
+    def all_there_is() -> dict[str, object]:
+        given = {"network": agent.network.state_dict(), "the input": x, "self.cache": agent.cache}
+        return bits_by_name({**saved(agent), **given})
 
     before = all_there_is()
     with training_calls(agent.network.plastic) as calls:
@@ -101,6 +107,65 @@ def predict_pure(agent_class: type[Agent]) -> None:
             "predict to change nothing",
             f"a change of {', '.join(changed)}",
             "the network comes in evaluation mode: leave it there, draw nothing, count nothing, write to a copy",
+        )
+
+
+def prepare_pure(agent_class: type[Agent]) -> None:
+    """Nothing but the cache changes in prepare, and the same state gives the same cache."""
+    if not overrides(agent_class, "prepare"):
+        return
+    agent = toy.build(agent_class)
+    toy.learn(agent)
+    _check_prepare_changes_nothing(agent)
+    x = toy.batch([0, 1, 2, 3])[0]
+    once = toy.scores(agent, x)
+    agent.cache = {}
+    _check_same_scores(once, toy.scores(agent, x), "made twice from the same state")
+    if agent_class.resumable:
+        twin = toy.build(agent_class, seed=5)
+        twin.network.frozen.load_state_dict(agent.network.frozen.state_dict())
+        toy.scores(twin, x)  # a cache that has to go
+        twin.load_state_dict(copy.deepcopy(agent.state_dict()))
+        _check_same_scores(once, toy.scores(twin, x), "made before saving and after restoring")
+    other = toy.build(agent_class)
+    toy.learn(other)
+    for one in (agent, other):  # one that was asked between the tasks, and one that was not
+        toy.learn(one, tasks=(1,), steps=range(4, 8))
+    _check_same_scores(
+        toy.scores(other, x), toy.scores(agent, x), "made once, and made a second time after learning"
+    )
+
+
+def _check_prepare_changes_nothing(agent: Agent) -> None:
+    def all_there_is() -> dict[str, object]:
+        given = {"network": agent.network.state_dict(), "generator": agent.generator.get_state()}
+        return bits_by_name({**given, **saved(agent)})
+
+    before, counted = all_there_is(), agent.memory_bytes()
+    agent.prepare()
+    changed = differing(before, all_there_is())
+    if changed:
+        raise ContractFailure(
+            "prepare to change nothing but self.cache, which is not saved",
+            f"a change of {', '.join(changed)}",
+            "write to self.cache alone; draw from a generator seeded there, train a copy, and switch the network to "
+            "evaluation mode for a forward pass with batch-norm, and back",
+        )
+    if agent.memory_bytes() != counted:
+        raise ContractFailure(
+            "memory_bytes to leave out self.cache",
+            f"{agent.memory_bytes()} bytes after prepare and {counted} before",
+            "count what learning keeps, and put what prepare computes into self.cache",
+        )
+
+
+def _check_same_scores(one: Tensor, other: Tensor, when: str) -> None:
+    if bits(one) != bits(other):
+        raise ContractFailure(
+            f"the same scores from a cache {when}",
+            f"scores that differ by up to {(one - other).nan_to_num().abs().max():.3g}",
+            "compute it from the saved state alone, keep it in self.cache alone, and let gradients and all else be "
+            "as they were",
         )
 
 
@@ -119,12 +184,12 @@ def same_seed(agent_class: type[Agent]) -> None:
         )
 
 
-def _learned(agent_class: type[Agent]) -> object:
+def _learned(agent_class: type[Agent]) -> dict[str, object]:
     """What an agent of seed 1 is after two tasks and a prediction, and the prediction."""
     agent = toy.build(agent_class, seed=1)
     toy.learn(agent)
     predicted = toy.scores(agent, toy.batch([0, 1, 2, 3])[0])
-    return bits({**saved(agent), "scores": predicted})
+    return bits_by_name({**saved(agent), "scores": predicted})
 
 
 def global_random(agent_class: type[Agent]) -> None:
@@ -148,7 +213,9 @@ def global_random(agent_class: type[Agent]) -> None:
         raise ContractFailure(expected, f"differences in {', '.join(differing(*states))}", advice)
 
 
-def resumes(agent_class: type[Agent], carry: Callable[[object], object] = copy.deepcopy) -> None:
+def resumes(
+    agent_class: type[Agent], carry: Callable[[dict[str, object]], Mapping[str, object]] = copy.deepcopy
+) -> None:
     """An agent restored from state_dict goes on as the one that was saved, to the bit.
 
     `carry` takes the state from the one to the other, as a checkpoint does.
@@ -162,7 +229,7 @@ def resumes(agent_class: type[Agent], carry: Callable[[object], object] = copy.d
         if moment != "right after":
             toy.learn(agent, tasks=(1,), steps=range(4, 8))
             toy.learn(twin, tasks=(1,), steps=range(4, 8))
-        names = differing(bits(agent.state_dict()), bits(twin.state_dict()))
+        names = differing(bits_by_name(agent.state_dict()), bits_by_name(twin.state_dict()))
         if names:
             raise ContractFailure(
                 "a restored agent to equal the one that was saved, and to go on as it does",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lethe.agents.base import Agent, Network, Problem, TaskInfo
+from lethe.agents.base import Agent, Network, Problem, TaskData, TaskInfo
 
 PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")
@@ -28,6 +28,10 @@ class Scale(nn.Module):
 
 class TinyNet(nn.Sequential):
     """Two convolutions and a linear layer on uint8 images [B, 3, 8, 8]."""
+
+    scale: Scale
+    body: nn.Sequential
+    head: nn.Linear
 
     def __init__(self, seed: int = 0, num_classes: int = PROBLEM.num_classes):
         with torch.device("meta"):  # so that the constructors draw nothing from the global generator
@@ -49,7 +53,7 @@ def network(seed: int = 0, cut: str | None = None) -> Network:
     whole = TinyNet(seed)
     if cut is None:
         return Network(nn.Identity(), whole)
-    scale, body, head = whole
+    scale, body, head = whole.scale, whole.body, whole.head
     if cut == "head":
         return Network(
             nn.Sequential(scale, body, nn.Unflatten(1, (32, 1, 1))), nn.Sequential(nn.Flatten(), head)
@@ -79,11 +83,13 @@ def batch(labels: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 class Batches:
-    """Task data over inputs [N, ...] and labels [N]; `read` tells whether anybody looked."""
+    """Task data over inputs [N, ...] and labels [N]; `read` and `looked_for` tell what was done with it."""
 
     def __init__(self, x: Tensor, y: Tensor):
         self.x, self.y = x, y
         self.read = False
+        self.looked_for: list[str] = []
+        """Attributes that were asked of `closed()` beside those of `TaskData`."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -91,13 +97,34 @@ class Batches:
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and labels in their order; the last batch may be short."""
         self.read = True
-        yield from zip(self.x.split(batch_size), self.y.split(batch_size), strict=True)
+        yield from zip(torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True)
+
+    def closed(self) -> TaskData:
+        """The data as a run hands them over: batches, their number, and no way to anything else."""
+        whole = self
+
+        class Data:
+            __slots__ = ()
+
+            def __len__(self) -> int:
+                return len(whole)
+
+            def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+                return whole.batches(batch_size)
+
+            def __getattribute__(self, name: str) -> object:
+                if name not in ("batches", "__len__", "__class__"):
+                    whole.looked_for.append(name)
+                return object.__getattribute__(self, name)
+
+        return Data()
 
 
 def inputs(agent: Agent, x: Tensor) -> Tensor:
     """What `agent` gets of the images: they themselves, or its trunk's features."""
     with torch.no_grad():
-        return agent.network.frozen(x)
+        features: Tensor = agent.network.frozen(x)
+        return features
 
 
 def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, Tensor | float]:
@@ -107,7 +134,8 @@ def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, 
 
 
 def predict(agent: Agent, x: Tensor) -> Tensor:
-    """What `agent` predicts for its inputs [B, C, H, W], called as the evaluator calls it."""
+    """What `agent` predicts for its inputs [B, C, H, W], prepared and called as the loop and the evaluator do."""
+    agent.fill_cache()
     agent.network.eval()
     with torch.no_grad():
         scores = agent.predict(x)
@@ -135,5 +163,5 @@ def learn(agent: Agent, tasks: Sequence[int] = (0, 1), steps: range = range(4)) 
             observe(agent, labels, seed=10 * task + step)
         x, y = batch(labels * 2, seed=task)
         offered.append(Batches(inputs(agent, x), y))
-        agent.end_task(info, offered[-1] if agent.needs.task_data else None)
+        agent.end_task(info, offered[-1].closed() if agent.needs.task_data else None)
     return offered

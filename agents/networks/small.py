@@ -5,10 +5,16 @@ nothing over a batch: the batches of a stream are no fair samples, and the gradi
 samples that do not see each other.
 """
 
-from torch import nn
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from lethe.agents.networks.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, Staged
 
 FEATURES = 128
 """The number of pooled features."""
+SMALL_WEIGHTS = Path(__file__).parent / "weights" / "small.safetensors"
 
 
 def small_features() -> nn.Sequential:
@@ -25,3 +31,25 @@ def small_features() -> nn.Sequential:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
+
+
+def _build(num_classes: int) -> Staged:
+    body = small_features()
+    stages = {f"conv{number + 1}": body[2 * number : 2 * number + 2] for number in range(4)}
+    head = nn.Sequential(nn.Flatten(), nn.Linear(FEATURES, num_classes))
+    return Staged({**stages, "pool": body[8], "head": head}, body)
+
+
+def _weights() -> dict[str, Tensor]:
+    return safetensors.torch.load_file(SMALL_WEIGHTS)
+
+
+RECIPE = Recipe(
+    _build,
+    _weights,
+    last_block="conv4",
+    max_pixels=64,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    default_values=True,
+)

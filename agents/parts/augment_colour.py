@@ -82,8 +82,9 @@ class ColourJitter(Transform[Jitter]):
 
 def _grey(x: Tensor) -> Tensor:
     """Grey levels of float32 images, rounded down, [B, 1, H, W]."""
-    red, green, blue = x.split(1, dim=1)
-    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).floor_()
+    red, green, blue = x[:, :1], x[:, 1:2], x[:, 2:]
+    grey: Tensor = (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
+    return grey.floor_()
 
 
 def _brighter(x: Tensor, factor: Tensor) -> Tensor:
@@ -107,7 +108,8 @@ def _turned(x: Tensor, shift: Tensor) -> Tensor:
     """
     low, high = x.aminmax(dim=1, keepdim=True)
     span = high - low
-    red, green, blue = (x / span.clamp(min=1)).split(1, dim=1)
+    scaled = x / span.clamp(min=1)
+    red, green, blue = scaled[:, :1], scaled[:, 1:2], scaled[:, 2:]
     is_red, is_green = high == x[:, :1], high == x[:, 1:2]
     hue = torch.where(is_red, green - blue, torch.where(is_green, blue - red + 2, red - green + 4))
     first = torch.tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)

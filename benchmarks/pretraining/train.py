@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lethe.agents.networks.build import Normalise
+from lethe.agents.networks.layers import Normalise
+from lethe.agents.networks.recipe import IMAGENET_MEAN, IMAGENET_STD
 from lethe.agents.networks.small import FEATURES, small_features
 from lethe.benchmarks.pretraining.shapes import sample, shapes
 from lethe.common.files import atomic_write
@@ -74,7 +75,7 @@ def _network(generator: torch.Generator) -> nn.Sequential:
     """Normalisation, features and a head, with He's initial weights from `generator`."""
     with torch.device("meta"):  # so that the constructors draw nothing from the global generator
         layers = nn.Sequential(small_features(), nn.Linear(FEATURES, len(shapes())))
-    network = nn.Sequential(Normalise(), *layers.to_empty(device="cpu"))
+    network = nn.Sequential(Normalise(IMAGENET_MEAN, IMAGENET_STD), *layers.to_empty(device="cpu"))
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class RunRecord:
     """float64 [T], percent, where it was measured."""
     classes_seen: tuple[int, ...]
     """After each task."""
-    summary: Mapping[str, object]
+    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TrialRecord:
     """One trial's folder."""
 
     path: Path
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
     needs: Mapping[str, bool]
     runs: tuple[RunRecord, ...]
     """Finished runs, ascending."""
@@ -71,7 +72,7 @@ def read_trial(folder: Path) -> TrialRecord:
             unfinished.append(int(number))
             continue
         try:
-            runs.append(_read_run(path, int(number)))
+            runs.append(read_run(path, int(number)))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -82,7 +83,8 @@ def read_trial(folder: Path) -> TrialRecord:
     return TrialRecord(folder, config, needs, tuple(runs), tuple(sorted(unfinished)))
 
 
-def _read_run(folder: Path, number: int) -> RunRecord:
+def read_run(folder: Path, number: int) -> RunRecord:
+    """The finished run in `folder`; `InputError` if its record is damaged."""
     summary = read_json(folder / "summary.json")
     path = folder / "accuracy.csv"
     try:

@@ -99,7 +99,8 @@ class Recorder:
     """Writes one run's folder, which its owner has locked (see `lock`).
 
     `identity` is what a checkpoint must agree on to be continued: the lists and the seeds it was made with.
-    `software` is what learns it now: the summary tells all that it was learned with.
+    `software` is what learns it now: the summary tells all that it was learned with. Without `checkpoints`, a run
+    that is interrupted cannot be continued.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Recorder:
         *,
         software: Mapping[str, object] | None = None,
         checkpoint_batches: int | None = None,
+        checkpoints: bool = True,
         progress: Progress | None = None,
     ):
         self.folder = folder
@@ -118,6 +120,7 @@ class Recorder:
         self._identity = dict(identity)
         self._software = [dict(software)] if software else []
         self._every = checkpoint_batches
+        self._checkpoints = checkpoints
         self._progress = progress
         folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[list[float]] = []
@@ -191,6 +194,9 @@ class Recorder:
     def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict:
         """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
         if predictions:
+            self._mark = time.perf_counter()
+            agent.fill_cache()  # the last evaluation's is lost where another process made it
+            self.pause()
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **evaluator.predictions(agent, len(self._rows) - 1))
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
@@ -233,7 +239,7 @@ class Recorder:
     def _save(self, position: Position, agent: Agent) -> None:
         """Write a checkpoint, if the agent has a state, after the log that it counts on."""
         self.flush()
-        if not agent.resumable:
+        if not (self._checkpoints and agent.resumable):
             return
         state = {
             "identity": self._identity,
@@ -269,7 +275,8 @@ def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> 
             known = value if math.isfinite(value) else None  # JSON has no other numbers
             lines.append(json.dumps({"task": task, "step": step, "name": name, "value": known}) + "\n")
             if name == "loss" and known is None:
-                last = f"; the last finite one was {columns[name][row - 1]:.4g}" if row else ""
+                finite = [before for before in columns[name][:row] if math.isfinite(before)]
+                last = f"; the last finite one was {finite[-1]:.4g}" if finite else ""
                 fault = (
                     f"the loss became {value} in task {task}, step {step}{last}: try a smaller learning rate"
                 )

@@ -58,8 +58,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class _Data:
-    """What a run learns, whoever learns it; shared by the runs of a process, and never changed."""
+class RunData:
+    """Stream and decoded images of a run, whatever the agent; shared by the runs of a process, and never changed."""
 
     stream: Stream
     pixels: PixelStore
@@ -70,15 +70,15 @@ class _Data:
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """All that a run needs beside its agent."""
+class OpenRun:
+    """A run about to begin: its data and a new agent."""
 
-    data: _Data
-    network: Network
+    data: RunData
+    agent: Agent
+    images: Images
+    """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
-    store: np.ndarray
-    """What the plastic part gets, [N, H, W, C]: the pixels, or the stored output of the frozen part."""
 
 
 def run(
@@ -93,10 +93,8 @@ def run(
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
         return read_json(finished)
-    opened = _open(trial, number, places, machine)
-    device, stream = torch.device(machine.device), opened.data.stream
-    images = Images(opened.store, device)
-    agent = _agent(trial, number, Problem(stream.num_classes, images.shape), opened.network, device)
+    opened = open_run(trial, number, places, machine)
+    device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
         "needs": asdict(agent.needs),
         "protocol": _protocol(trial),
@@ -105,7 +103,7 @@ def run(
         "weights": opened.weights,
     }
     _check_environment(folder, machine, device, facts)
-    evaluator = Evaluator(stream, images, device)
+    evaluator = Evaluator(stream, opened.images, device)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -118,8 +116,17 @@ def run(
         progress=progress,
     )
     recorder.restore(agent)
-    learn(agent, stream, images, evaluator, recorder)
+    learn(agent, stream, opened.images, evaluator, recorder)
     return recorder.finish(agent, evaluator, machine.predictions)
+
+
+def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
+    """Data and a new agent of run `number` of `trial`; lists and stores are made where they are missing."""
+    device = torch.device(machine.device)
+    data, network, weights, store = _open(trial, number, places, machine)
+    images = Images(store, device)
+    problem = Problem(data.stream.num_classes, images.shape)
+    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights)
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
@@ -134,8 +141,13 @@ def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None
         _open(trial, number, places, machine)
 
 
-def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opened:
-    """Lists, stores and a new network; with progress bars for what has to be built."""
+def _open(
+    trial: Trial, number: int, places: Places, machine: Machine
+) -> tuple[RunData, Network, str, np.ndarray]:
+    """Data, a new network, the fingerprint of its weights, and the store [N, H, W, C] of its plastic part's inputs.
+
+    Shows progress bars while stores are built.
+    """
     torch.set_num_threads(machine.threads)
     device, data = torch.device(machine.device), _data_of(trial, number, places)
     network, weights = networks.build(
@@ -147,7 +159,7 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
         device=device,
     )
     if not list(network.frozen.children()):
-        return _Opened(data, network, weights, data.pixels.pixels)
+        return data, network, weights, data.pixels.pixels
     with Bar("computing features", "image") as bar:
         store = feature_store(
             data.pixels,
@@ -158,29 +170,29 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Opene
             bar.set,
             dtype=trial.feature_dtype,
         )
-    return _Opened(data, network, weights, store)
+    return data, network, weights, store
 
 
-def _data_of(trial: Trial, number: int, places: Places) -> _Data:
+def _data_of(trial: Trial, number: int, places: Places) -> RunData:
     """The stream of run `number` of `trial`, and its decoded images."""
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     which = (trial.paradigm, number, mode, trial.variant)
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
-    return _data(located, which, trial.split, trial.image_size, places.data / "stores")
+    return load(located, which, trial.split, trial.image_size, places.data / "stores")
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.
 
 
 @functools.lru_cache(maxsize=16)
-def _data(
+def load(
     located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], stores: Path
-) -> _Data:
+) -> RunData:
     """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
     source = _source(located)
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
-    return _Data(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
+    return RunData(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,33 +5,37 @@ test image.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lethe.agents.base import Agent, TaskInfo
+from lethe.agents.base import Agent, TaskData, TaskInfo
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records.write import Position, Recorder
 from lethe.benchmarks.run.seeds import derive
 from lethe.dataloaders.streams import Images, Stream, Task
 
 
-@dataclass(frozen=True)
-class TaskView:
-    """The images of one task, for agents that declare `Needs.task_data`."""
+def task_data(task: Task, images: Images, device: torch.device) -> TaskData:
+    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else.
 
-    task: Task
-    images: Images
-    device: torch.device
+    No attribute of the object, of its iterators or of their tensors leads to other images or labels; rows are
+    gathered batch by batch. (What Python hides nowhere, such as the cells of a closure, stays open to who digs for it.)
+    """
 
-    def __len__(self) -> int:
-        return len(self.task)
+    def handed(batch: Task) -> tuple[Tensor, Tensor]:
+        return _handed(batch, images, device)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs [B, C, H, W] and labels [B], in the stream's order."""
-        for batch in self.task.batches(batch_size):
-            yield self.images[batch.rows], batch.labels.to(self.device)
+    class Data:
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            return len(task)
+
+        def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+            return map(handed, task.batches(batch_size))  # not a generator, whose frame shows its variables
+
+    return Data()
 
 
 def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, recorder: Recorder) -> None:
@@ -46,15 +50,21 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
             order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
             batches = task.batches(agent.config.batch_size_of(index), order, start.batch)
             for number, batch in enumerate(batches, start.batch + 1):
-                logged = agent.observe(images[batch.rows], batch.labels.to(agent.device))
+                logged = agent.observe(*_handed(batch, images, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
-        view = TaskView(task, images, agent.device) if agent.needs.task_data else None
+        data = task_data(task, images, agent.device) if agent.needs.task_data else None
         recorder.flush()
-        agent.end_task(info, view)
+        agent.end_task(info, data)
+        agent.fill_cache()
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)
+
+
+def _handed(batch: Task, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Inputs [B, C, H, W] and labels [B]; copies, since a view leads to the labels of all that is yet to come."""
+    return images[batch.rows], batch.labels.to(device, copy=True)
 
 
 def shuffled(count: int, seed: int, task: int, epoch: int) -> Tensor:

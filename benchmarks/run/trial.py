@@ -71,7 +71,7 @@ class Trial:
             try:
                 return function(*arguments)
             except InputError as error:
-                problems.extend(error.problems)
+                problems.extend(problem for problem in error.problems if problem not in problems)
 
         checked(check_split, split)
         checked(check_variant, variant or VARIANTS[0])
@@ -82,7 +82,7 @@ class Trial:
             checked(check_paradigm, spec, paradigm)
             network = network or networks.default_network(spec.image_size)
             checked(networks.check, network, spec.image_size)
-        if agent_class and network in networks.NETWORKS:
+        if agent_class and network:
             cut = cut or agent_class.cut
             cut = checked(networks.find_cut, network, cut) if cut else None
             checked(_check_feature_dtype, feature_dtype, network, cut)
@@ -97,7 +97,7 @@ class Trial:
             settings=asdict(config),
             network=network,
             cut=cut,
-            pretrained=pretrained,
+            pretrained=pretrained and networks.has_weights(network),
             seed=seed,
             spec=spec,
             split=split,

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, write_text
+from lethe.common.processes import without_main
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
 from lethe.dataloaders.rendering import drawing, scenery, solids
 from lethe.dataloaders.rendering.scenery import uniform
@@ -115,6 +116,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
     if not missing:
         return
     with (
+        without_main(),
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
         tqdm(total=len(missing), desc="drawing core50_mini", unit="video", leave=False, disable=None) as bar,
     ):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from lethe.common.errors import InputError
+from lethe.common.processes import without_main
 
 RESIZE_RULE = "rgb-bilinear-exact-2"
 """Names how `decode` makes pixels; a change of that is a change of this, so that no old store is met."""
@@ -78,7 +79,7 @@ def decode_into(
         yield from map(_decode_chunk, jobs)
         return
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with without_main(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(_decode_chunk, jobs)
     except BrokenProcessPool:
         raise InputError(

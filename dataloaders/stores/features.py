@@ -61,6 +61,14 @@ def feature_store(
     return open_array(folder, (count, *one.shape[1:]), one.dtype, fill)
 
 
+@torch.no_grad()
+def compute(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> np.ndarray:
+    """Features, float32 [N, H, W, C], of images uint8 [N, H, W, 3], in memory; the same bits as a store's."""
+    images, count = Images(pixels, device), len(pixels)
+    parts = [trunk(images[torch.arange(low, min(low + _BATCH, count))]) for low in range(0, count, _BATCH)]
+    return _stored(torch.cat(parts).permute(0, 2, 3, 1), "float32")
+
+
 def _stored(features: Tensor, dtype: str) -> np.ndarray:
     """Features as they are stored, on the CPU: float32, or the bits of bfloat16, rounded to nearest."""
     if dtype == "float32":

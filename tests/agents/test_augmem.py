@@ -13,7 +13,7 @@ from lethe.agents.augmem_published import AugMemPublished
 from lethe.agents.base import Network, Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, Batches
 from lethe.agents.networks import build as networks
-from lethe.agents.networks.build import Dropout
+from lethe.agents.networks.layers import Dropout
 from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, herd
 from lethe.common.errors import InputError
 from tests.agents.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness

@@ -136,6 +136,13 @@ def test_settings_reach_the_strategy_and_memory_is_counted():
     assert registry.get("avalanche:EWC").Config().ewc_lambda == 1.0
 
 
+def test_an_optimiser_or_schedule_that_would_not_be_used_is_refused():
+    with pytest.raises(InputError) as error:
+        build(agent_class("Naive"), optimizer="adam", schedule="step")
+    assert "optimizer: expected sgd, got adam: strategies of Avalanche" in str(error.value)
+    assert "schedule: expected constant, got step: strategies of Avalanche" in str(error.value)
+
+
 def test_epochs_and_batch_sizes_of_the_first_task_are_kept_to():
     agent = learned("Naive", epochs=2, batch_size=10, batch_size_first_task=20, epochs_first_task=1)
     assert agent.strategy.clock.train_iterations == 60 // 20 + 2 * (60 // 10)

@@ -8,7 +8,7 @@ from torch import nn
 
 from lethe.agents.base import Agent
 from lethe.agents.contract.toy import CPU, build, network
-from lethe.agents.networks.build import Dropout
+from lethe.agents.networks.layers import Dropout
 
 
 class Hoarder(Agent):
@@ -59,6 +59,33 @@ def test_the_state_of_another_agent_is_refused():
     agent = build(Hoarder)
     with pytest.raises(ValueError, match="expected the state of"):
         agent.load_state_dict({"means": torch.zeros(4, 2)})
+
+
+def test_a_cache_holds_from_prepare_to_the_next_call_that_may_change_the_state():
+    found = []
+
+    class Stashes(Hoarder):
+        """Tries to learn from the cache, and to keep something in it."""
+
+        def stash(self, *_):
+            found.append(dict(self.cache))
+            self.cache["stashed"] = 1
+
+        observe = begin_task = end_task = load_state_dict = stash
+
+        def prepare(self):
+            self.cache["mean"] = self.means.mean()
+
+    agent = build(Stashes)
+    for change in (agent.observe, agent.begin_task, agent.end_task):
+        agent.fill_cache()
+        assert list(agent.cache) == ["mean"]
+        change(None, None)
+        assert agent.cache == {}
+    agent.fill_cache()
+    agent.load_state_dict({})
+    assert agent.cache == {}
+    assert found == [{}] * 4
 
 
 def test_the_frozen_part_stays_frozen():

@@ -9,6 +9,7 @@ from lethe.agents import registry
 from lethe.agents.base import Network, Problem
 from lethe.agents.contract.toy import CPU, predict
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.registry import get
 from lethe.common.errors import InputError
 
 
@@ -97,7 +98,7 @@ def test_a_network_of_ones_own_is_looked_at_and_left_as_it_was():
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet"])
 def test_the_layer_has_the_name_and_the_state_of_torchvisions_so_that_fingerprints_stay(name):
-    body, _ = networks._blank(name, 4, 0, CPU)
+    body = networks._blank(name, get(name), 4).body
     with torch.device("meta"):
         if name == "resnet18":
             theirs = torchvision.models.resnet18(weights=None)

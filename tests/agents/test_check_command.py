@@ -17,7 +17,9 @@ from lethe.agents import registry
 from lethe.agents.__main__ import main
 from lethe.agents.base import Agent, Needs
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.contract import toy
 from lethe.agents.contract.checks import CHECKS, verdicts
+from lethe.agents.contract.probes import kept_bytes
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.cli import main as lethe
 
@@ -140,7 +142,7 @@ class LogsText(Good):
         return super().observe(x, y) | {"note": "hello"}
 
 
-@breaks("logs", "to return what to log, scalars by name; got None")
+@breaks("logs", "to return what to log, scalars by name, or {}; got None")
 class LogsNothing(Good):
     def observe(self, x, y):
         super().observe(x, y)
@@ -230,6 +232,17 @@ class IgnoresData(Good):
 
     def end_task(self, task, data):
         self.count += len(data)
+
+
+@breaks("data_alone", r"all that a run hands over; got a look for __dict__, images: keep")
+class LooksForTestImages(Good):
+    needs = Needs(task_boundaries=True, task_data=True)
+
+    def end_task(self, task, data):
+        self.count += sum(len(y) for _, y in data.batches(10))
+        store = getattr(data, "images", None) or getattr(data, "__dict__", {}).get("store")
+        if store is not None:
+            self.images = store
 
 
 @breaks("memory_counted", r"at least the \d+ bytes .* at birth; got 0: remove the override")
@@ -332,6 +345,98 @@ class RemembersBeingAsked(Good):
         return super().predict(x) + 1e-7 * self.network.asked
 
 
+class Prepared(Good):
+    """Shifts its scores by means of its images, made once per evaluation."""
+
+    def prepare(self):
+        self.cache["shift"] = self.images.mean() / 1000 if len(self.images) else torch.zeros(())
+
+    def predict(self, x):
+        return super().predict(x) + self.cache["shift"]
+
+
+@breaks("predict_pure", "a change of self.cache")
+class AddsToItsCacheToPredict(Prepared):
+    def predict(self, x):
+        self.cache["asked"] = True
+        return super().predict(x)
+
+
+@breaks("prepare_pure", "prepare to change nothing but self.cache, .* got a change of generator: write to")
+class DrawsToPrepare(Prepared):
+    def prepare(self):
+        super().prepare()
+        self.cache["shift"] = 0.01 * torch.rand((), generator=self.generator)
+
+
+@breaks("prepare_pure", "a change of shift: write to self.cache alone")
+class PreparesAnAttribute(Prepared):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.shift = torch.zeros(())
+
+    def prepare(self):
+        self.shift = self.images.mean() / 1000
+        self.cache["shift"] = self.shift
+
+
+@breaks("prepare_pure", "a change of network, plastic: write to")
+class TrainsItsNetworkToPrepare(Prepared):
+    def prepare(self):
+        super().prepare()
+        self.network.plastic.head.bias.data += 0.01
+
+
+@breaks(
+    "prepare_pure", "prepare to change nothing but self.cache, which is not saved; got a change of cache:"
+)
+class SavesItsCache(Prepared):
+    def state_dict(self):
+        return super().state_dict() | {"cache": self.cache}
+
+    def load_state_dict(self, state):
+        super().load_state_dict({name: value for name, value in state.items() if name != "cache"})
+
+
+@breaks("prepare_pure", r"to leave out self.cache; got \d+ bytes after prepare and \d+ before")
+class CountsItsCache(Prepared):
+    def memory_bytes(self):
+        return super().memory_bytes() + sum(tensor.nbytes for tensor in self.cache.values())
+
+
+@breaks("prepare_pure", "a cache made twice from the same state; got scores that differ by up to 0.0")
+class CountsItsPreparations(Prepared):
+    def prepare(self):
+        self.network.made = getattr(self.network, "made", 0) + 1
+        self.cache["shift"] = torch.tensor(0.01 * self.network.made)
+
+
+@breaks("prepare_pure", "a cache made before saving and after restoring; got scores that differ")
+class PreparesFromWhatIsNotSaved(Prepared):
+    def observe(self, x, y):
+        self.network.last = y.float().mean()
+        return super().observe(x, y)
+
+    def prepare(self):
+        self.cache["shift"] = getattr(self.network, "last", torch.zeros(()))
+
+
+@breaks("prepare_pure", "a cache made once, and made a second time after learning; got scores that differ")
+class RemembersPreparing(Prepared):
+    """Its next step depends on whether it was evaluated before."""
+
+    def prepare(self):
+        super().prepare()
+        self.network.stale = True
+
+    def observe(self, x, y):
+        logged = super().observe(x, y)
+        if getattr(self.network, "stale", False):
+            self.network.plastic.head.bias.data += 0.01
+            self.network.stale = False
+        return logged
+
+
 @breaks("same_seed", "two agents of the same seed to end the same; got differences in clock")
 class ReadsTheClock(Good):
     def __init__(self, *arguments, **named):
@@ -411,6 +516,53 @@ def test_a_good_agent_of_ones_own_passes(capsys):
     printed = capsys.readouterr().out
     assert printed.count("ok") == len(CHECKS) and "FAIL" not in printed
     assert f"{len(CHECKS)} of {len(CHECKS)} checks hold" in printed
+
+
+class SaysNothing(Prepared):
+    """Has nothing to log."""
+
+    def observe(self, x, y):
+        super().observe(x, y)
+        return {}
+
+
+class PreparesAtTheEnd(Prepared):
+    """Learns in end_task alone, prepares, and cannot be saved."""
+
+    needs = Needs(task_boundaries=True, task_data=True)
+    resumable = False
+
+    def observe(self, x, y):
+        return {}
+
+    def end_task(self, task, data):
+        for x, y in data.batches(10):
+            Good.observe(self, x, y)
+
+    def state_dict(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("agent_class", [Prepared, SaysNothing, PreparesAtTheEnd])
+def test_an_agent_that_prepares_or_logs_nothing_passes(agent_class):
+    assert [v for v in verdicts(agent_class) if v.failure is not None] == []
+
+
+class DrawsToPrepareAndCannotBeSaved(PreparesAtTheEnd):
+    def prepare(self):
+        self.cache["shift"] = 0 * torch.rand((), generator=self.generator)
+
+
+def test_draws_to_prepare_are_found_in_an_agent_that_cannot_be_saved():
+    failures = {v.check: v.failure for v in verdicts(DrawsToPrepareAndCannotBeSaved) if v.failure is not None}
+    assert "a change of generator" in failures["prepare_pure"]
+
+
+def test_a_cache_is_not_among_the_tensors_kept():
+    agent = toy.build(Prepared)
+    toy.learn(agent)
+    agent.fill_cache()
+    assert kept_bytes(agent) == agent.memory_bytes() and agent.cache
 
 
 @pytest.mark.parametrize("agent_class, check, message", BROKEN)

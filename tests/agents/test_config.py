@@ -68,7 +68,7 @@ def test_registry_names_the_nearest_agent_and_refuses_what_is_none():
         registry.get("nowhere:Agent")
     with pytest.raises(InputError, match="no subclass"):
         registry.get("lethe.agents.base:Problem")
-    with pytest.raises(InputError, match="has no class Nope"):
+    with pytest.raises(InputError, match=r"lethe\.agents\.er has no Nope"):
         registry.get("lethe.agents.er:Nope")
     with pytest.raises(InputError, match="one of your own is given as module:Class"):
         registry.get("nobody")

@@ -7,7 +7,7 @@ from torch import nn
 from lethe.agents import registry
 from lethe.agents.base import Network, TaskInfo
 from lethe.agents.contract.toy import CPU, PROBLEM, Batches, TinyNet, batch
-from lethe.agents.networks.build import Dropout
+from lethe.agents.networks.layers import Dropout
 
 
 def after_a_task(name, p):

@@ -20,7 +20,7 @@ from lethe.agents.finetune import Finetune
 from lethe.agents.l2 import L2
 from lethe.agents.lwf import LwF, distillation
 from lethe.agents.mas import MAS, absolute_gradients
-from lethe.agents.networks.build import Dropout
+from lethe.agents.networks.layers import Dropout
 from lethe.agents.si import SI
 from lethe.common.errors import InputError
 from tests.agents.vectors import by_name, penalty_gradient

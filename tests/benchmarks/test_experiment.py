@@ -200,7 +200,7 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
 
     def learn(number: int) -> dict:
         experiment._pixels.cache_clear()  # as in another process
-        experiment._data.cache_clear()
+        experiment.load.cache_clear()
         return run(one, number, places, MACHINE)
 
     learn(0)

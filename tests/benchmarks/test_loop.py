@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,87 @@ def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     assert second == [[2, 3, 2, 3], [2, 3, 2]]
 
 
+def reachable(*roots):
+    """Every object that attributes, items and iteration lead to; not the variables of functions, nor modules."""
+    functions = {"__closure__", "__globals__", "__builtins__", "f_globals", "f_builtins", "f_back"}
+    hidden = functions | {"__subclasses__", "__module__", "__weakref__", "__doc__"}
+    kinds = (
+        int,
+        float,
+        str,
+        bytes,
+        type,
+        type(None),
+        types.ModuleType,
+        types.BuiltinMethodType,
+        types.MethodWrapperType,
+    )
+    found, ahead = {}, list(roots)
+    while ahead:
+        item = ahead.pop()
+        if id(item) in found or isinstance(item, kinds):
+            continue
+        found[id(item)] = item
+        if isinstance(item, (list, tuple, set)):
+            ahead += item
+        elif isinstance(item, dict):
+            ahead += [*item.keys(), *item.values()]
+        elif isinstance(item, (torch.Tensor, np.ndarray)):
+            ahead += [item._base] if isinstance(item, torch.Tensor) else [item.base]
+        else:
+            names = {*dir(item), "gi_frame", "f_locals"} - hidden
+            ahead += [getattr(item, name, None) for name in names]
+    return list(found.values())
+
+
+def test_task_data_leads_to_its_own_rows_and_to_nothing_else(tmp_path):
+    """Test images are white here, and the labels of other tasks are others."""
+    stream, _ = world()
+    pixels = torch.zeros(22, 8, 8, 3, dtype=torch.uint8)
+    pixels[stream.test.rows] = 255
+    images = Images(pixels.numpy(), CPU)
+    handed = []
+
+    class Collects(Witness):
+        needs = Needs(task_data=True)
+
+        def observe(self, x, y):
+            handed.extend([x, y])
+            return super().observe(x, y)
+
+        def end_task(self, task, data):
+            begun = data.batches(3)
+            next(begun)
+            first = reachable(data, begun, data.batches, list(data.batches(3)), data.batches(3))
+            assert not any(isinstance(item, (Images, Stream, Task, np.ndarray)) for item in first)
+            tensors = [item for item in first if isinstance(item, torch.Tensor)]
+            assert len(tensors) >= 6
+            handed.extend(tensors)
+
+        def predict(self, x):
+            return torch.zeros(len(x), 4)
+
+    go(make(Collects), tmp_path, stream, images)
+    for tensor in handed:
+        whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())  # views reach all of it
+        if tensor.dtype == torch.uint8:
+            assert whole.numel() == tensor.numel() and not whole.any(), "a test image"
+        else:
+            assert whole.numel() == tensor.numel() <= 3
+
+
+def test_the_walk_finds_what_an_open_object_carries():
+    """The negative control: an object with the store among its attributes, a generator with it in its frame."""
+    stream, images = world()
+
+    def batches():
+        yield images[stream.test.rows]
+
+    begun = batches()
+    for open_object in (types.SimpleNamespace(images=images), begun, images):
+        assert any(isinstance(item, Images) for item in reachable(open_object))
+
+
 def test_epochs_are_repeated_and_offline_learners_get_them_shuffled(tmp_path):
     class Patient(Witness):
         needs = Needs(offline=True)
@@ -153,6 +236,84 @@ def test_top5_is_measured_above_ten_classes():
     assert (evaluation.seen, evaluation.top5) == (0, 100)
 
 
+class Silent(Witness):
+    """Logs nothing."""
+
+    def observe(self, x, y):
+        super().observe(x, y)
+        return {}
+
+
+class Prepares(ER):
+    """Shifts its scores by what it prepares, the mean weight of each class; notes how often it prepares."""
+
+    made = 0
+
+    def prepare(self):
+        assert torch.is_grad_enabled() and self.network.plastic.training
+        type(self).made += 1
+        self.cache["mean"] = self.network.plastic.head.weight.mean(1).detach()
+
+    def predict(self, x):
+        return super().predict(x) + self.cache["mean"]
+
+    def begin_task(self, task):
+        assert not self.cache
+
+    def end_task(self, task, data):
+        assert not self.cache
+
+
+def test_an_agent_that_logs_nothing_has_an_empty_log_and_a_whole_record(tmp_path):
+    summary = go(make(Silent), tmp_path, *world(), checkpoint_batches=2)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    assert (summary["steps"], summary["metrics"]["accuracy_mean"]) == (6, 100)
+
+
+def test_what_an_agent_prepares_is_made_once_per_evaluation_and_kept_for_the_predictions(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Prepares, "made", 0)
+    agent = make(Prepares)
+    go(agent, tmp_path, *world())
+    assert Prepares.made == 2, "once per task"
+    assert list(agent.cache) == ["mean"]
+    assert "cache" not in agent.state_dict()
+    x, y = batch([2, 3])
+    agent.observe(x, y)
+    assert agent.cache == {}
+
+
+def test_preparing_counts_as_learning(tmp_path):
+    class Slow(Prepares):
+        def prepare(self):
+            super().prepare()
+            time.sleep(0.3)
+
+    metrics = go(make(Slow), tmp_path, *world())["metrics"]
+    assert metrics["seconds"] >= 0.6
+
+
+@pytest.mark.parametrize("last", ["the last evaluation", "the predictions"])
+def test_a_run_killed_after_its_last_task_prepares_again(tmp_path, monkeypatch, last):
+    stream, images = world()
+    go(make(Prepares), tmp_path / "whole", stream, images)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def killed(*_, **__):
+            raise KeyboardInterrupt
+
+        if last == "the predictions":
+            patch.setattr(Evaluator, "predictions", killed)
+        else:
+            patch.setattr(Recorder, "finish", killed)
+        go(make(Prepares), tmp_path / "killed", stream, images)
+    monkeypatch.setattr(Prepares, "made", 0)
+    go(make(Prepares), tmp_path / "killed", stream, images)
+    assert Prepares.made == 1
+    assert finished_files(tmp_path / "killed") == finished_files(tmp_path / "whole")
+
+
 def finished_files(folder: Path) -> dict[str, bytes | dict]:
     """What must not depend on interruptions: every file's bytes, without the times of the summary."""
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "predictions.npz"}
@@ -178,7 +339,8 @@ def stopping(agent_class, stop):
 
 
 @pytest.mark.parametrize(
-    ("agent_class", "every"), [(ER, None), (ER, 1), (EWC, 1), (Offline, 2), (Witness, 1)]
+    ("agent_class", "every"),
+    [(ER, None), (ER, 1), (EWC, 1), (Offline, 2), (Witness, 1), (Silent, 2), (Prepares, 1), (Prepares, None)],
 )
 def test_interrupted_at_any_step_and_resumed_it_ends_in_the_same_bytes(tmp_path, agent_class, every):
     stream, images = world()
@@ -232,6 +394,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path):
     assert logged(tmp_path)[3:] == [(1, 4, "loss", 0.5), (1, 5, "loss", None)], "all steps up to the bad one"
     assert (tmp_path / "accuracy.csv").read_text().count("\n") >= 2, "what was finished is kept"
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_the_last_finite_loss_is_told_though_steps_between_logged_none(tmp_path):
+    class Gaps(Witness):
+        def observe(self, x, y):
+            super().observe(x, y)
+            step = sum(call[0] == "observe" for call in self.calls)
+            return {4: {"loss": 0.25}, 6: {"loss": float("nan")}}.get(step, {})
+
+    with pytest.raises(Diverged, match=r"became nan in task 1, step 6; the last finite one was 0.25"):
+        go(make(Gaps), tmp_path, *world())
+    assert logged(tmp_path) == [(1, 4, "loss", 0.25), (1, 6, "loss", None)]
 
 
 def logged(folder):

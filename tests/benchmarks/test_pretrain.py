@@ -6,8 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from lethe.agents.networks.build import SMALL_WEIGHTS
-from lethe.agents.networks.small import FEATURES, small_features
+from lethe.agents.networks.small import FEATURES, SMALL_WEIGHTS, small_features
 from lethe.benchmarks.pretraining import shapes, train
 from lethe.dataloaders.index import find
 

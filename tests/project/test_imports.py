@@ -32,7 +32,8 @@ def imported(source: str) -> list[tuple[int, str]]:
             names = inner if node.module == "lethe" else [node.module]
         for name in names:
             top, *rest = name.split(".")
-            found.append((node.lineno, rest[0] if top == "lethe" and rest else top))
+            if name != "lethe":  # the package itself, which knows its version and folder
+                found.append((node.lineno, rest[0] if top == "lethe" else top))
     return found
 
 

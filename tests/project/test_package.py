@@ -1,4 +1,4 @@
-"""The package as pip installs it: one name, whole, and unmoved by what lies in the user's folder."""
+"""The package as pip installs it: one name, with every module and data file, unmoved by the user's own files."""
 
 import os
 import shutil
@@ -10,90 +10,99 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-IMPORTS = """
+SENT = """
 import sys
-import lethe, lethe.agents.base, lethe.gridsearch.grid
 from lethe.gridsearch.engines.ray_package import package_copy
 with package_copy() as folder:
-    copies = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-print(*lethe.__path__)
-print(*{module.__file__ for name, module in sys.modules.items() if name.startswith("lethe.")}, sep="\\n", end="\\n\\n")
-print(*copies, sep="\\n")
+    copies = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.py"))
+print(*(module.__file__ for name, module in sys.modules.items() if name.startswith("lethe.")), sep="\\n")
+print("sent", *copies, sep="\\n")
 """
 
 
-def test_every_folder_with_modules_is_listed_as_a_package():
-    folders = {SETUPTOOLS["package-dir"][name]: name for name in SETUPTOOLS["package-dir"]}
-    found = {"lethe.results"}  # without modules: only published.csv
-    for folder, name in folders.items():
-        for path in (ROOT / folder).rglob("__init__.py"):
-            found.add(".".join((name, *path.parent.relative_to(ROOT / folder).parts)))
-    assert set(SETUPTOOLS["packages"]) == found
-    assert len(SETUPTOOLS["packages"]) == len(found)
+def folder_of(package: str) -> Path:
+    parent = max((name for name in SETUPTOOLS["package-dir"] if package.startswith(name)), key=len)
+    inner = package.removeprefix(parent).strip(".").replace(".", "/")
+    return ROOT / SETUPTOOLS["package-dir"][parent] / inner
+
+
+def test_every_folder_with_modules_is_listed_as_a_package_once():
+    there = {
+        ".".join([name, *file.parent.relative_to(ROOT / folder).parts])
+        for name, folder in SETUPTOOLS["package-dir"].items()
+        for file in (ROOT / folder).rglob("__init__.py")
+        if name != "lethe.results"
+    }
+    assert len(there) > 20
+    assert sorted(SETUPTOOLS["packages"]) == sorted(there | {"lethe.results"})
+
+
+def test_data_files_are_named():
+    for package, patterns in SETUPTOOLS["package-data"].items():
+        assert all(list(folder_of(package).glob(pattern)) for pattern in patterns), package
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The folder into which a wheel of the files that git knows is installed."""
+    """The folder into which a wheel is installed, made of a copy: pip leaves its `build/` where it builds."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if listed.returncode:
         pytest.skip("no git repository")
-    source, wheels, installed = (tmp_path_factory.mktemp(name) for name in ("source", "wheels", "installed"))
+    source, target = (tmp_path_factory.mktemp(name) for name in ("source", "installed"))
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
-    pip("wheel", "--no-deps", "--wheel-dir", wheels, source)
-    (wheel,) = wheels.glob("*.whl")
-    pip("install", "--no-deps", "--no-index", "--target", installed, wheel)
-    return installed
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, source]
+    subprocess.run(install, env=ENVIRONMENT, check=True)
+    return target
 
 
-def pip(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_a_wheel_puts_one_name_with_its_data_files_into_site_packages(installed):
-    names = {path.name for path in installed.iterdir()}
-    (info,) = {name for name in names if name.endswith(".dist-info")}
-    assert names - {"bin"} == {"lethe", info}
-    files = {str(path.relative_to(installed / "lethe")) for path in installed.glob("lethe/**/*")}
-    assert {"py.typed", "results/published.csv", "dataloaders/datasets/core50_dirmap_sampled.csv"} <= files
-    weights = (ROOT / "agents" / "networks" / "weights").iterdir()
-    assert {f"agents/networks/weights/{path.name}" for path in weights} <= files
-    assert not [name for name in files if name.startswith(("tests", "docs", "data/", "scripts"))]
-
-
-@pytest.mark.slow
-def test_it_is_imported_beside_a_users_files_of_the_same_names_and_ships_itself(installed, tmp_path):
+@pytest.fixture
+def here(tmp_path):
+    """A user's folder, with files of the packages' names that must not be imported."""
     for name in ("errors", "agents", "common", "gridsearch"):
-        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the user')\n")
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the wrong {name}')\n")
+    return tmp_path
+
+
+def run_installed(installed: Path, here: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS],
-        cwd=tmp_path,
+        [sys.executable, *arguments],
+        cwd=here,
         env=ENVIRONMENT | {"PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    modules, copies = (part.split("\n") for part in done.stdout.strip().split("\n\n"))
-    assert modules[0] == str(installed / "lethe"), (
-        "the installed package is the only place to look for modules"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_wheel_puts_one_name_with_its_data_files_into_site_packages(installed):
+    assert {path.name.partition("-")[0] for path in installed.iterdir()} - {"bin"} == {"lethe"}
+    for package, patterns in SETUPTOOLS["package-data"].items():
+        for path in (path for pattern in patterns for path in folder_of(package).glob(pattern)):
+            inner = path.relative_to(folder_of(package))
+            assert (installed / package.replace(".", "/") / inner).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_wheel_works_beside_modules_of_the_same_names(installed, here):
+    run_installed(installed, here, "-m", "lethe", "run", "digits/class_iid", "--agent", "er", "--runs", "1")
+    assert list(here.glob("results/digits/class_iid/er/*/run0/summary.json"))
+
+
+@pytest.mark.slow
+def test_ray_is_sent_the_installed_package(installed, here):
+    modules, sent = run_installed(installed, here, "-c", SENT).split("\nsent\n")
+    assert all(module.startswith(f"{installed}/lethe/") for module in modules.split("\n")), modules
+    assert sent.split() == sorted(
+        str(path.relative_to(installed)) for path in installed.glob("lethe/**/*.py")
     )
-    assert all(module.startswith(f"{installed}/lethe/") for module in modules[1:]), modules
-    sources = {path.relative_to(installed) for path in installed.glob("lethe/**/*.py")}
-    assert {str(path) for path in sources} == {name for name in copies if name.endswith(".py")}

@@ -9,7 +9,7 @@ from torch import nn
 
 from lethe.agents.contract.toy import CPU
 from lethe.agents.networks import build as networks
-from lethe.agents.parts.vector_sgd import VectorSGD
+from lethe.agents.parts.vector_optimizer import VectorSGD
 
 SETTINGS = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 

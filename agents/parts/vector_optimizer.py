@@ -1,30 +1,67 @@
-"""Stochastic gradient descent on all parameters of a network as one vector θ.
+"""Optimisers on all parameters of a network as one vector θ: PyTorch's SGD, Adam, AdamW and Adamax.
 
 A step is then one pass over memory instead of one for each parameter, and whoever weighs, compares or projects
 gradients writes what the papers write: `importance * (theta - anchor)`.
 """
 
 import copy
+import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+Schedule = Callable[[int], float]
+"""Share of a group's starting learning rate, from the number of optimiser steps that the group has made."""
 
-class VectorSGD(torch.optim.SGD):
-    """SGD as PyTorch has it, for parameters that it moves into one vector, and their gradients into another.
+_BETA2 = 0.999  # PyTorch's decay of second moments (Adam, AdamW) or of the infinity norm (Adamax)
 
-    The network goes on as ever: its parameters keep their shapes and layouts, and share memory with the vectors.
-    `zero_grad`, `backward`, `step` and gradient clipping do what they do elsewhere, but that a parameter without a
-    gradient counts as one whose gradient is zero. Parameters are of one floating-point type, and want gradients: what
-    is not to be learned stays out, and what shall no longer be learned takes a new optimiser. Raises `ValueError`
-    otherwise.
+
+def step_schedule(every: int, factor: float) -> Schedule:
+    """factor^⌊n / every⌋ at step n, as `torch.optim.lr_scheduler.StepLR`."""
+    return lambda step: factor ** (step // every)
+
+
+def cosine_schedule(steps: int, last: float) -> Schedule:
+    """From 1 at step 0 along half a cosine to `last` at step `steps`, then constant.
+
+    As `torch.optim.lr_scheduler.CosineAnnealingLR` up to `steps`, after which that one rises again.
+    """
+
+    def share(step: int) -> float:
+        return last + (1 - last) * (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
+
+    return share
+
+
+class VectorOptimizer(torch.optim.Optimizer):
+    """An optimiser of PyTorch, for parameters that it moves into one vector, and their gradients into another.
+
+    A subclass names PyTorch's class second: `class VectorSGD(VectorOptimizer, torch.optim.SGD)`.
+
+    The network works as before: its parameters keep their shapes and layouts, and share memory with the vectors.
+    `zero_grad`, `backward`, `step` and gradient clipping do what they do elsewhere, except that a parameter without a
+    gradient counts as one whose gradient is zero. Parameters have one floating-point type and require gradients;
+    anything else is a `ValueError`. To freeze parameters later, build a new optimiser of those that still learn.
+
+    With a `schedule`, each step first sets the learning rate of every group to its starting rate, `initial_lr` in
+    the group, times the schedule's share at the group's own count of `steps`; both are saved with the group. Without
+    one (None), learning rates are the caller's to set.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        schedule: Schedule | None = None,
     ):
+        self.schedule = schedule
+        self._settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         self.parameters = list(parameters)
         """In the order in which they came."""
         _check(self.parameters)
@@ -37,8 +74,12 @@ class VectorSGD(torch.optim.SGD):
             p.data = view
         self._places = [p.data_ptr() for p in self.parameters]
         self._gradients = self.views(self.gradient)
-        super().__init__([self.theta], lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+        self._begin(lr, momentum, weight_decay)
         self.zero_grad()
+
+    @abstractmethod
+    def _begin(self, lr: float, momentum: float, weight_decay: float) -> None:
+        """Call PyTorch's constructor for `theta`; `momentum` is β1 of Adam and its kin."""
 
     def gather(self, tensors: Iterable[Tensor]) -> Tensor:
         """A new vector [P] of tensors in the shapes of the parameters."""
@@ -63,6 +104,10 @@ class VectorSGD(torch.optim.SGD):
         if any(p is known for p in given for known in self.parameters):
             raise ValueError("expected parameters that are in no group yet, got one that is in the vector")
         super().add_param_group(param_group)
+        if self.schedule is not None:
+            group = self.param_groups[-1]
+            group.setdefault("initial_lr", group["lr"])
+            group.setdefault("steps", 0)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: those of the vector become zero, those of further groups None."""
@@ -99,20 +144,71 @@ class VectorSGD(torch.optim.SGD):
     def descend(self, gradient: Tensor) -> None:
         """One step along `gradient` [P], whatever `backward` found."""
         self.theta.grad = gradient
+        if self.schedule is not None:
+            for group in self.param_groups:
+                group["lr"] = group["initial_lr"] * self.schedule(group["steps"])
+                group["steps"] += 1
         super().step()
         # The parameters changed behind autograd's back, which must not go backward through what they were.
         torch.autograd.graph.increment_version(self.parameters)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "VectorSGD":
+    def restart(self) -> None:
+        """Forget moments and steps, as if no step had been made; parameters stay where they are."""
+        self.state.clear()
+        if self.schedule is not None:
+            for group in self.param_groups:
+                group["lr"], group["steps"] = group["initial_lr"], 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """An optimiser of the copies of the parameters, with a copy of the state."""
-        first, *further = self.param_groups
-        settings = {key: first[key] for key in ("lr", "momentum", "weight_decay")}
-        twin = VectorSGD(copy.deepcopy(self.parameters, memo), **settings)
-        for group in further:
+        twin = type(self)(copy.deepcopy(self.parameters, memo), **self._settings, schedule=self.schedule)
+        for group in self.param_groups[1:]:
             twin.add_param_group(copy.deepcopy(group, memo))
         twin.load_state_dict(copy.deepcopy(self.state_dict()))
         memo[id(self)] = twin
         return twin
+
+
+# One fused pass over memory where PyTorch has it on the CPU: its bits do not depend on the number of threads.
+
+
+class VectorSGD(VectorOptimizer, torch.optim.SGD):
+    """SGD with momentum; weight decay is added to the gradient."""
+
+    def _begin(self, lr: float, momentum: float, weight_decay: float) -> None:
+        torch.optim.SGD.__init__(
+            self, [self.theta], lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
+        )
+
+
+class VectorAdam(VectorOptimizer, torch.optim.Adam):
+    """Adam; weight decay is added to the gradient, which is then normalised."""
+
+    def _begin(self, lr: float, momentum: float, weight_decay: float) -> None:
+        betas = (momentum, _BETA2)
+        torch.optim.Adam.__init__(
+            self, [self.theta], lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+        )
+
+
+class VectorAdamW(VectorOptimizer, torch.optim.AdamW):
+    """AdamW: Adam with weight decay apart from the gradient, θ ← (1 - lr · decay) θ."""
+
+    def _begin(self, lr: float, momentum: float, weight_decay: float) -> None:
+        betas = (momentum, _BETA2)
+        torch.optim.AdamW.__init__(
+            self, [self.theta], lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+        )
+
+
+class VectorAdamax(VectorOptimizer, torch.optim.Adamax):
+    """Adamax; weight decay is added to the gradient."""
+
+    def _begin(self, lr: float, momentum: float, weight_decay: float) -> None:
+        betas = (momentum, _BETA2)
+        torch.optim.Adamax.__init__(
+            self, [self.theta], lr=lr, betas=betas, weight_decay=weight_decay, foreach=False
+        )
 
 
 _LOST = (

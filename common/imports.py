@@ -1,0 +1,35 @@
+"""Import of what users name as `module:name`."""
+
+import importlib
+
+from lethe.common.errors import InputError
+
+
+def load(kind: str, name: str, given: str, example: str) -> object:
+    """The object that `name`, written `module:object`, names; `given` is the name in messages, `kind` of what it is.
+
+    `InputError` where `name` is not written so, there is no such module, the module imports one that is not
+    installed, or has no such object. `example` is a name as it should be.
+    """
+    module_name, _, object_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), object_name)):
+        raise InputError(f"{kind} '{given}': expected {example}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"{kind} '{given}': {_not_imported(module_name, error)}") from error
+    try:
+        return getattr(module, object_name)
+    except AttributeError:
+        raise InputError(f"{kind} '{given}': {module_name} has no {object_name}") from None
+
+
+def _not_imported(module_name: str, error: ModuleNotFoundError) -> str:
+    """Whether the module is missing, or one that it imports."""
+    if f"{module_name}.".startswith(f"{error.name}."):
+        place = module_name.replace(".", "/")
+        return (
+            f"module '{error.name}' is not found: expected {place}.py in the current folder, or an installed "
+            "module"
+        )
+    return f"{module_name} is there, but what it imports is not installed: {error}"
