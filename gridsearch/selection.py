@@ -61,7 +61,7 @@ class Unfinished(InputError):
     """Runs of the search are missing."""
 
     def __init__(self, place: str, missing: int):
-        super().__init__(f"{place}: {_count(missing, 'run')} missing")
+        super().__init__(f"{place}: {counted(missing, 'run')} missing")
         self.missing = missing
 
 
@@ -80,7 +80,7 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
         return choices
     told = first(problems)
     if missing:
-        runs = _count(missing, "run")
+        runs = counted(missing, "run")
         told.insert(0, f"the search is not finished: {runs} missing: `lethe search {grid.path}` goes on")
     raise InputError(*told)
 
@@ -100,7 +100,7 @@ def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
         failed = len(candidates[0].failed)
         if failed == runs:
             raise InputError(f"{place}: the only candidate failed: {_reasons(candidates)}")
-        more = f"; {failed} of {_count(runs, 'run')} failed" if failed else ""
+        more = f"; {failed} of {counted(runs, 'run')} failed" if failed else ""
         return _choice(candidates, f"the only candidate{more}")
     if missing := sum(len(candidate.missing) for candidate in candidates):
         raise Unfinished(place, missing)
@@ -111,9 +111,9 @@ def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
     tied = [found for found in ranked if ranked[0].accuracy - found.accuracy <= _EQUAL]
     tied.sort(key=lambda found: settings_order(found.trial))
     ranking = [*tied, *ranked[len(tied) :], *(found for found in candidates if found.failed)]
-    reason = _tie(tied) if len(tied) > 1 else f"the highest of {_count(len(eligible), 'candidate')}"
+    reason = _tie(tied) if len(tied) > 1 else f"the highest of {counted(len(eligible), 'candidate')}"
     if len(eligible) < len(candidates):
-        reason += f"; {_count(len(candidates) - len(eligible), 'candidate')} failed"
+        reason += f"; {counted(len(candidates) - len(eligible), 'candidate')} failed"
     return _choice(ranking, reason)
 
 
@@ -191,7 +191,8 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 

@@ -16,7 +16,7 @@ from lethe.gridsearch.grid import searched
 from lethe.gridsearch.report.final_results import LEVEL, Column, Difference, column
 from lethe.gridsearch.report.published_numbers import Key, Published
 from lethe.gridsearch.report.significance import smallest_p
-from lethe.gridsearch.selection import Choice, changed, settings_text
+from lethe.gridsearch.selection import Choice, changed, counted, settings_text
 
 _MARKS = (
     "(best): the best mean; (=): not significantly different from it; (?): too few runs to tell; "
@@ -142,8 +142,8 @@ def _too_few(tested: Column) -> str:
     comparisons, nearest = len(tested.others), min(few, key=lambda difference: difference.least)
     enough = next(runs for runs in range(1, 64) if smallest_p(runs, comparisons) <= LEVEL)
     return (
-        f"too few runs to reach {LEVEL:.0%}: {_count(nearest.pairs, 'common run')} and "
-        f"{_count(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
+        f"too few runs to reach {LEVEL:.0%}: {counted(nearest.pairs, 'common run')} and "
+        f"{counted(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
     )
 
 
@@ -170,7 +170,3 @@ def _published_cell(number: Published | None, warnings: list[str], digits: int) 
         warnings.append(number.warning)
     value = accuracy_cell(Stat(number.value, number.sem, 1), 1, digits)
     return f"{value} ({warnings.index(number.warning) + 1})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""Grid files: what they expand to, and how mistakes in them are told."""
+"""Grid files: their trials, and the messages on mistakes in them."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def problems(read, tmp_path):
-    """What is told of a grid file, without the folder that it lies in."""
+    """The problems of a grid file, without the name of its folder."""
 
     def problems(text: str) -> list[str]:
         with pytest.raises(InputError) as error:

@@ -1,4 +1,4 @@
-"""What a person sees of a grid while it runs."""
+"""The progress display of a search."""
 
 import json
 
