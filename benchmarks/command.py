@@ -12,14 +12,16 @@ from tqdm import tqdm
 
 from lethe.agents import registry
 from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
-from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, threads_before
+from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Outcome, attempt
+from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
 from lethe.common.progress import RunLine, live_line
@@ -66,28 +68,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Watch:
-    """Tells of every run that ends."""
+    """Prints a line per run that ends, and counts failures."""
 
     def __init__(self, bar: tqdm | None = None):
         self.failed = 0
         self._bar = bar
 
     def started(self, job: Job) -> None:
-        """Nothing to tell."""
+        """Print nothing."""
 
     def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
-        """Nothing to tell."""
+        """Print nothing."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Count it and print it."""
-        self.failed += outcome.failure is not None
+        """Count the outcome and print it."""
+        self.failed += isinstance(outcome, Failed)
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)
 
 
 class _Here:
-    """A crew (see `benchmarks.workers.pool`) of this process alone, with a progress line per run."""
+    """Crew (see `benchmarks.workers.pool`) of this process alone, with a progress line per run."""
 
     def __init__(self, places: Places, machine: Machine):
         self.job: Job | None = None
@@ -106,8 +108,8 @@ class _Here:
         """Whether it has a job."""
         return self.job is not None
 
-    def news(self) -> "Iterator[tuple[_Here, Outcome]]":
-        """The end of the job, which is done now; or nothing, after a wait, if other processes do all jobs."""
+    def news(self) -> "Iterator[tuple[_Here, Finished | Failed | Elsewhere]]":
+        """Execute the job and yield its outcome; nothing, after a wait, if other processes have all jobs."""
         if self.job is None:
             time.sleep(ELSEWHERE)
             return
@@ -123,7 +125,7 @@ class _Here:
 
 
 def _tell(outcome: Outcome) -> None:
-    if outcome.failure is not None:
+    if isinstance(outcome, Failed):
         print(f"failed: {outcome.job}: {outcome.failure}", file=sys.stderr)
         return
     metrics = outcome.summary["metrics"]
@@ -215,7 +217,9 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         raise InputError(f"--device {device}: not available here ({error})") from error
     return Machine(
         device,
-        options.threads or threads_before(trials, places) or _threads(trials, options.workers),
+        options.threads
+        or threads_before(trial.folder(places.results) for trial in trials)
+        or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
     )

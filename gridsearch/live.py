@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.worker import Outcome
+from lethe.benchmarks.workers.messages import Failed, Outcome
 from lethe.common.files import read_json
 from lethe.gridsearch.grid import place_of
 from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text
@@ -70,7 +70,7 @@ class Live:
         job = outcome.job
         self._running.pop(job, None)
         self._left.pop(job, None)
-        if outcome.failure is not None:
+        if isinstance(outcome, Failed):
             self.failed += 1
             told = f"failed: {outcome.failure.reason}"
         else:

@@ -14,8 +14,8 @@ from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.speed.figures import Figure
 from lethe.benchmarks.workers import forkserver
+from lethe.benchmarks.workers.messages import Failed, Outcome
 from lethe.benchmarks.workers.pool import cores, prepare_all, run_jobs
-from lethe.benchmarks.workers.worker import Outcome
 from lethe.dataloaders.index import find
 from lethe.dataloaders.prepare import ensure_dirmap
 
@@ -53,10 +53,10 @@ class _Times:
 
     def ended(self, outcome: Outcome) -> None:
         """Add the run's times."""
-        if outcome.failure is not None:
+        if isinstance(outcome, Failed):
             raise RuntimeError(f"{outcome.job}: {outcome.failure}")
         self.learning += outcome.summary["metrics"]["seconds"]
-        self.running += outcome.seconds
+        self.running += outcome.seconds or 0.0
         self.runs += 1
 
 

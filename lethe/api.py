@@ -29,6 +29,7 @@ from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.messages import Elsewhere, Failed
 from lethe.benchmarks.workers.pool import finished, prepare_all
 from lethe.benchmarks.workers.pool import record as keep
 from lethe.benchmarks.workers.worker import attempt
@@ -339,9 +340,9 @@ def record(
     failed = []
     for job in left:
         outcome = attempt(job, places, machine)
-        if not outcome.elsewhere:
+        if not isinstance(outcome, Elsewhere):
             keep(outcome, places)
-        if outcome.failure is not None:
+        if isinstance(outcome, Failed):
             failed.append(f"{job}: {outcome.failure.reason}")
     write_tables_of(one.folder(places.results) for one in trials)
     if failed:

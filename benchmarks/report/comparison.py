@@ -246,14 +246,17 @@ def _reference(trial: TrialRecord) -> str:
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:
-    """The commits that a run was learned with, in order; None where they are not known."""
+    """Commits, or versions of an installed package, that a run was learned with, in order; None if unknown."""
     told = summary.get("software")
-    texts = [
-        f"{one['commit'][:10]}{' with changes' if one.get('dirty') else ''}"
-        for one in (told if isinstance(told, list) else ())
-        if isinstance(one, Mapping) and isinstance(one.get("commit"), str)
-    ]
-    return printable(", then ".join(dict.fromkeys(texts))) or None
+    texts = [_code_of(one) for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping)]
+    return printable(", then ".join(dict.fromkeys(filter(None, texts)))) or None
+
+
+def _code_of(software: Mapping[str, Any]) -> str:
+    commit, version = software.get("commit"), software.get("version")
+    if isinstance(commit, str):
+        return f"{commit[:10]}{' with changes' if software.get('dirty') else ''}"
+    return f"version {version}" if isinstance(version, str) else ""
 
 
 def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:

@@ -1,9 +1,6 @@
-"""Running a run of a trial: its lists, its images, a new agent, the loop, the record."""
+"""Execution of one run of a trial: lists, images, a new agent, the loop, the record."""
 
 import functools
-import json
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,13 +11,12 @@ from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
 from lethe.benchmarks.measure.evaluate import Evaluator
-from lethe.benchmarks.records import provenance
+from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
-from lethe.common.errors import InputError
-from lethe.common.files import read_json, write_text
+from lethe.common.files import read_json
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
@@ -29,9 +25,6 @@ from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images, Stream
 from lethe.dataloaders.tasks import tasklists
-
-_FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
-"""What of a trial's environment its runs must share, or their numbers do not belong in one mean."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ def run(
         "images": opened.data.pixels.content,
         "weights": opened.weights,
     }
-    _check_environment(folder, machine, device, facts)
+    environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.images, device)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
@@ -222,35 +215,6 @@ def _agent(trial: Trial, number: int, problem: Problem, network: Network, device
     return agent_class(problem, config, network, seed=derive(trial.seed, number, "agent"), device=device)
 
 
-def _check_environment(
-    folder: Path, machine: Machine, device: torch.device, facts: Mapping[str, object]
-) -> None:
-    """Note what the run is made with; see `note_environment`."""
-    now = provenance.environment(device, machine.threads) | facts
-    now["torch"] = torch.__version__
-    note_environment(folder, now)
-
-
-def note_environment(folder: Path, now: Mapping[str, object]) -> None:
-    """Write `now` to env.json in a trial's `folder`, or compare it with what is there.
-
-    `InputError` where what `_FIXED` names has changed.
-    """
-    path = folder / "env.json"
-    if not path.exists():
-        write_text(path, json.dumps(now, indent=2) + "\n")
-        return
-    # One model of GPU, whichever of them; of CPUs a cluster may mix models.
-    _refuse_changes(path, now, (*_FIXED, "device_name") if now["device"] == "cuda" else _FIXED)
-
-
-def threads_before(trials: Sequence[Trial], places: Places) -> int | None:
-    """CPU threads that all earlier runs of `trials` were made with; None where there are none, or they differ."""
-    paths = [trial.folder(places.results) / "env.json" for trial in trials]
-    found = {read_json(path).get("threads") for path in paths if path.exists()}
-    return found.pop() if len(found) == 1 else None
-
-
 def check_machine(folder: Path, machine: Machine) -> None:
     """`InputError` if earlier runs of the trial in `folder` were made on another kind of machine than this."""
     now = {
@@ -258,49 +222,14 @@ def check_machine(folder: Path, machine: Machine) -> None:
         "threads": machine.threads,
         "torch": torch.__version__,
     }
-    if (folder / "env.json").exists():
-        _refuse_changes(folder / "env.json", now, tuple(now))
+    environment.check(folder, now)
 
 
 def check_protocol(trial: Trial, places: Places) -> None:
     """`InputError` if earlier runs of `trial` had tasks of another kind than its dataset describes now."""
-    path = trial.folder(places.results) / "env.json"
-    if path.exists():
-        _refuse_changes(path, {"protocol": _protocol(trial)}, ("protocol",))
+    environment.check(trial.folder(places.results), {"protocol": _protocol(trial)})
 
 
 def _protocol(trial: Trial) -> dict[str, object]:
     """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
     return tasklists.parameters(trial.spec, trial.paradigm)
-
-
-def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
-    """`InputError` where one of `keys` is another than before; what was not noted then is not known."""
-    before = read_json(path)
-    changed = [
-        told
-        for key in keys
-        if key in before and before[key] != now[key]
-        for told in _changes(key, before[key], now[key])
-    ]
-    if changed:
-        option = (
-            f" (--threads {before['threads']})" if any(t.startswith("threads: ") for t in changed) else ""
-        )
-        raise InputError(
-            f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "
-            f"bring back what was there then{option}, or give another --out"
-        )
-
-
-def _changes(key: str, before: object, now: object) -> list[str]:
-    """What has changed, by name; of several values together, each that has."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
-    return [f"{key}: {_shown(before)} -> {_shown(now)}"]
-
-
-def _shown(value: object) -> object:
-    """A fingerprint in short."""
-    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value

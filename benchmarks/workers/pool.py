@@ -1,8 +1,7 @@
-"""Many runs, several at a time, in worker processes that serve one run after the other.
+"""Scheduling of many runs over worker processes, each of which executes one run after the other.
 
-A worker that dies takes one run down with it; another takes its place, and the run goes on from its last checkpoint,
-until `TRIES` deaths have brought no new one. Whatever else goes wrong with a run is recorded with it, and the others
-go on.
+A worker process that dies is replaced, and its run goes on from the last checkpoint, until `TRIES` deaths in a row have
+brought no new checkpoint. Any other failure of a run is recorded with it, and the other runs go on.
 """
 
 import os
@@ -25,60 +24,63 @@ from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prep
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers import forkserver
-from lethe.benchmarks.workers.worker import DiskFull, Learned, Outcome, serve
+from lethe.benchmarks.workers.messages import (
+    Died,
+    Elsewhere,
+    Failed,
+    Finished,
+    Learned,
+    Message,
+    Outcome,
+    OutOfSpace,
+)
+from lethe.benchmarks.workers.worker import DiskFull, serve
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 
 TRIES = 3
-"""How often a run may lose its process without coming further."""
+"""Deaths of a run's process without a new checkpoint between them, after which the run has failed."""
 
 ELSEWHERE = 1.0
-"""Seconds until a run is looked at again that another process is learning."""
+"""Seconds between two looks at runs that other processes are learning."""
 
 
 class Watch(Protocol):
-    """Somebody who looks on while jobs are done."""
+    """Receiver of the progress of jobs."""
 
     def started(self, job: Job) -> None:
         """A worker has begun the job."""
 
     def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
-        """The run has learned `images` `of` all, passes counted; accuracy in percent at its last evaluation."""
+        """The run has learned `images` `of` all; see `messages.Learned`."""
 
     def ended(self, outcome: Outcome) -> None:
         """The job has ended."""
 
 
 class Worker(Protocol):
-    """Who does one job after the other."""
+    """One worker of a crew; it executes one job at a time."""
 
     job: Job | None
 
     def give(self, job: Job) -> None:
-        """Let it begin `job`."""
+        """Begin `job`."""
 
 
 class Crew(Protocol):
-    """Workers, wherever they are."""
+    """A set of workers: processes of this machine, actors of a cluster, or this process alone."""
 
     def free(self) -> Sequence[Worker]:
-        """Those that can be given a job now."""
+        """Workers that can begin a job now."""
 
     def busy(self) -> bool:
-        """Whether any of them has a job."""
+        """Whether any worker has a job."""
 
-    def news(self) -> Iterable[tuple[Worker, "Learned | Outcome | DiskFull | Died"]]:
-        """What those with a job say, after a wait of at most `ELSEWHERE`; the dead are replaced."""
+    def news(self) -> Iterable[tuple[Worker, Message]]:
+        """Messages of the workers that have a job, after a wait of at most `ELSEWHERE`; dead workers are replaced."""
 
     def stop(self) -> None:
-        """End them all."""
-
-
-@dataclass(frozen=True)
-class Died:
-    """What is heard of a worker that is no more."""
-
-    how: str
+        """End all workers."""
 
 
 def cores() -> int:
@@ -100,26 +102,26 @@ def finished(job: Job, places: Places) -> bool:
 
 
 def record(outcome: Outcome, places: Places) -> None:
-    """Keep what must be kept of a job that has ended."""
-    if outcome.failure is not None:
+    """Write the record of a failure, or the published tables of a trial with one more finished run."""
+    if isinstance(outcome, Failed):
         failures.write(outcome.job.folder(places.results), outcome.failure)
     else:
-        # A damaged record stops no other run; `write_tables_of` tells of it at the end.
+        # A damaged record must not stop other runs; `write_tables_of` reports it at the end.
         with suppress(InputError):
             write_published_tables(outcome.job.trial.folder(places.results))
 
 
 def run_jobs(jobs: Sequence[Job], places: Places, machines: Sequence[Machine], watch: Watch) -> None:
-    """Do all jobs in as many worker processes as there are `machines`, the first job first.
+    """Execute all jobs, the first one first, in as many worker processes as there are `machines`.
 
-    A run that another process is learning is left to it, and its end waited for. Raises `DiskFull`; what was
-    learned up to the last checkpoint is kept then, as it is when this process is interrupted or killed.
+    A run that another process is learning is left to that process, and its end is waited for. Raises `DiskFull`;
+    checkpoints are kept then, as they are when this process is interrupted or killed.
     """
     do_all(jobs, places, _Processes(places, machines[: len(jobs)]), watch)
 
 
 def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> None:
-    """Do all jobs with the workers of `crew`, and stop them; see `run_jobs`."""
+    """Execute all jobs with the workers of `crew`, then stop them; see `run_jobs`."""
     waiting, deaths = deque(jobs), _Deaths(places)
     try:
         while waiting or crew.busy():
@@ -129,29 +131,36 @@ def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> Non
                     watch.started(job)
                     worker.give(job)
             for worker, message in crew.news():
-                if isinstance(message, Learned):
-                    watch.learned(worker.job, message.images, message.of, message.accuracy)
+                job = worker.job
+                if job is None:  # no message without a job
                     continue
-                job, worker.job = worker.job, None
-                if isinstance(message, Died):
-                    if deaths.count(job) < TRIES:
+                if isinstance(message, Learned):
+                    watch.learned(job, message.images, message.of, message.accuracy)
+                    continue
+                worker.job = None
+                match message:
+                    case Elsewhere():
+                        waiting.append(job)
+                    case Died() if deaths.count(job) < TRIES:
                         waiting.appendleft(job)
-                        continue
-                    reason = f"{message.how}, {TRIES} times"
-                    message = Outcome(job, None, failures.failure(job.folder(places.results), reason))
-                if isinstance(message, DiskFull):
-                    raise message
-                if message.elsewhere:
-                    waiting.append(job)
-                else:
-                    record(message, places)
-                    watch.ended(message)
+                    case OutOfSpace(problem):
+                        raise DiskFull(problem)
+                    case Died(how):
+                        failure = failures.failure(job.folder(places.results), f"{how}, {TRIES} times")
+                        _end(Failed(job, failure), places, watch)
+                    case Finished() | Failed():
+                        _end(message, places, watch)
     finally:
         crew.stop()
 
 
+def _end(outcome: Outcome, places: Places, watch: Watch) -> None:
+    record(outcome, places)
+    watch.ended(outcome)
+
+
 class _Processes:
-    """A crew of worker processes on this machine."""
+    """Crew of worker processes on this machine."""
 
     def __init__(self, places: Places, machines: Sequence[Machine]):
         self._places = places
@@ -163,7 +172,7 @@ class _Processes:
     def busy(self) -> bool:
         return any(worker.job for worker in self._workers)
 
-    def news(self) -> Iterator[tuple["_Worker", object]]:
+    def news(self) -> Iterator[tuple["_Worker", Message]]:
         busy = {worker.connection: worker for worker in self._workers if worker.job}
         if not busy:
             time.sleep(ELSEWHERE)
@@ -181,7 +190,7 @@ class _Processes:
 
 @dataclass
 class _Worker:
-    """A process and the job that it does, as its owner sees them."""
+    """A worker process and its job, on the owner's side of the connection."""
 
     process: BaseProcess
     connection: Connection
@@ -202,13 +211,13 @@ class _Worker:
         with suppress(OSError):  # it is dead already, which `receive` will find
             self.connection.send(job)
 
-    def receive(self) -> object:
-        """What the worker says."""
+    def receive(self) -> Message:
+        """The worker's next message."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Died(_end(self.process.exitcode))
+            return Died(_how_it_ended(self.process.exitcode))
 
     def stop(self) -> None:
         self.process.kill()
@@ -217,14 +226,14 @@ class _Worker:
 
 
 class _Deaths:
-    """How often a job's worker has died since the job last came further."""
+    """Deaths of each job's worker since the job's last new checkpoint."""
 
     def __init__(self, places: Places):
         self._places = places
         self._seen: dict[Job, tuple[int | None, int]] = {}
 
     def count(self, job: Job) -> int:
-        """One more; how many there are now since the run's last new checkpoint."""
+        """Count one more death of the job's worker; returns the deaths since the run's last new checkpoint."""
         reached = checkpointed(job.folder(self._places.results))
         before, deaths = self._seen.get(job, (None, 0))
         deaths = deaths + 1 if reached == before else 1
@@ -233,12 +242,12 @@ class _Deaths:
 
 
 def _next(waiting: deque[Job], places: Places, watch: Watch) -> Job | None:
-    """The next job that nobody has done and nobody does; those that others do are looked at later."""
+    """The next job that is neither finished nor locked by another process; locked ones go to the end."""
     for _ in range(len(waiting)):
         job = waiting.popleft()
         folder = job.folder(places.results)
         if finished(job, places):
-            watch.ended(Outcome(job, read_json(folder / "summary.json")))
+            watch.ended(Finished(job, read_json(folder / "summary.json"), None))
         elif is_locked(folder):
             waiting.append(job)
         else:
@@ -246,8 +255,8 @@ def _next(waiting: deque[Job], places: Places, watch: Watch) -> Job | None:
     return None
 
 
-def _end(code: int | None) -> str:
-    """How a process ended, of its exit status."""
+def _how_it_ended(code: int | None) -> str:
+    """The end of a process in words, from its exit status."""
     how = f"by {_signal(-code)}" if code is not None and code < 0 else f"with status {code}"
     memory = ", as the kernel does when memory runs out" if code == -signal.SIGKILL else ""
     return f"its process ended {how}{memory}"

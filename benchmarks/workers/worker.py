@@ -1,6 +1,6 @@
-"""One run learned, whatever happens to it; and the process that learns one after the other for its owner.
+"""Execution of one run, any exception turned into a recorded failure; and the main loop of a worker process.
 
-What a run prints goes to `run<r>/log.txt`, and how it failed to `run<r>/failed.json` (see `failures.py`).
+Output of a run goes to `run<r>/log.txt`, the reason of a failure to `run<r>/failed.json` (see `failures.py`).
 """
 
 import errno
@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -21,58 +20,47 @@ from lethe.benchmarks.records.failures import Diverged, Failure
 from lethe.benchmarks.records.write import Progress, RunLocked, lock
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
 from lethe.common.errors import InputError
 
 _NEWS = 0.5  # seconds between two messages of a run
 _FREE = "free some space; the same command goes on from here"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended: with the run's summary, or with a failure; or with neither, if another process is at it."""
-
-    job: Job
-    summary: dict | None
-    failure: Failure | None = None
-    seconds: float | None = None
-    """On the wall; None if it was not learned here."""
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether another process is learning the run."""
-        return self.summary is None and self.failure is None
-
-
 class DiskFull(InputError):
-    """Nothing can be recorded any more."""
+    """The disk is full; nothing more can be recorded."""
 
 
-def attempt(job: Job, places: Places, machine: Machine, progress: Progress | None = None) -> Outcome:
-    """Learn the job's run here, unless another process does.
+def attempt(
+    job: Job, places: Places, machine: Machine, progress: Progress | None = None
+) -> Finished | Failed | Elsewhere:
+    """Learn the job's run in this process, unless another process does.
 
-    Whatever an agent raises becomes a failure; `DiskFull` is raised, and `InputError` where the run cannot be locked.
+    Whatever an agent raises becomes `Failed`. Raises `DiskFull`, and `InputError` where the run cannot be locked.
     """
     try:
         with lock(job.folder(places.results)):
             return _learn(job, places, machine, progress)
     except RunLocked:
-        return Outcome(job, None)
+        return Elsewhere(job)
 
 
-def logged_attempt(job: Job, places: Places, machine: Machine, progress: Progress) -> Outcome | DiskFull:
-    """As `attempt`, with all that is printed in the run's log; `DiskFull` is returned."""
+def logged_attempt(
+    job: Job, places: Places, machine: Machine, progress: Progress
+) -> Finished | Failed | Elsewhere | OutOfSpace:
+    """As `attempt`, with the output of the run in its log, and every error as a message."""
     folder = job.folder(places.results)
     try:
         with lock(folder), _output_to(folder / failures.LOG):
             return _learn(job, places, machine, progress)
     except RunLocked:
-        return Outcome(job, None)
+        return Elsewhere(job)
     except DiskFull as error:
-        return error
+        return OutOfSpace(str(error))
     except (InputError, OSError) as error:  # the lock, or the log
         if _is_full(error):
-            return DiskFull(f"{error}: {_FREE}")
-        return Outcome(job, None, failures.Failure(str(error), ()))
+            return OutOfSpace(f"{error}: {_FREE}")
+        return Failed(job, Failure(str(error), ()))
 
 
 def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None) -> Outcome:
@@ -81,31 +69,22 @@ def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None
     try:
         failures.clear(folder)
         summary = run(job.trial, job.number, places, machine, progress)
-        return Outcome(job, summary, None, time.perf_counter() - begun)
+        return Finished(job, summary, time.perf_counter() - begun)
     except (InputError, Diverged) as error:
         if _is_full(error):
             raise DiskFull(f"{error}: {_FREE}") from error
         reason = str(error)
-    except (Exception, SystemExit) as error:  # an agent's sys.exit() ends its run, not the others
+    except (Exception, SystemExit) as error:  # an agent's sys.exit() ends its own run only
         if _is_full(error):
             raise DiskFull(f"{folder}: {error}: {_FREE}") from error
         traceback.print_exc()
         reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     sys.stderr.flush()
-    return Outcome(job, None, failures.failure(folder, reason), time.perf_counter() - begun)
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a worker says now and then."""
-
-    images: int
-    of: int
-    accuracy: float | None
+    return Failed(job, failures.failure(folder, reason), time.perf_counter() - begun)
 
 
 class Teller:
-    """A `Progress` that tells the worker's owner, and ends the worker if there is no owner any more."""
+    """A `Progress` that sends `Learned` to the worker's owner, and ends the process once the owner is gone."""
 
     def __init__(self, send: Callable[[Learned], None]):
         self._send = send
@@ -117,7 +96,7 @@ class Teller:
         self._of = images
 
     def update(self, images: int, task: int, accuracy: float | None) -> None:
-        """Tell, unless something was told just now."""
+        """Send a message, at most one per `_NEWS` seconds."""
         self._images += images
         now = time.perf_counter()
         if now - self._told >= _NEWS:
@@ -129,7 +108,7 @@ class Teller:
 
 
 def serve(owner: Connection, places: Places, machine: Machine) -> None:
-    """The life of a worker."""
+    """Main loop of a worker process: jobs come through `owner`, messages go back; ends with the connection."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it; its run goes on from the checkpoint
     faulthandler.enable()
     while True:
@@ -142,7 +121,7 @@ def serve(owner: Connection, places: Places, machine: Machine) -> None:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Standard output and error, whoever writes them, go to the file at `path`; an empty one is not kept."""
+    """Redirect standard output and error, of libraries in C as well, to the file at `path`; an empty one is removed."""
     kept = os.dup(1), os.dup(2)
     with path.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -160,8 +139,8 @@ def _output_to(path: Path) -> Iterator[None]:
         path.unlink()
 
 
-def _is_full(error: BaseException) -> bool:
-    """Whether a full disk is behind an error."""
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk caused an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

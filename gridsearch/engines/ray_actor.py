@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.benchmarks.records import failures
+from lethe.benchmarks.records.environment import note as note_environment
 from lethe.benchmarks.records.failures import Failure
-from lethe.benchmarks.run.experiment import Machine, Places, note_environment
+from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
-from lethe.benchmarks.workers.worker import DiskFull, Learned, Outcome, Teller, logged_attempt
+from lethe.benchmarks.workers.messages import Failed, Finished, Message, Outcome
+from lethe.benchmarks.workers.worker import Teller, logged_attempt
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, read_json, write_text
 from lethe.dataloaders.index import folders
@@ -50,33 +52,33 @@ class Actor:
             places = Places(Path(self._own.name), places.data, lists)
         self._places = places
         self._machine = machine
-        self._news: queue.SimpleQueue[Learned | Outcome | DiskFull | Sent] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Message | Sent] = queue.SimpleQueue()
 
     def sees_results(self) -> bool:
         """Whether runs are recorded directly in the results folder."""
         return self._sees_results
 
-    def learn(self, job: Job, environment: dict | None) -> object:
+    def learn(self, job: Job, environment: Mapping[str, object] | None) -> Message | Sent:
         """Start `job` and return its first message; `environment` is that of earlier runs of its trial."""
         threading.Thread(target=self._learn, args=(job, environment), daemon=True).start()
         return self.news()
 
-    def news(self) -> object:
+    def news(self) -> Message | Sent:
         """Wait for the next message of the job."""
         return self._news.get()
 
-    def _learn(self, job: Job, environment: dict | None) -> None:
+    def _learn(self, job: Job, environment: Mapping[str, object] | None) -> None:
         try:
             if not self._sees_results and environment is not None:
                 write_text(job.trial.folder(self._places.results) / "env.json", json.dumps(environment))
-            message = logged_attempt(job, self._places, self._machine, Teller(self._news.put))
-            if not self._sees_results and isinstance(message, Outcome):
+            message: Message | Sent = logged_attempt(job, self._places, self._machine, Teller(self._news.put))
+            if not self._sees_results and isinstance(message, Finished | Failed):
                 message = self._pack(message)
             self._news.put(message)
         # Outside the run itself: the node lacks the agent's module, its disk is full, ...
         except Exception as error:
             reason = f"on {socket.gethostname()}: {error}"
-            self._news.put(Outcome(job, None, Failure(reason, tuple(traceback.format_exc().splitlines()))))
+            self._news.put(Failed(job, Failure(reason, tuple(traceback.format_exc().splitlines()))))
 
     def _pack(self, outcome: Outcome) -> Sent:
         """Read the files of a finished or failed run, and remove its folder."""
@@ -101,7 +103,7 @@ def keep(sent: Sent, places: Places) -> Outcome:
         try:
             note_environment(folder.parent, sent.environment)
         except InputError as error:
-            return Outcome(outcome.job, None, failures.failure(folder, str(error)), outcome.seconds)
+            return Failed(outcome.job, failures.failure(folder, str(error)), outcome.seconds)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # of an earlier attempt elsewhere
     (folder / failures.LOG).unlink(missing_ok=True)
     for name in sorted(sent.files, key=lambda name: name == "summary.json"):

@@ -26,8 +26,8 @@ from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
-from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Died, Watch, do_all
-from lethe.benchmarks.workers.worker import Learned, Outcome
+from lethe.benchmarks.workers.messages import Died, Elsewhere, Learned, Message
+from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.gridsearch.engines.ray_actor import Actor, Sent, keep
@@ -169,15 +169,15 @@ class _Slot:
             try:
                 self.lock = lock(job.folder(self.places.results))
             except RunLocked:
-                self.answer = ray.put(Outcome(job, None))
+                self.answer = ray.put(Elsewhere(job))
                 return
             failures.clear(job.folder(self.places.results))
             environment = read_json(folder / "env.json") if (folder / "env.json").exists() else None
         self.answer = self.actor.learn.remote(job, environment)
 
-    def receive(self) -> object:
-        """The actor's message; raises a `RayError` if the actor is dead."""
-        message = ray.get(self.answer)
+    def receive(self, answer: "ray.ObjectRef[Any]") -> Message | bool:
+        """The actor's message, or that it has started; raises a `RayError` if it is dead."""
+        message: Message | Sent | bool = ray.get(answer)
         if isinstance(message, Learned):
             self.answer = self.actor.news.remote()
             return message
@@ -221,7 +221,7 @@ class _Cluster:
         """Whether any actor has a job."""
         return any(slot.job for slot in self._slots)
 
-    def news(self) -> Iterator[tuple[_Slot, object]]:
+    def news(self) -> Iterator[tuple[_Slot, Message]]:
         """Messages of actors with a job; dead actors are replaced."""
         asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
         if not asked:
@@ -230,13 +230,13 @@ class _Cluster:
         for answer in ray.wait(list(asked), timeout=ELSEWHERE)[0]:
             slot = asked[answer]
             try:
-                message = slot.receive()
+                message = slot.receive(answer)
             except RayError as error:
                 message = self._replace(slot, error)
-            if slot.job is not None:
-                yield slot, message
-            elif slot.sees_results is None and isinstance(message, bool):
+            if isinstance(message, bool):  # the actor has started
                 slot.sees_results, self._stillborn = message, 0
+            elif slot.job is not None:
+                yield slot, message
 
     def stop(self) -> None:
         """Kill all actors; the last checkpoints of their runs are kept."""

@@ -315,3 +315,7 @@ def test_runs_of_different_commits_are_said():
         "core50/class_iid: er was made by different commits: aaaaaaaaaa (run 0, 1); "
         "aaaaaaaaaa, then bbbbbbbbbb with changes (run 3)"
     ]
+    installed = {"version": "0.1.0", "commit": None, "dirty": None}
+    assert notes(compare([trial("er", *alike.runs, run(3, [40], software=[installed]))])) == [
+        "core50/class_iid: er was made by different commits: aaaaaaaaaa (run 0, 1); version 0.1.0 (run 3)"
+    ]

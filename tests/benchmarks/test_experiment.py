@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from lethe.benchmarks.__main__ import main
+from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.run import experiment
 from lethe.benchmarks.run.experiment import Machine, Places, prepare, run
 from lethe.benchmarks.run.trial import Trial
@@ -176,16 +177,15 @@ def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeyp
 def test_gpus_of_one_model_count_as_the_same(tmp_path, monkeypatch):
     models = {0: "H200", 1: "H200", 2: "A100"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: models[device.index])
-    facts = {"dirmap": "d", "weights": "w"}
+    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w"}
 
     def check(index: int) -> None:
-        device = torch.device("cuda", index)
-        experiment._check_environment(tmp_path, Machine(str(device)), device, facts)
+        environment.note(tmp_path, provenance.environment(torch.device("cuda", index), 1) | facts)
 
     check(0)
     check(1)
-    environment = json.loads((tmp_path / "env.json").read_text())
-    assert (environment["device"], environment["device_name"]) == ("cuda", "H200")
+    noted = json.loads((tmp_path / "env.json").read_text())
+    assert (noted["device"], noted["device_name"]) == ("cuda", "H200")
     with pytest.raises(InputError, match="device_name: H200 -> A100"):
         check(2)
 
@@ -217,6 +217,6 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
 
 
 def test_a_trial_begun_before_its_images_were_noted_goes_on(tmp_path):
-    facts = {"dirmap": "d", "weights": "w"}
+    facts = {"protocol": {}, "dirmap": "d", "weights": "w"}
     for noted in ({}, {"images": "i"}, {"images": "j"}):
-        experiment._check_environment(tmp_path, MACHINE, torch.device("cpu"), facts | noted)
+        environment.note(tmp_path, provenance.environment(torch.device("cpu"), 1) | facts | noted)

@@ -19,7 +19,8 @@ from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers import pool
-from lethe.benchmarks.workers.worker import DiskFull, Outcome, attempt, logged_attempt
+from lethe.benchmarks.workers.messages import Finished, Outcome, OutOfSpace
+from lethe.benchmarks.workers.worker import DiskFull, attempt, logged_attempt
 from lethe.common.errors import InputError
 
 MACHINE = Machine(threads=1)
@@ -84,7 +85,7 @@ def test_a_run_that_crashes_or_diverges_is_recorded_and_the_others_go_on(places)
 def test_a_worker_that_is_killed_is_replaced_and_its_run_ends_as_if_nothing_had_happened(places, tmp_path):
     dies, calm = (job("tests.troubled:DiesOnce", batch=batch, folder=str(tmp_path)) for batch in (20, 10**6))
     seen = do([dies, calm], places, workers=1)
-    assert [outcome.failure for outcome in seen.outcomes] == [None, None]
+    assert [type(outcome) for outcome in seen.outcomes] == [Finished, Finished]
     assert len(seen.begun) == 3
     same = [
         (one.folder(places.results) / "metrics.jsonl").read_bytes()
@@ -222,7 +223,8 @@ def test_a_disk_that_is_full_when_a_run_begins_blames_no_run(places, monkeypatch
             raise InputError(str(error)) from error
 
     monkeypatch.setattr(refused, full)
-    assert isinstance(logged_attempt(job("finetune"), places, MACHINE, None), DiskFull)
+    told = logged_attempt(job("finetune"), places, MACHINE, None)
+    assert isinstance(told, OutOfSpace) and "free some space" in told.problem
 
 
 def test_what_a_run_prints_on_a_full_disk_is_lost_without_a_word(tmp_path):
@@ -245,7 +247,7 @@ def test_a_damaged_record_stops_no_run_and_is_told_in_the_end(places):
     do([damaged], places, workers=1)
     (damaged.folder(places.results) / "accuracy.csv").write_bytes(b"")
     seen = do([next_one, other], places, workers=1)
-    assert [outcome.failure for outcome in seen.outcomes] == [None, None]
+    assert [type(outcome) for outcome in seen.outcomes] == [Finished, Finished]
     folders = [one.trial.folder(places.results) for one in (next_one, other)]
     (folders[1] / "test.csv").unlink()
     with pytest.raises(InputError, match=r"run0/accuracy\.csv: damaged.*delete its folder"):

@@ -8,7 +8,7 @@ from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.worker import Outcome
+from lethe.benchmarks.workers.messages import Failed, Finished
 from lethe.gridsearch.live import Live, run_label
 from lethe.gridsearch.plan import TimeEstimate, duration_text, plan
 
@@ -17,8 +17,8 @@ def trial(agent: str, lr: float) -> Trial:
     return Trial.create("digits", "class_iid", agent, {"lr": lr}, split="validation", pretrained=False)
 
 
-def outcome(job: Job, accuracy: float, seconds: float | None = 60.0) -> Outcome:
-    return Outcome(job, {"metrics": {"accuracy_mean": accuracy, "wall_seconds": seconds}}, None, seconds)
+def outcome(job: Job, accuracy: float, seconds: float | None = 60.0) -> Finished:
+    return Finished(job, {"metrics": {"accuracy_mean": accuracy, "wall_seconds": seconds}}, seconds)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_end_is_a_line_and_only_complete_trials_compete(places, capsys):
         live.ended(outcome(jobs[second], 41.0, None))
         assert live.best() == ["digits/class_iid: finetune 40.5"]
         lost = jobs["digits/class_iid er lr=0.1 run 0"]
-        live.ended(Outcome(lost, None, Failure("it broke", ("a line",)), 1.0))
+        live.ended(Failed(lost, Failure("it broke", ("a line",)), 1.0))
     told = capsys.readouterr().out.splitlines()
     assert told == [
         f"[1/6] {first}: 40.0 %, 60.0 s",

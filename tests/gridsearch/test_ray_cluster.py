@@ -19,7 +19,7 @@ from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers import pool
-from lethe.benchmarks.workers.worker import DiskFull, Outcome
+from lethe.benchmarks.workers.messages import Failed, Finished, Outcome, OutOfSpace
 from lethe.common.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +154,7 @@ def test_a_node_is_killed_and_every_run_ends_in_the_same_bytes_as_here(cluster, 
     run(jobs, places, seen)
     assert not cluster.worker_nodes, "no run was long enough to be interrupted"
     assert len(seen.begun) == len(jobs) + 1
-    assert [outcome.failure for outcome in seen.outcomes] == [None] * len(jobs)
+    assert [type(outcome) for outcome in seen.outcomes] == [Finished] * len(jobs)
     assert content(places.results, jobs) == content(learned_here, jobs)
 
 
@@ -178,7 +178,7 @@ def test_a_node_that_does_not_see_the_results_folder_sends_what_it_learned(
     seen = Seen()
     run(jobs, Places(here / "results", here / "data", here / "lists"), seen)
     assert len(sent) == len(seen.outcomes) == len(jobs)
-    (failure,) = [outcome.failure for outcome in seen.outcomes if outcome.failure is not None]
+    (failure,) = [outcome.failure for outcome in seen.outcomes if isinstance(outcome, Failed)]
     assert failure.reason == "ZeroDivisionError: one thing too many"
     assert "the last words of Crashes" in failure.log
     assert failures.read(jobs[1].folder(places.results)) == failure
@@ -208,8 +208,8 @@ def test_an_agent_that_ends_its_program_fails_and_ends_no_actor(cluster, places)
 
 
 def test_a_full_disk_of_a_node_is_told_as_one_of_this_machine():
-    told = pickle.loads(pickle.dumps(DiskFull("no space")))  # as Ray hands over what an actor returns
-    assert isinstance(told, DiskFull) and told.problems == ("no space",)
+    told = pickle.loads(pickle.dumps(OutOfSpace("no space")))  # as Ray hands over what an actor returns
+    assert told == OutOfSpace("no space")
 
 
 def test_files_that_are_none_of_a_run_are_not_taken_from_a_node(places):
@@ -218,7 +218,7 @@ def test_files_that_are_none_of_a_run_are_not_taken_from_a_node(places):
     one = job("finetune")
     for name in ("../escaped", "/tmp/escaped", "..", ".lock", ""):
         with pytest.raises(InputError, match="not those of a run"):
-            keep(Sent(Outcome(one, {}), None, {name: b""}), places)
+            keep(Sent(Finished(one, {}, None), None, {name: b""}), places)
     assert not places.results.exists()
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 def pins(name):
     """Package -> version of a requirements file; every line pins one and says why."""
     lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] not in "#-"]
-    found = [re.fullmatch(r"([A-Za-z0-9-]+)==([0-9.a-z]+)\s+# \S.*", line) for line in lines]
+    found = [re.fullmatch(r"([A-Za-z0-9_-]+)==([0-9.a-z]+)\s+# \S.*", line) for line in lines]
     assert all(found), lines
     return {match[1]: match[2] for match in found}
 

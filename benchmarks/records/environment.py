@@ -1,0 +1,74 @@
+"""The environment of a trial's runs: env.json in the trial's folder, and its comparison with later runs.
+
+Numbers of runs that were made with other data, another device or another PyTorch do not belong in one mean: such runs
+are refused. What an earlier version did not note is not compared.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lethe.common.errors import InputError
+from lethe.common.files import read_json, write_text
+
+_FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
+"""Keys whose values all runs of a trial must share."""
+_NAME = "env.json"
+
+
+def note(folder: Path, now: Mapping[str, object]) -> None:
+    """Write `now` to env.json in a trial's `folder`, or compare it with the content of the file.
+
+    `InputError` if a value of `_FIXED` differs; on GPUs, the model of the GPU as well.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        write_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    # Any GPU of the same model is the same; CPUs of several models may be mixed, as clusters do.
+    _refuse_changes(path, now, (*_FIXED, "device_name") if now["device"] == "cuda" else _FIXED)
+
+
+def check(folder: Path, now: Mapping[str, object]) -> None:
+    """`InputError` if a value of `now` differs from that of the earlier runs of the trial in `folder`, if any."""
+    path = folder / _NAME
+    if path.exists():
+        _refuse_changes(path, now, tuple(now))
+
+
+def threads_before(folders: Iterable[Path]) -> int | None:
+    """CPU threads of all earlier runs of the trials in `folders`; None if there are none, or they differ."""
+    paths = [folder / _NAME for folder in folders]
+    found = {read_json(path).get("threads") for path in paths if path.exists()}
+    return found.pop() if len(found) == 1 else None
+
+
+def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
+    before = read_json(path)
+    changed = [
+        change
+        for key in keys
+        if key in before and before[key] != now[key]
+        for change in _changes(key, before[key], now[key])
+    ]
+    if changed:
+        threads = any(change.startswith("threads: ") for change in changed)
+        option = f" (--threads {before['threads']})" if threads else ""
+        raise InputError(
+            f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "
+            f"bring back what was there then{option}, or give another --out"
+        )
+
+
+def _changes(key: str, before: object, now: object) -> list[str]:
+    """Each change as "name: before -> now"; of two objects, one per name that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
+    return [f"{key}: {_abbreviated(before)} -> {_abbreviated(now)}"]
+
+
+def _abbreviated(value: object) -> object:
+    """The first digits of a fingerprint; any other value as it is."""
+    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
