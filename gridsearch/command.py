@@ -1,4 +1,4 @@
-"""The commands on grids: what each does with its options."""
+"""The commands on grid files; each takes the options of `gridsearch.command_line` and returns the exit status."""
 
 import argparse
 import sys
@@ -15,11 +15,11 @@ from lethe.common.errors import InputError
 from lethe.gridsearch import grid
 from lethe.gridsearch.engines import choose as engines
 from lethe.gridsearch.live import Live, label, run_label
-from lethe.gridsearch.plan import Pace, Plan, duration, plan
+from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text, plan
 
 
 def search(options: argparse.Namespace) -> int:
-    """The search: every trial on validation lists; 0 only if every run is finished."""
+    """Run every trial on the validation lists; 0 only if every run is finished."""
     return max([_learn(found.name, found.trials, found.runs, options) for found in _grids(options)])
 
 
@@ -31,17 +31,17 @@ def best(options: argparse.Namespace) -> int:
     for found in _grids_of_names(options):
         path = options.into / f"{found.name}.toml"
         if path.resolve() == found.path.resolve():
-            raise InputError(f"{path}: the winners would take the place of their grid: give another --into")
+            raise InputError(f"{path}: the winners would overwrite their own grid file: give another --into")
         text = best_toml(choose_all(found, options.out), found.shared)
         write_text(path, text)
-        with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+        with suppress(BrokenPipeError):  # all files are written, even if the reader of stdout has left
             print(text, end="")
         print(f"{path}: written", file=sys.stderr)
     return 0
 
 
 def final(options: argparse.Namespace) -> int:
-    """The winners of the search on the test lists; 0 only if every run is finished."""
+    """Run the winners of the search on the test lists; 0 only if every run is finished."""
     from lethe.gridsearch.selection import choose_all
 
     choices = [choice for found in _grids(options) for choice in choose_all(found, options.out)]
@@ -52,7 +52,7 @@ def final(options: argparse.Namespace) -> int:
 
 
 def table(options: argparse.Namespace) -> int:
-    """Tables and plots of the search, and of the final runs that there are."""
+    """Write tables and plots of the search and of the final runs so far."""
     from lethe.gridsearch.report.write import report
 
     for found in _grids_of_names(options):
@@ -60,7 +60,7 @@ def table(options: argparse.Namespace) -> int:
         if options.into is None or len(options.grids) > 1:
             into /= found.name
         summary = report(found, options.out, into)
-        with suppress(BrokenPipeError):  # all is written, whether or not somebody reads on
+        with suppress(BrokenPipeError):  # all files are written, even if the reader of stdout has left
             print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
 
@@ -70,7 +70,7 @@ def _grids(options: argparse.Namespace) -> list[grid.Grid]:
 
 
 def _grids_of_names(options: argparse.Namespace) -> list[grid.Grid]:
-    """The grids, for what is written by their names; `InputError` where two have the same."""
+    """The grids; `InputError` where two have the same name, by which their results are written."""
     found, paths = _grids(options), defaultdict(list)
     for one in found:
         paths[one.name].append(str(one.path))
@@ -85,7 +85,7 @@ def _grids_of_names(options: argparse.Namespace) -> list[grid.Grid]:
 
 
 def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Namespace) -> int:
-    """Learn all runs of `trials` that are left; 0 only if every run is finished."""
+    """Execute the runs of `trials` that are left; 0 only if every run is finished."""
     places = Places(options.out, options.data, options.lists)
     engine, machines = engines.engine(options)
     todo = plan(trials, runs, places, options.retry_failed)
@@ -113,7 +113,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
 def _counts(todo: Plan, places: Places, workers: int) -> str:
     left = f"{len(todo.left)} to do"
     if todo.left:
-        time = duration(Pace(todo.finished, places).left(todo.left, workers))
+        time = duration_text(TimeEstimate(todo.finished, places).left(todo.left, workers))
         left += f" with {workers} worker{'s' * (workers != 1)}, {time}"
     return f"{len(todo.finished)} finished, {len(todo.failed)} failed, {left}"
 

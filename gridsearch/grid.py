@@ -21,7 +21,6 @@ A trial is one agent with one configuration on one dataset and paradigm; the sam
 
 import functools
 import itertools
-import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -47,7 +46,7 @@ _OF_TRIALS = {
     "variant": str,
     "seed": int,
 }
-"""Fields shared by every trial of a grid; `Trial.create` takes them by the same names."""
+"""Keys that hold for all trials of a file, and their types; keyword arguments of `Trial.create`."""
 _TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
 
 
@@ -59,7 +58,7 @@ class Grid:
     runs: int
     """Runs 0 .. runs - 1 of each trial are learned in the search."""
     trials: tuple[Trial, ...]
-    """Of the search, on validation lists; sorted by dataset, paradigm, agent and settings, no two alike."""
+    """Trials of the search, on validation lists, each once; sorted by dataset, paradigm, agent and settings."""
     shared: Mapping[str, Any]
     """The keys that hold for all trials (network, seed, ...), as the file gives them; absent where it has none."""
 
@@ -70,22 +69,22 @@ class Grid:
         return "-".join(parts[parts.index("optimal") + 1 :]) if "optimal" in parts else parts[-1]
 
     def groups(self) -> list[tuple[Trial, ...]]:
-        """The trials among which selection chooses: those of one dataset, paradigm and agent."""
+        """The trials grouped by dataset, paradigm and agent; selection chooses one of each group."""
         return [tuple(group) for _, group in itertools.groupby(self.trials, key=place_of)]
 
 
 def place_of(trial: Trial) -> tuple[str, str, str]:
-    """Fields shared by the trials of a group: dataset, paradigm, agent."""
+    """Dataset, paradigm and agent: the key of a trial's group."""
     return trial.dataset, trial.paradigm, trial.agent
 
 
 def searched(trials: Sequence[Trial]) -> list[str]:
-    """The hyperparameters of which `trials`, all of one agent, have several values, in the order of its Config."""
+    """Names of the hyperparameters that differ between `trials`, all of one agent, in the order of its Config."""
     return [key for key in trials[0].settings if len({repr(trial.settings[key]) for trial in trials}) > 1]
 
 
 def for_test(trial: Trial) -> Trial:
-    """The same configuration, to be learned on the test lists."""
+    """The same configuration on the test lists."""
     return replace(trial, split="test")
 
 
@@ -98,8 +97,9 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is no TOML: {error}") from None
-    lines, problems = toml_lines.lines(text), []
+        raise InputError(f"{path}: is not valid TOML: {error}") from None
+    lines = toml_lines.lines(text)
+    problems: list[tuple[int, str]] = []
 
     def tell(where: tuple[str | int, ...], problem: str) -> None:
         line = lines.get(where) or lines.get(where[:-1]) or lines.get(where[:2])
@@ -109,26 +109,26 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
     blocks = list(_checked_blocks(content, lookup, tell))
     _raise_any(problems)
     shared = {key: content[key] for key in _OF_TRIALS if key in content}
-    trials: dict[str, Trial] = {}
+    trials: dict[Trial, None] = {}
     for where, agent, places, values in blocks:
         try:
-            for trial in _expand(agent, places, values, shared):
-                trials.setdefault(json.dumps(trial.config(), sort_keys=True), trial)
+            trials |= dict.fromkeys(_expand(agent, places, values, shared))
         except InputErrorByKey as error:
             for key, problem in error.by_key:
                 tell((key,) if key in shared else where, problem)
     _raise_any(problems)
-    return Grid(path, content.get("runs", 1), tuple(sorted(trials.values(), key=_order)), shared)
+    return Grid(path, content.get("runs", 1), tuple(sorted(trials, key=_order)), shared)
 
 
+_SettingsOrder = tuple[tuple[bool, str, float], ...]
 _Block = tuple[tuple[str | int, ...], str, list[tuple[Dataset, str]], dict[str, list[Any]]]
-"""Where it stands, the agent, its (dataset, paradigm) pairs, and the values of each hyperparameter."""
+"""Position in the file, agent, (dataset, paradigm) pairs, and the values of each hyperparameter."""
 _Tell = Callable[[tuple[str | int, ...], str], None]
 _Lookup = Callable[[str], Dataset]
 
 
 def _checked_blocks(content: Mapping[str, Any], lookup: _Lookup, tell: _Tell) -> Iterator[_Block]:
-    """The blocks of all agents with their values typed; what does not fit is told."""
+    """The blocks of all agents with values of the right types; problems are passed to `tell`."""
     for key in content.keys() - set(_TOP):
         tell((key,), str(unknown("key", key, _TOP)))
     for key, kind in _OF_TRIALS.items():
@@ -249,20 +249,20 @@ def _raise_any(problems: Sequence[tuple[int, str]]) -> None:
         raise InputError(*(problem for _, problem in sorted(dict.fromkeys(problems))))
 
 
-def _order(trial: Trial) -> tuple:
+def _order(trial: Trial) -> tuple[str, int, str, _SettingsOrder]:
     """By dataset, paradigm (as the paradigms are listed everywhere), agent, then settings, numbers by size."""
     dataset, paradigm, agent = place_of(trial)
     return dataset, PARADIGMS.index(paradigm), agent, settings_order(trial)
 
 
-def settings_order(trial: Trial) -> tuple:
-    """Smaller values first, in the order of the agent's Config; none before any number."""
-    names = [field.name for field in fields(registry.get(trial.agent).Config)]
-    keys = [trial.settings[name] for name in names]
+def settings_order(trial: Trial) -> _SettingsOrder:
+    """Sort key: smaller values first, in the order of the agent's Config."""
     return tuple(
-        (value is not None, str(value) if isinstance(value, str) else 0, _number(value)) for value in keys
+        value_order(trial.settings[field.name]) for field in fields(registry.get(trial.agent).Config)
     )
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def value_order(value: object) -> tuple[bool, str, float]:
+    """Sort key of a hyperparameter's values: None first, then numbers by size, texts by the alphabet."""
+    number = float(value) if isinstance(value, int | float) else 0.0
+    return value is not None, value if isinstance(value, str) else "", number

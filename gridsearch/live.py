@@ -1,11 +1,11 @@
-"""Live display of a grid: one line per finished run, and on a terminal the current state below it."""
+"""Progress display of a search: a line per finished run; on a terminal also the runs in progress and best results."""
 
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from tqdm import tqdm
 
@@ -15,16 +15,16 @@ from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Failed, Outcome
 from lethe.common.files import read_json
 from lethe.gridsearch.grid import place_of
-from lethe.gridsearch.plan import Pace, Plan, duration
+from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text
 
 _REFRESH = 0.5  # seconds
 _MOST_LINES = 12  # of the best so far
 
 
 class Live:
-    """A `Watch` that tells a person; a context manager that cleans the terminal up.
+    """Progress display: a `Watch`, and a context manager that clears the terminal at the end.
 
-    `runs` is how many runs make a trial complete: only complete trials compete for the best so far.
+    `runs` is the number of runs of a complete trial; incomplete trials do not count for the best so far.
     """
 
     def __init__(self, plan: Plan, runs: int, workers: int, places: Places):
@@ -35,12 +35,14 @@ class Live:
         self._workers = workers
         self._places = places
         self._left = dict.fromkeys(plan.left)
-        self._pace = Pace(plan.finished, places)
+        self._pace = TimeEstimate(plan.finished, places)
         self._running: dict[Job, str] = {}
-        self._accuracies: dict[tuple, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._accuracies: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         for job in plan.finished:
             self._note(job, read_json(job.folder(places.results) / "summary.json"))
-        self._lines: list[tqdm] = []
+        self._lines: list[tqdm[NoReturn]] = []
         self._drawn = 0.0
 
     def __enter__(self) -> Self:
@@ -52,19 +54,19 @@ class Live:
             line.close()
 
     def started(self, job: Job) -> None:
-        """Show the job among those that run."""
+        """Add the job to the runs in progress."""
         self._running[job] = ""
         self._draw()
 
     def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
-        """Show how far the job is."""
+        """Update the progress of the job."""
         so_far = "" if accuracy is None else f", accuracy so far {accuracy:.1f} %"
         self._running[job] = f"{100 * images // max(of, 1):3d} %{so_far}"
         if time.perf_counter() - self._drawn >= _REFRESH:
             self._draw()
 
     def ended(self, outcome: Outcome) -> None:
-        """Print how the job ended."""
+        """Print the result of the job, or the reason of its failure."""
         job = outcome.job
         self._running.pop(job, None)
         self._left.pop(job, None)
@@ -82,11 +84,11 @@ class Live:
                 told += f", {outcome.seconds:.1f} s"
         count = self._done + self.failed
         tqdm.write(f"[{count}/{self._total}] {run_label(job)}: {told}", file=sys.stdout)
-        sys.stdout.flush()  # who reads along, such as `tee`, sees each run as it ends
+        sys.stdout.flush()  # so that a reader such as `tee` gets each line at once
         self._draw()
 
     def best(self) -> list[str]:
-        """A line for each dataset and paradigm: the best complete trial of each agent, the best agent first."""
+        """A line per dataset and paradigm: accuracy of the best complete trial of each agent, the best agent first."""
         places = defaultdict(list)
         for (dataset, paradigm, agent), trials in self._accuracies.items():
             means = [statistics.fmean(found) for found in trials.values() if len(found) >= self._runs]
@@ -102,9 +104,9 @@ class Live:
         self._accuracies[place_of(job.trial)][job.trial.id].append(summary["metrics"]["accuracy_mean"])
 
     def _draw(self) -> None:
-        """Rewrite the lines at the bottom; nothing is drawn where there is no terminal."""
+        """Rewrite the lines at the bottom; without a terminal, nothing is drawn."""
         self._drawn = time.perf_counter()
-        left = duration(self._pace.left(self._left, self._workers))
+        left = duration_text(self._pace.left(self._left, self._workers))
         texts = [
             f"{self._done} of {self._total} runs done, {self.failed} failed, {len(self._left)} left, {left}"
         ]
@@ -119,10 +121,10 @@ class Live:
 
 
 def label(trial: Trial) -> str:
-    """A trial by all that tells it from the others of its grid."""
+    """A name of the trial that is unique in its grid."""
     return f"{trial.dataset}/{trial.paradigm} {trial.agent} {trial.id.rpartition('-')[0]}"
 
 
 def run_label(job: Job) -> str:
-    """A run by all that tells it from the others of its grid."""
+    """A name of the run that is unique in its grid."""
     return f"{label(job.trial)} run {job.number}"

@@ -1,9 +1,10 @@
-"""Which runs a grid asks for, which of them are done, and how long the rest will take."""
+"""The runs of a grid by state (finished, failed, left), the estimate of the remaining time, and the engine type."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
@@ -13,33 +14,37 @@ from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import Watch, finished
 from lethe.common.files import read_json
 
-Engine = Callable[[Sequence[Job], Places, Watch], None]
-"""Does all jobs, the first first, and tells the watch; see `benchmarks.workers.pool.run_jobs`."""
+
+class Engine(Protocol):
+    """Executes jobs, several at a time."""
+
+    def __call__(self, jobs: Sequence[Job], places: Places, *, watch: Watch) -> None:
+        """Execute all jobs, started in their order, and report to `watch`; see `benchmarks.workers.pool.run_jobs`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of some trials, by what is to be done about them."""
+    """The runs of some trials, by state."""
 
     finished: tuple[Job, ...]
     failed: tuple[tuple[Job, Failure], ...]
-    """Those that failed before and are not to be tried again."""
+    """Runs that failed in an earlier call and are not retried."""
     left: tuple[Job, ...]
-    """Those to do, the longest first: it keeps all workers busy to the end."""
+    """Runs to execute, those with most epochs first, so that workers finish at about the same time."""
 
     @property
     def total(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self.finished) + len(self.failed) + len(self.left)
 
 
 def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool) -> Plan:
-    """Runs 0 .. `runs` - 1 of every trial; a trial that is given twice is run once.
+    """Runs 0 .. `runs` - 1 of every trial; a trial that is given twice counts once.
 
-    `InputError` where the dataset has been described otherwise since a trial's runs were made.
+    `InputError` where a user's own dataset is described differently than when a trial's runs were made.
     """
     done, failed, left = [], [], []
-    for trial in {trial.folder(places.results): trial for trial in trials}.values():
+    for trial in dict.fromkeys(trials):
         check_protocol(trial, places)
         for job in (Job(trial, number) for number in range(runs)):
             failure = None if retry_failed else failures.read(job.folder(places.results))
@@ -53,30 +58,33 @@ def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool)
     return Plan(tuple(done), tuple(failed), tuple(left))
 
 
-class Pace:
-    """How long runs take, learned from those that have ended."""
+class TimeEstimate:
+    """Estimate of the remaining wall time, from the mean time of finished runs of the same kind."""
 
     def __init__(self, done: Iterable[Job], places: Places):
-        self._seconds: dict[tuple, list[float]] = defaultdict(list)
+        self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
         for job in done:
             summary = read_json(job.folder(places.results) / "summary.json")
             self.note(job, summary["metrics"]["wall_seconds"])
 
     def note(self, job: Job, seconds: float) -> None:
-        """A run has taken `seconds`."""
-        self._seconds[_alike(job)].append(seconds)
+        """Add the wall time of a finished run."""
+        self._seconds[_kind(job)].append(seconds)
 
     def left(self, jobs: Iterable[Job], workers: int) -> float | None:
-        """Seconds that `jobs` will take; None while no run has ended. Unknown kinds count as the mean of known ones."""
+        """Seconds that `jobs` will take; None before the first run has finished.
+
+        A kind of run that has not finished yet counts as the mean of those that have.
+        """
         if not self._seconds:
             return None
         means = {kind: statistics.fmean(seconds) for kind, seconds in self._seconds.items()}
         usual = statistics.fmean(means.values())
-        return sum(means.get(_alike(job), usual) for job in jobs) / workers
+        return sum(means.get(_kind(job), usual) for job in jobs) / workers
 
 
-def duration(seconds: float | None) -> str:
-    """A time as a person says it."""
+def duration_text(seconds: float | None) -> str:
+    """`about 5 min`, `about 2.3 h`."""
     if seconds is None:
         return "time unknown until a run has ended"
     minutes = round(seconds / 60)
@@ -85,7 +93,7 @@ def duration(seconds: float | None) -> str:
     return f"about {minutes} min" if minutes < 120 else f"about {minutes / 60:.1f} h"
 
 
-def _alike(job: Job) -> tuple:
-    """Key of runs with about the same duration."""
+def _kind(job: Job) -> tuple[object, ...]:
+    """The kind of a run: runs of one kind take about the same time."""
     trial = job.trial
     return trial.dataset, trial.paradigm, trial.agent, trial.network, trial.epochs

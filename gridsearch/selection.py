@@ -1,10 +1,11 @@
-"""Which configuration of an agent is taken to the test images: the one with the highest validation accuracy.
+"""Model selection: per dataset, paradigm and agent, the configuration with the highest validation accuracy.
 
-Judged by accuracy on all classes seen so far, averaged over tasks and then over the runs of the search. Nothing
-here reads a record of test images: trials whose split is not "validation" are refused.
+The accuracy is that on all classes seen so far, averaged over tasks and then over the runs of the search. No record of
+test images is read here: trials whose split is not "validation" are refused.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,40 +29,47 @@ another order moves it by less than 1e-12. So means closer than this are equal."
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration of a group and what the search knows of it."""
+    """One configuration of a group, and its runs in the search."""
 
     trial: Trial
     validation: Stat
-    """Of the finished runs of the search."""
+    """Accuracy over the finished runs of the search, in percent."""
     failed: tuple[str, ...] = ()
-    """Why runs failed, a line each; with any, the candidate cannot be chosen."""
+    """Reasons of failed runs, one line each; a candidate with a failed run cannot be chosen."""
     missing: tuple[int, ...] = ()
     """Runs that neither finished nor failed."""
+
+    @property
+    def accuracy(self) -> float:
+        """The validation accuracy in percent, mean over runs; NaN where none has finished."""
+        return math.nan if self.validation.mean is None else self.validation.mean
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The configuration that is taken for one dataset, paradigm and agent."""
+    """The configuration selected for one dataset, paradigm and agent."""
 
     trial: Trial
     validation: Stat
-    """Without runs where there was nothing to choose and nothing was learned."""
+    """Without runs where there is one candidate and no run of it has finished."""
     reason: str
     ranking: tuple[Candidate, ...]
-    """All candidates, the chosen one first, those that failed last."""
+    """All candidates: the chosen one first, those with failed runs last."""
 
 
 class Unfinished(InputError):
     """Runs of the search are missing."""
 
     def __init__(self, place: str, missing: int):
-        super().__init__(f"{place}: {_count(missing, 'run')} missing")
+        super().__init__(f"{place}: {counted(missing, 'run')} missing")
         self.missing = missing
 
 
 def choose_all(grid: Grid, results: Path) -> list[Choice]:
-    """The choice of every group, in the grid's order; `InputError` with what stands against it in all of them."""
-    choices, problems, missing = [], [], 0
+    """The choice of every group, in the grid's order; `InputError` with the problems of all groups."""
+    choices: list[Choice] = []
+    problems: list[str] = []
+    missing = 0
     for group in grid.groups():
         try:
             choices.append(choose(group, results, grid.runs))
@@ -72,7 +80,7 @@ def choose_all(grid: Grid, results: Path) -> list[Choice]:
         return choices
     told = first(problems)
     if missing:
-        runs = _count(missing, "run")
+        runs = counted(missing, "run")
         told.insert(0, f"the search is not finished: {runs} missing: `lethe search {grid.path}` goes on")
     raise InputError(*told)
 
@@ -85,27 +93,27 @@ def choose(group: Sequence[Trial], results: Path, runs: int) -> Choice:
     `InputError` where every one of several candidates has a run that failed.
     """
     if any(trial.split != "validation" for trial in group):
-        raise ValueError("expected trials on validation images: test images choose nothing")
+        raise ValueError("expected trials on validation images: selection must not see test images")
     candidates = [_candidate(trial, results, runs) for trial in group]
     place = "{}/{}, {}".format(*place_of(group[0]))
     if len(candidates) == 1:
         failed = len(candidates[0].failed)
         if failed == runs:
             raise InputError(f"{place}: the only candidate failed: {_reasons(candidates)}")
-        more = f"; {failed} of {_count(runs, 'run')} failed" if failed else ""
+        more = f"; {failed} of {counted(runs, 'run')} failed" if failed else ""
         return _choice(candidates, f"the only candidate{more}")
     if missing := sum(len(candidate.missing) for candidate in candidates):
         raise Unfinished(place, missing)
     eligible = [candidate for candidate in candidates if not candidate.failed]
     if not eligible:
         raise InputError(f"{place}: all {len(candidates)} candidates failed: {_reasons(candidates)}")
-    ranked = sorted(eligible, key=lambda found: (-found.validation.mean, settings_order(found.trial)))
-    tied = [found for found in ranked if ranked[0].validation.mean - found.validation.mean <= _EQUAL]
+    ranked = sorted(eligible, key=lambda found: (-found.accuracy, settings_order(found.trial)))
+    tied = [found for found in ranked if ranked[0].accuracy - found.accuracy <= _EQUAL]
     tied.sort(key=lambda found: settings_order(found.trial))
     ranking = [*tied, *ranked[len(tied) :], *(found for found in candidates if found.failed)]
-    reason = _tie(tied) if len(tied) > 1 else f"the highest of {_count(len(eligible), 'candidate')}"
+    reason = _tie(tied) if len(tied) > 1 else f"the highest of {counted(len(eligible), 'candidate')}"
     if len(eligible) < len(candidates):
-        reason += f"; {_count(len(candidates) - len(eligible), 'candidate')} failed"
+        reason += f"; {counted(len(candidates) - len(eligible), 'candidate')} failed"
     return _choice(ranking, reason)
 
 
@@ -161,7 +169,7 @@ def _choice(ranking: Sequence[Candidate], reason: str) -> Choice:
 
 
 def _tie(tied: Sequence[Candidate]) -> str:
-    """Which trials are equal, and the settings that decide, in the order in which they do."""
+    """Reason of a choice among equal means: the settings that decide, in the order in which they do."""
     winner, left, decided = tied[0].trial, [found.trial for found in tied], []
     for key in searched(left):
         value = winner.settings[key]
@@ -183,7 +191,8 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 

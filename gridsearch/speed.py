@@ -1,6 +1,6 @@
-"""Cost of a search beside learning: each run's own overhead, idle workers, and what is not computed twice.
+"""Overhead of a search: time per run outside training steps, idle workers, and shared preparation.
 
-All with runs of `digits` and `core50_mini` from an empty folder, so lists, pixels and features are made as well.
+Measured on `digits` and `core50_mini` from an empty folder, so that lists, pixels and features are made as well.
 """
 
 import tempfile
@@ -25,22 +25,22 @@ _MACHINE = Machine("cpu", threads=1)
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much there is to do."""
+    """Sizes of the measured searches."""
 
     trivial: int = 200
-    """Trials of an agent that hardly learns anything, on all cores."""
+    """Number of trials of an agent that trains in a fraction of a second, on all cores."""
     points: int = 18
-    """Of a grid on a frozen trunk, on all cores."""
+    """Number of trials of a grid on a frozen trunk, on all cores."""
     dataset: str = "core50_mini"
-    """Which the points learn."""
+    """Dataset of the grid on a frozen trunk."""
 
 
 @dataclass
 class _Times:
-    """A `Watch` that adds up."""
+    """A `Watch` that sums times."""
 
     learning: float = 0.0
-    """Seconds of training steps, as the runs' records say."""
+    """Seconds of training steps, from the runs' records."""
     running: float = 0.0
     """Seconds of whole runs."""
     runs: int = 0
@@ -72,7 +72,7 @@ def measure(sizes: Sizes = Sizes()) -> list[Figure]:
 
 
 def _trivial(folder: Path, count: int, workers: int) -> list[Figure]:
-    """Runs of SLDA on the digits, which learns them in a fraction of a second."""
+    """Runs of SLDA on the digits, which trains in a fraction of a second."""
     settings = [{"shrinkage": 1e-4 * (1 + number)} for number in range(count)]
     prepared, spent, times = _search(folder, "digits", "slda", settings, workers, pretrained=False)
     own = (spent * workers - times.learning) / times.runs
@@ -99,22 +99,20 @@ def _search(
     agent: str,
     settings: Sequence[Mapping[str, object]],
     workers: int,
-    **options: object,
+    *,
+    pretrained: bool = True,
+    cut: str | None = None,
 ) -> tuple[float, float, _Times]:
-    """Seconds for what the runs share, seconds for the runs, and their own times."""
+    """Seconds of the shared preparation, seconds of all runs on the wall, and the times of the runs themselves."""
     places = Places(folder / "results", folder / "data", folder / "lists")
-    jobs = [
-        Job(
-            Trial.create(
-                dataset, "class_iid", agent, values, split="validation", data=places.data, **options
-            ),
-            0,
-        )
+    trials = [
+        Trial.create(dataset, "class_iid", agent, values, split="validation", data=places.data,
+                     pretrained=pretrained, cut=cut)
         for values in settings
-    ]
-    ensure_dirmap(
-        find.locate(dataset, places.data / dataset, places.lists)
-    )  # draws it, which is no part of a search
+    ]  # fmt: skip
+    jobs = [Job(trial, 0) for trial in trials]
+    # Drawing the dataset is no part of a search.
+    ensure_dirmap(find.locate(dataset, places.data / dataset, places.lists))
     times, start = _Times(), time.perf_counter()
     prepare_all(jobs, places, _MACHINE)
     ready = time.perf_counter()

@@ -7,16 +7,21 @@ _HEADER = re.compile(rf"\s*\[\[?((?:{_NAME}\.)*{_NAME})\]\]?")
 _KEY = re.compile(rf"{_NAME}=")
 
 
-def lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """The line of each key by where it stands: (key,), ("agents", agent), ("agents", agent, block, key)."""
-    found: dict[tuple[str | int, ...], int] = {}
-    table: tuple[str | int, ...] = ()
+Where = tuple[str | int, ...]
+"""(key,), ("agents", agent), ("agents", agent, block) or ("agents", agent, block, key); blocks count from 0."""
+
+
+def lines(text: str) -> dict[Where, int]:
+    """The line of each key, table and array of tables, from 1."""
+    found: dict[Where, int] = {}
+    table: Where = ()
     blocks: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
-            table = tuple(name.strip("\"'") for name in re.findall(_NAME, header[1]))
-            if table[:1] == ("agents",) and len(table) > 1:
-                agent, inner = table[1], table[2:]
+            names = tuple(name.strip("\"'") for name in re.findall(_NAME, header[1]))
+            table = names
+            if names[:1] == ("agents",) and len(names) > 1:
+                agent, inner = names[1], names[2:]
                 blocks[agent] = blocks.get(agent, -1) + (not inner)
                 table = ("agents", agent, max(blocks[agent], 0), *inner)
                 found.setdefault(table[:2], number)

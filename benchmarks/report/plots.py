@@ -52,6 +52,19 @@ class Style:
     filled: bool = True
 
 
+class LineLook(TypedDict, total=False):
+    """Keyword arguments of matplotlib for a line and its markers; sizes and widths in points."""
+
+    color: str
+    linestyle: LineStyleType
+    linewidth: float
+    marker: str
+    markersize: float
+    markeredgewidth: float
+    markeredgecolor: str
+    markerfacecolor: str
+
+
 STYLES: Mapping[str, Style] = MappingProxyType(
     {
         "finetune": Style(GREY, "v", _DASHED, filled=False),
@@ -226,18 +239,6 @@ def _curve(axes: Axes, entry: Entry, curve: str, style: Style) -> None:
         markevery=every, errorevery=every, elinewidth=0.8, capsize=1.8, capthick=0.8, clip_on=False,
         **line(style),
     )  # fmt: skip
-
-
-class LineLook(TypedDict):
-    """Arguments of matplotlib's `Line2D`, `plot` and `errorbar`."""
-
-    color: str
-    linestyle: LineStyleType
-    linewidth: float
-    marker: str
-    markersize: float
-    markeredgewidth: float
-    markerfacecolor: str
 
 
 def line(style: Style) -> LineLook:

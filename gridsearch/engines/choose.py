@@ -1,4 +1,7 @@
-"""Engine of the runs: worker processes on this machine, or a Ray cluster. The results are the same to the bit."""
+"""Choice of the engine that executes runs: worker processes on this machine, or a Ray cluster.
+
+Both give the same results to the bit, given the same number of CPU threads per run.
+"""
 
 import argparse
 import functools
@@ -13,10 +16,10 @@ from lethe.gridsearch.plan import Engine
 
 
 def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
-    """The engine that the options ask for, and the machine of each of its workers."""
+    """The engine for the options of a command, and the `Machine` of each of its workers."""
     problems = below_one(options, "runs", "workers", "threads", "trials_per_gpu", "checkpoint_batches")
     if options.address and options.engine != "ray":
-        problems.append("--address is of --engine ray")
+        problems.append("--address is an option of --engine ray")
     if problems:
         raise InputError(*problems)
     if options.engine == "ray":
@@ -28,7 +31,7 @@ def engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
 
 
 def _machines(options: argparse.Namespace) -> list[Machine]:
-    """One for each worker on this machine."""
+    """A `Machine` for each worker process: its device and threads."""
     gpus = _gpus(options.gpus)
     if not gpus:
         count = options.workers or max(1, cores() // options.threads)

@@ -1,6 +1,6 @@
-"""What of a run on a Ray cluster happens on a node, and how its files come back from there.
+"""The part of a run that is executed on a node of a Ray cluster, and the transfer of its files back.
 
-A node that cannot write to the results folder learns in a folder of its own, and sends the run's files.
+A node that cannot write to the results folder writes to a folder of its own, and sends the run's files.
 """
 
 import json
@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,22 +27,22 @@ from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, read_json, write_text
 from lethe.dataloaders.index import folders
 
-_NAME = re.compile(r"[\w-][\w.-]*")  # no folder, and nothing hidden
+_NAME = re.compile(r"[\w-][\w.-]*")  # neither a path nor a hidden file
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A run that was learned where the results folder cannot be written to."""
+    """A run executed on a node that cannot write to the results folder."""
 
     outcome: Outcome
-    environment: dict | None
-    """The content of the trial's env.json there."""
+    environment: Mapping[str, object] | None
+    """Content of the trial's env.json on the node."""
     files: dict[str, bytes]
-    """The plain files of the run's folder."""
+    """Content of the files of the run's folder, by name."""
 
 
 class Actor:
-    """What lives on a node. It does one job at a time, in a thread, and is asked for news of it."""
+    """A Ray actor: executes one job at a time in a thread; `news` returns the thread's next message."""
 
     def __init__(self, places: Places, token: Path, machine: Machine):
         self._sees_results = os.access(token, os.W_OK)
@@ -54,19 +55,19 @@ class Actor:
         self._news: queue.SimpleQueue[Message | Sent] = queue.SimpleQueue()
 
     def sees_results(self) -> bool:
-        """Whether runs are recorded in the results folder itself."""
+        """Whether runs are recorded directly in the results folder."""
         return self._sees_results
 
-    def learn(self, job: Job, environment: dict | None) -> Message | Sent:
-        """Begin `job`, of a trial whose earlier runs were made in `environment`; returns the first news of it."""
+    def learn(self, job: Job, environment: Mapping[str, object] | None) -> Message | Sent:
+        """Start `job` and return its first message; `environment` is that of earlier runs of its trial."""
         threading.Thread(target=self._learn, args=(job, environment), daemon=True).start()
         return self.news()
 
     def news(self) -> Message | Sent:
-        """Wait for what there is to say next."""
+        """Wait for the next message of the job."""
         return self._news.get()
 
-    def _learn(self, job: Job, environment: dict | None) -> None:
+    def _learn(self, job: Job, environment: Mapping[str, object] | None) -> None:
         try:
             if not self._sees_results and environment is not None:
                 write_text(job.trial.folder(self._places.results) / "env.json", json.dumps(environment))
@@ -74,13 +75,13 @@ class Actor:
             if not self._sees_results and isinstance(message, Finished | Failed):
                 message = self._pack(message)
             self._news.put(message)
-        # Not of learning: the node lacks the agent's module, its disk is full, ...
+        # Outside the run itself: the node lacks the agent's module, its disk is full, ...
         except Exception as error:
             reason = f"on {socket.gethostname()}: {error}"
             self._news.put(Failed(job, Failure(reason, tuple(traceback.format_exc().splitlines()))))
 
     def _pack(self, outcome: Outcome) -> Sent:
-        """The files of a run that has ended; its folder is removed."""
+        """Read the files of a finished or failed run, and remove its folder."""
         folder = outcome.job.folder(self._places.results)
         files = {path.name: path.read_bytes() for path in folder.iterdir()
                  if path.is_file() and not path.name.startswith(".")}  # fmt: skip
@@ -90,12 +91,14 @@ class Actor:
 
 
 def keep(sent: Sent, places: Places) -> Outcome:
-    """Write what was sent to where the run would have written it, the summary last."""
+    """Write the files of a run into the results folder, the summary last."""
     outcome = sent.outcome
     folder = outcome.job.folder(places.results)
     bad = [name for name in sent.files if not _NAME.fullmatch(name)]
     if bad:
-        raise InputError(f"{folder}: a node sent files that are none of a run: {', '.join(map(repr, bad))}")
+        raise InputError(
+            f"{folder}: a node sent files that are not those of a run: {', '.join(map(repr, bad))}"
+        )
     if sent.environment is not None:
         try:
             note_environment(folder.parent, sent.environment)

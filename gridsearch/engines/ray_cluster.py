@@ -1,9 +1,9 @@
-"""Runs on a Ray cluster: actors wherever it has room, each serving run after run as a worker process does here.
+"""The Ray engine: runs on the nodes of a Ray cluster, in actors that each execute one run after the other.
 
-The code of the project goes to the nodes with the actors. Data and results are looked for under the same absolute
-paths as here. A node that cannot write to the results folder learns in a folder of its own and sends the run's files
-when it has ended; the run is locked by this process meanwhile. An actor that dies, alone or with its node, is replaced
-as soon as the cluster has room, and its run goes on from the last checkpoint in the results folder.
+The package is sent to the nodes. Data and results are looked for under the same absolute paths as here. A node that
+cannot write to the results folder writes to a folder of its own and sends the run's files at the end; the run is locked
+by this process meanwhile. An actor that dies, alone or with its node, is replaced as soon as the cluster has free
+resources, and its run goes on from the last checkpoint in the results folder.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, cast
 
 from lethe.benchmarks.records import failures, provenance
 from lethe.benchmarks.records.lock import lock
@@ -38,6 +38,7 @@ from lethe.gridsearch.plan import Engine
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is loaded
 try:
     import ray
+    from ray.actor import ActorHandle
     from ray.exceptions import RayError
 except ModuleNotFoundError as error:
     raise InputError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
@@ -49,17 +50,15 @@ _CONNECT_SECONDS = 5.0
 
 
 def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
-    """The engine on the cluster at `options.address`, and the machine of each run that it does at a time.
+    """The engine on the cluster at `options.address`, and the `Machine` of each run that it executes at a time.
 
-    `InputError` where there is no cluster, or none of its nodes can do a run.
+    `InputError` where there is no cluster, or no node has enough resources for a run.
     """
     if options.gpus not in (None, "none"):
-        raise InputError(
-            f"--gpus {options.gpus}: which GPUs are used is up to Ray: leave it out, or say none"
-        )
+        raise InputError(f"--gpus {options.gpus}: Ray chooses the GPUs: leave the option out, or give none")
     if not ray.is_initialized():
         _connect(options.address or "auto")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
     on_gpus = options.gpus is None and any(node.get("GPU") for node in nodes)
     per_gpu = options.trials_per_gpu if on_gpus else None
     slots = sum(_slots(node, options.threads, per_gpu) for node in nodes)
@@ -69,8 +68,8 @@ def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
         raise InputError(f"--engine ray: expected a node with {wanted}, got nodes with {there} CPUs")
     count = min(slots, options.workers or slots)
     machine = Machine("cuda:0" if on_gpus else "cpu", options.threads, options.checkpoint_batches)
-    needs = {"num_cpus": options.threads, "num_gpus": 1 / per_gpu if per_gpu else 0}
-    return functools.partial(_run_jobs, machine=machine, needs=needs, count=count), [machine] * count
+    gpus = 1 / per_gpu if per_gpu else 0.0
+    return functools.partial(_run_jobs, machine=machine, gpus=gpus, count=count), [machine] * count
 
 
 def _run_jobs(
@@ -79,33 +78,33 @@ def _run_jobs(
     watch: Watch,
     *,
     machine: Machine,
-    needs: Mapping[str, float],
+    gpus: float,
     count: int,
 ) -> None:
-    """As `benchmarks.workers.pool.run_jobs`, with `count` actors that need `needs` and compute on `machine`."""
+    """As `benchmarks.workers.pool.run_jobs`, with `count` actors on nodes like `machine`, each with `gpus` of a GPU."""
     places = Places(places.results.absolute(), places.data.absolute(), places.lists.absolute())
     places.results.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix=".seen-", dir=places.results) as token:
-        crew = _Cluster(places, Path(token.name), machine, needs, min(count, len(jobs)))
+        crew = _Cluster(places, Path(token.name), machine, gpus, min(count, len(jobs)))
         do_all(jobs, places, crew, watch)
 
 
 def _slots(node: Mapping[str, float], threads: int, per_gpu: int | None) -> int:
-    """How many runs a node with these resources can do at a time."""
+    """The number of runs that a node with these resources can execute at a time."""
     slots = int(node.get("CPU", 0)) // threads
     return slots if per_gpu is None else min(slots, int(node.get("GPU", 0)) * per_gpu)
 
 
 def _connect(address: str) -> None:
-    """Join the cluster, and send it the code; `InputError` where there is none."""
+    """Connect to the cluster and send it the package; `InputError` where there is none."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto")
     if address != "auto":
         _check_reachable(address)
-    # It prints what goes wrong on a node, which is told here in one line a run; there is no setting for it.
+    # Errors on a node are reported here, in one line per run; Ray has no setting that stops it from printing them too.
     ray._private.worker._worker_logs_enabled = False
     variables = {
-        # A user's own agents lie where the command is given.
+        # A user's own agents are found in the folder in which the command is given.
         "PYTHONPATH": str(Path.cwd()),
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", KEEP_PAGES),
         provenance.CODE: json.dumps(provenance.code()),
@@ -124,7 +123,7 @@ def _connect(address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """`InputError` unless something listens at HOST:PORT: Ray itself tries for two minutes, and ends the process."""
+    """`InputError` unless something listens at HOST:PORT: Ray would retry for two minutes, then end the process."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise InputError(f"--address {address}: expected auto or HOST:PORT, such as 192.168.0.1:6379")
@@ -134,22 +133,37 @@ def _check_reachable(address: str) -> None:
         raise InputError(f"--address {address}: no Ray cluster there ({error}): {_START}") from error
 
 
+class _Method(Protocol):
+    """A method of a remote actor."""
+
+    def remote(self, *arguments: object) -> "ray.ObjectRef[Any]":
+        """Call it, without waiting for the result."""
+
+
+class _Handle(Protocol):
+    """Handle of a remote `Actor`."""
+
+    sees_results: _Method
+    learn: _Method
+    news: _Method
+
+
 @dataclass(eq=False)
 class _Slot:
-    """An actor as it is seen from here, and its job."""
+    """A remote actor and its job."""
 
     places: Places
-    actor: Any
-    answer: Any
-    """Of the last question to the actor; None when it is idle."""
+    actor: _Handle
+    answer: "ray.ObjectRef[Any] | None"
+    """Result of the last call of the actor; None when it is idle."""
     job: Job | None = None
     sees_results: bool | None = None
-    """None until the actor has begun."""
+    """None until the actor has started."""
     lock: IO[bytes] | None = None
-    """Of a run whose files will be sent."""
+    """Lock of the job's run, where the actor does not see the results folder."""
 
     def give(self, job: Job) -> None:
-        """Let the actor begin `job`."""
+        """Start `job` in the actor."""
         self.job, environment = job, None
         if not self.sees_results:
             folder = begin(job.trial, self.places.results)
@@ -162,9 +176,9 @@ class _Slot:
             environment = read_json(folder / "env.json") if (folder / "env.json").exists() else None
         self.answer = self.actor.learn.remote(job, environment)
 
-    def receive(self) -> Message | bool:
-        """Answer of the actor; raises a `RayError` if it is dead."""
-        message: Message | Sent | bool = ray.get(self.answer)
+    def receive(self, answer: "ray.ObjectRef[Any]") -> Message | bool:
+        """The actor's message, or that it has started; raises a `RayError` if it is dead."""
+        message: Message | Sent | bool = ray.get(answer)
         if isinstance(message, Learned):
             self.answer = self.actor.news.remote()
             return message
@@ -175,28 +189,33 @@ class _Slot:
         return message
 
     def release(self) -> None:
-        """Let others have the run."""
+        """Unlock the run."""
         if self.lock is not None:
             self.lock.close()
             self.lock = None
+
+    def kill(self) -> None:
+        """Kill the actor and unlock the run."""
+        ray.kill(cast("ActorHandle[Actor]", self.actor))
+        self.release()
 
 
 class _Cluster:
     """A crew (see `benchmarks.workers.pool`) of `count` actors."""
 
-    def __init__(self, places: Places, token: Path, machine: Machine, needs: Mapping[str, float], count: int):
+    def __init__(self, places: Places, token: Path, machine: Machine, gpus: float, count: int):
         self._places = places
-        self._class = ray.remote(**needs)(Actor)
+        self._class = ray.remote(num_cpus=machine.threads, num_gpus=gpus)(Actor)
         self._arguments = (places, token, machine)
         self._stillborn = 0
         self._slots = [self._start() for _ in range(count)]
 
     def _start(self) -> _Slot:
-        actor = self._class.remote(*self._arguments)
+        actor = cast(_Handle, self._class.remote(*self._arguments))
         return _Slot(self._places, actor, actor.sees_results.remote())
 
     def free(self) -> list[_Slot]:
-        """Those whose actor has begun and is idle."""
+        """The slots with an idle actor."""
         return [slot for slot in self._slots if slot.answer is None]
 
     def busy(self) -> bool:
@@ -204,7 +223,7 @@ class _Cluster:
         return any(slot.job for slot in self._slots)
 
     def news(self) -> Iterator[tuple[_Slot, Message]]:
-        """Messages of the actors with a job; dead actors are replaced."""
+        """Messages of actors with a job; dead actors are replaced."""
         asked = {slot.answer: slot for slot in self._slots if slot.answer is not None}
         if not asked:
             time.sleep(ELSEWHERE)
@@ -213,34 +232,32 @@ class _Cluster:
             slot = asked[answer]
             message: Message | bool
             try:
-                message = slot.receive()
+                message = slot.receive(answer)
             except RayError as error:
                 message = self._replace(slot, error)
-            if isinstance(message, bool):  # the actor has begun
+            if isinstance(message, bool):  # the actor has started
                 slot.sees_results, self._stillborn = message, 0
             elif slot.job is not None:
                 yield slot, message
 
     def stop(self) -> None:
-        """End all actors; what they learned up to their last checkpoint is kept."""
+        """Kill all actors; the last checkpoints of their runs are kept."""
         for slot in self._slots:
-            ray.kill(slot.actor)
-            slot.release()
+            slot.kill()
 
     def _replace(self, slot: _Slot, error: RayError) -> Died:
-        """Another actor in the place of one that is dead, or cannot be reached."""
+        """Replace an actor that is dead or cannot be reached."""
         how = _told(error)
         self._stillborn += slot.sees_results is None
         if self._stillborn > TRIES * len(self._slots):
             raise InputError(f"--engine ray: no worker can start on the cluster: {how}") from error
-        ray.kill(slot.actor)
-        slot.release()
+        slot.kill()
         self._slots[self._slots.index(slot)] = self._start()
         return Died(how)
 
 
 def _told(error: RayError) -> str:
-    """A Ray error in a line."""
+    """A Ray error in one line."""
     text = str(error).strip()
     dead = re.search(r"The actor is dead because (its [^.]*)\.", text)
     return f"its Ray worker is gone: {dead[1]}" if dead else text.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Cost plots: accuracy on test images against memory and against time, with the Pareto front marked."""
+"""Plots of accuracy on test images against memory and against time, with the Pareto front marked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from lethe.benchmarks.report.plots import (  # fmt: skip
     GREY,
     LEGEND_LINE_INCHES,
     LOOK,
+    LineLook,
     Style,
     entry_styles,
     legend,
@@ -43,11 +44,11 @@ _COSTS = {
     "seconds": ("training time per run", _SECONDS),
     "wall_seconds": ("wall time per run", _SECONDS),
 }
-"""The metric, the label of its axis, and the places of that which may be ticked."""
+"""By metric: the label of its axis, and the values that may be ticked."""
 _MOST_TICKS = 3
 _MARGIN = 1.6
 _PANEL_INCHES = (2.1, 1.8)
-_FRONT = {"color": GREY, "linestyle": "--", "linewidth": 0.9}
+_FRONT: LineLook = {"color": GREY, "linestyle": "--", "linewidth": 0.9}
 
 
 def write_cost_plots(comparison: Comparison, out: Path) -> list[Path]:
@@ -62,9 +63,9 @@ def write_cost_plots(comparison: Comparison, out: Path) -> list[Path]:
 
 
 def cost_figure(comparison: Comparison, dataset: str) -> Figure:
-    """A row for memory and for each time that is known, a column a paradigm; accuracy is averaged over tasks.
+    """A row for memory and for each time recorded, a column per paradigm; accuracy is averaged over tasks.
 
-    A learner from offline lists is shown, and has no part in the front.
+    Offline learners are shown, but are not part of the front.
     """
     entries = [entry for entry in comparison.entries if entry.dataset == dataset and entry.finished]
     paradigms = [name for name in comparison.paradigms(dataset) if any(e.paradigm == name for e in entries)]
@@ -89,9 +90,9 @@ def cost_figure(comparison: Comparison, dataset: str) -> Figure:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the (cost, accuracy) points that no other beats, ascending in cost.
+    """Indices of the (cost, accuracy) points that no other dominates, ascending in cost.
 
-    One beats another if it is no worse in both and better in one; equal points stand side by side.
+    A point dominates another if it is no worse in both and better in one; equal points do not dominate each other.
     """
     front = [
         index
@@ -105,20 +106,25 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def _panel(axes: Axes, entries: Sequence[Entry], metric: str, styles: Mapping[str, Style]) -> None:
     name, ticks = _COSTS[metric]
-    entries = [entry for entry in entries if entry.stats[metric].mean is not None]
-    points = [(entry.stats[metric].mean, entry.stats["accuracy_mean"].mean) for entry in entries]
-    contenders = [index for index, entry in enumerate(entries) if not entry.offline]
-    front = [points[contenders[index]] for index in pareto_front([points[index] for index in contenders])]
+    points = [
+        (entry, (cost, accuracy))
+        for entry in entries
+        if (cost := entry.stats[metric].mean) is not None
+        and (accuracy := entry.stats["accuracy_mean"].mean) is not None
+    ]
+    contenders = [point for entry, point in points if not entry.offline]
+    front = [contenders[index] for index in pareto_front(contenders)]
     if front:
-        axes.step(*zip(*front, strict=True), where="post", zorder=1, **_FRONT)
-    for entry, (cost, accuracy) in zip(entries, points, strict=True):
+        costs, accuracies = zip(*front, strict=True)
+        axes.step(costs, accuracies, where="post", zorder=1, **_FRONT)
+    for entry, (cost, accuracy) in points:
         axes.errorbar(
             cost, accuracy, yerr=entry.stats["accuracy_mean"].sem, elinewidth=0.8, capsize=1.8, capthick=0.8,
             **_point(styles[entry.label]),
         )  # fmt: skip
         if (cost, accuracy) in front:
             axes.plot(cost, accuracy, "o", markersize=9, markerfacecolor="none", markeredgecolor=GREY)
-    _cost_axis(axes, [cost for cost, _ in points], ticks)
+    _cost_axis(axes, [cost for _, (cost, _) in points], ticks)
     axes.set_xlabel(name)
     axes.grid(color="#E6E6E6", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -126,7 +132,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], metric: str, styles: Mapping[st
 
 
 def _cost_axis(axes: Axes, costs: Sequence[float], ticks: Mapping[float, str]) -> None:
-    """Logarithmic, with ticks on both sides of all points; with a place for zero, where there is one."""
+    """Set a logarithmic axis with ticks on both sides of all points, and with zero if a cost is zero."""
     positive = [cost for cost in costs if cost > 0]
     shown = {0.0: ticks[0]} if len(positive) < len(costs) else {}
     if positive:
@@ -147,10 +153,10 @@ def _cost_axis(axes: Axes, costs: Sequence[float], ticks: Mapping[float, str]) -
 
 
 def _spread(ticks: Sequence[float], most: int) -> list[float]:
-    """At most `most` of `ticks`, the first and the last among them."""
+    """At most `most` of `ticks`, the first and the last included."""
     places = np.linspace(0, len(ticks) - 1, min(most, len(ticks))).round().astype(int)
     return [ticks[place] for place in places]
 
 
-def _point(style: Style) -> dict[str, object]:
+def _point(style: Style) -> LineLook:
     return {**line(style), "linestyle": ""}

@@ -1,4 +1,4 @@
-"""Test results of the chosen configurations, and the significance of their differences."""
+"""Test results of the chosen configurations, and which of them differ significantly from the best."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,44 +15,44 @@ from lethe.gridsearch.report.significance import holm, paired_p, smallest_p
 from lethe.gridsearch.selection import Choice
 
 LEVEL = 0.05
-"""An adjusted p-value up to this is a difference."""
+"""Significance level: an adjusted p-value up to this is a difference."""
 COMPARED = {"accuracy_mean": 1, "accuracy_last": 1, "first_task_last": 1, "forgetting": -1, "omega_all": 1}
 """The metrics that are tested; -1 where less is better."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An agent against the best one, over the runs that both have."""
+    """Difference of an agent from the best one, over the runs that both have."""
 
     mean: float | None
-    """Of the agent's number minus the best one's; None without common runs."""
+    """Mean of the agent's number minus the best one's; None without common runs."""
     pairs: int
-    """Common runs."""
+    """Number of common runs."""
     p: float
     p_adjusted: float
-    """For the number of comparisons in the column."""
+    """Adjusted for the number of comparisons in the column (Holm)."""
     least: float
     """Smallest adjusted p attainable with this many pairs (all differences of one sign)."""
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether the difference is more than chance."""
+        """Whether the difference is significant."""
         return self.p_adjusted <= LEVEL
 
     @property
     def too_few(self) -> bool:
-        """Whether so few common runs could not have told them apart whatever they said."""
+        """Whether no outcome of this many common runs could be significant."""
         return self.least > LEVEL
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of one dataset and paradigm: all agents against the best."""
+    """One metric of one dataset and paradigm: differences of all agents from the best."""
 
     best: str
-    """Its label."""
+    """Label of the best agent."""
     others: Mapping[str, Difference]
-    """By label; agents without a number are not there, nor is the upper bound, which learns from offline lists."""
+    """By label, without agents that have no number and without the upper bound, which learns from offline lists."""
 
 
 def final_comparison(choices: Sequence[Choice], results: Path) -> Comparison:
@@ -66,14 +66,18 @@ def final_comparison(choices: Sequence[Choice], results: Path) -> Comparison:
 def column(entries: Sequence[Entry], metric: str) -> Column | None:
     """`entries` of one dataset and paradigm against the one with the best mean of `metric`; None without numbers.
 
-    The best is picked by the same runs that are tested, so an agent whose test is passed by a hair may still be
-    its equal; that the p-values are adjusted does not mend this.
+    The best is selected by the same runs that are tested, so a p-value just below the level is optimistic; the
+    adjustment does not correct for this.
     """
-    rivals = [entry for entry in entries if not entry.offline and entry.stats[metric].mean is not None]
+    rivals = [
+        (COMPARED[metric] * mean, entry)
+        for entry in entries
+        if not entry.offline and (mean := entry.stats[metric].mean) is not None
+    ]
     if not rivals:
         return None
-    best = max(rivals, key=lambda entry: COMPARED[metric] * entry.stats[metric].mean)
-    others = [entry for entry in rivals if entry is not best]
+    _, best = max(rivals, key=lambda rival: rival[0])
+    others = [entry for _, entry in rivals if entry is not best]
     differences = [_differences(entry, best, metric) for entry in others]
     p_values = [paired_p(values) for values in differences]
     least = [_least(p_values, index, len(values)) for index, values in enumerate(differences)]
@@ -94,7 +98,7 @@ def column(entries: Sequence[Entry], metric: str) -> Column | None:
 
 
 def _differences(entry: Entry, best: Entry, metric: str) -> list[float]:
-    """Of the runs in which both have a number."""
+    """Differences of the runs in which both have a number."""
     pairs = [
         (entry.numbers[run].get(metric), best.numbers[run].get(metric))
         for run in sorted(entry.numbers.keys() & best.numbers.keys())
@@ -103,7 +107,7 @@ def _differences(entry: Entry, best: Entry, metric: str) -> list[float]:
 
 
 def _least(p_values: Sequence[float], index: int, pairs: int) -> float:
-    """The adjusted p-value at `index`, if there the smallest stood that `pairs` runs can have."""
+    """The adjusted p-value at `index`, with the smallest one attainable with `pairs` runs in its place."""
     return holm([*p_values[:index], smallest_p(pairs), *p_values[index + 1 :]])[index]
 
 

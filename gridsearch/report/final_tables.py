@@ -1,4 +1,4 @@
-"""Tables of a grid search: what was chosen and why, and what it did on the test images."""
+"""Tables of a grid search: the chosen configurations with reasons, and their results on test images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,10 +16,11 @@ from lethe.gridsearch.grid import searched
 from lethe.gridsearch.report.final_results import LEVEL, Column, Difference, column
 from lethe.gridsearch.report.published_numbers import Key, Published
 from lethe.gridsearch.report.significance import smallest_p
-from lethe.gridsearch.selection import Choice, changed, settings_text
+from lethe.gridsearch.selection import Choice, changed, counted, settings_text
 
 _MARKS = (
-    "(best): the best mean; (=): no more than chance from it; (?): too few runs to tell; no mark: worse than it. "
+    "(best): the best mean; (=): not significantly different from it; (?): too few runs to tell; "
+    "no mark: significantly worse. "
     f"Exact paired permutation test over runs at {LEVEL:.0%}, adjusted for the number of agents (Holm). "
     "Learners from offline lists are bounds and are not compared."
 )
@@ -51,13 +52,13 @@ def chosen_table(choices: Sequence[Choice]) -> Table:
 
 
 def chosen_settings(choice: Choice) -> str:
-    """Searched and non-default settings, with the chosen values."""
+    """Chosen values of the hyperparameters that were searched or are not at their defaults."""
     shown = {*searched([candidate.trial for candidate in choice.ranking]), *changed(choice.trial)}
     return settings_text(choice.trial, [key for key in choice.trial.settings if key in shown])
 
 
 def final_tables(comparison: Comparison, dataset: str, published: Mapping[Key, Published]) -> list[Table]:
-    """The tables of one dataset: accuracies and more with the best marked, the tests behind the marks, the cost."""
+    """The tables of one dataset: metrics with the best marked, the tests behind the marks, the cost."""
     measured = [_final_table(comparison, dataset, published, *table) for table in _TABLES]
     return [*measured, difference_table(comparison, dataset), cost_table(comparison, dataset)]
 
@@ -97,7 +98,8 @@ def _final_table(
     table = accuracy_table(comparison, dataset, metric, name, f"{caption}, on test images", digits)
     header, rows = [table.header[0]], [[row[0]] for row in table.rows]
     agents = {entry.label: entry.agent for entry in comparison.entries if entry.dataset == dataset}
-    notes, warnings = [], []
+    notes: list[str] = []
+    warnings: list[str] = []
     for index, paradigm in enumerate(comparison.paradigms(dataset), start=1):
         entries = comparison.select(dataset, paradigm)
         tested = column(entries, metric)
@@ -133,15 +135,15 @@ def _mark(tested: Column | None, label: str) -> str:
 
 
 def _too_few(tested: Column) -> str:
-    """Why no agent, or not every one, can be told from the best; empty where all can."""
+    """A note where there are too few runs for some agent to differ significantly from the best; else empty."""
     few = [difference for difference in tested.others.values() if difference.too_few]
     if not few:
         return ""
     comparisons, nearest = len(tested.others), min(few, key=lambda difference: difference.least)
     enough = next(runs for runs in range(1, 64) if smallest_p(runs, comparisons) <= LEVEL)
     return (
-        f"too few runs to reach {LEVEL:.0%}: {_count(nearest.pairs, 'common run')} and "
-        f"{_count(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
+        f"too few runs to reach {LEVEL:.0%}: {counted(nearest.pairs, 'common run')} and "
+        f"{counted(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
     )
 
 
@@ -161,14 +163,10 @@ def _difference_text(difference: Difference) -> str:
 
 
 def _published_cell(number: Published | None, warnings: list[str], digits: int) -> str:
-    """The number with that of its warning, which is added to `warnings`."""
+    """The number with a footnote mark; its warning is added to `warnings`."""
     if number is None:
         return ABSENT
     if number.warning not in warnings:
         warnings.append(number.warning)
     value = accuracy_cell(Stat(number.value, number.sem, 1), 1, digits)
     return f"{value} ({warnings.index(number.warning) + 1})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,7 +1,7 @@
 """Published numbers beside our own: `results/published.csv`, read for one dataset, paradigm, agent and metric.
 
-Only what measures the same is taken: the same classes, the mean over tasks or the value after the last one, on test
-images. Several sources did not do what their papers say; what the file notes of a number always goes with it.
+Only numbers that measure the same are taken: the same classes, the mean over tasks or the value after the last one, on
+test images. Several sources did not do what their papers say; the file's note on a number is always shown with it.
 """
 
 import csv
@@ -52,7 +52,7 @@ class Published:
     value: float
     sem: float | None
     warning: str
-    """The system's name and settings, the source, its runs, and what must be known of the number."""
+    """The system's name and settings, the source, the number of runs, and caveats."""
 
 
 def read(path: Path = PATH) -> dict[Key, Published]:
@@ -116,7 +116,7 @@ def _moment(line: Mapping[str, str], last: Mapping[tuple[str | None, ...], int])
 
 
 def _series(line: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Fields shared by the numbers after the tasks of one experiment."""
+    """The key of an experiment, whose rows are the numbers after each task."""
     return tuple(line.get(key) for key in ("source", "dataset", "paradigm", "agent", "metric"))
 
 

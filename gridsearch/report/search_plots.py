@@ -1,17 +1,18 @@
 """Plots of a search: validation accuracy against each hyperparameter, and heat maps where two were searched.
 
-Only validation accuracy is shown here, and every axis says so.
+Only validation accuracy is shown, and every axis is labelled so.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -21,6 +22,7 @@ from lethe.benchmarks.report.plots import (
     LEGEND_LINE_INCHES,
     LOOK,
     PALETTE,
+    LineLook,
     Style,
     legend,
     legend_shape,
@@ -28,7 +30,7 @@ from lethe.benchmarks.report.plots import (
     save,
 )
 from lethe.benchmarks.report.tables import dataset_title
-from lethe.gridsearch.grid import searched
+from lethe.gridsearch.grid import searched, value_order
 from lethe.gridsearch.selection import Candidate, Choice
 
 _ACCURACY = "validation accuracy (%)"
@@ -54,7 +56,7 @@ def write_search_plots(choices: Sequence[Choice], out: Path) -> list[Path]:
 
 
 def profile_figure(choices: Sequence[Choice], key: str) -> Figure:
-    """A panel an agent: accuracy against the values of `key`, the best of all other settings at each value."""
+    """A panel per agent: accuracy against the values of `key`, with the best of all other settings at each value."""
     shown = [choice for choice in choices if key in _searched(choice)]
     agents = list(dict.fromkeys(choice.trial.agent for choice in shown))
     labels = list(dict.fromkeys(_place(choice) for choice in shown))
@@ -92,14 +94,15 @@ def profile(choice: Choice, key: str) -> list[tuple[object, Candidate | None]]:
         found.setdefault(value, None)
         if found[value] is None and not candidate.failed:
             found[value] = candidate
-    return sorted(found.items(), key=lambda item: _rank(item[0]))
+    return sorted(found.items(), key=lambda item: value_order(item[0]))
 
 
 def scale(values: Sequence[object]) -> str:
-    """How an axis shows the values: "log" where that spaces them more evenly, "linear", or "names"."""
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+    """Scale of the axis of these values: "log" where that spaces them more evenly, "linear", or "names"."""
+    numbers = _numbers(values)
+    if numbers is None:
         return "names"
-    numbers = sorted(set(values))
+    numbers = sorted(set(numbers))
     if numbers[0] <= 0:
         return "linear"
     if len(numbers) < 3:
@@ -109,25 +112,24 @@ def scale(values: Sequence[object]) -> str:
 
 
 def heat_figure(choices: Sequence[Choice]) -> Figure:
-    """A panel a dataset and paradigm: the accuracy of every pair of values; the chosen pair is framed."""
+    """A panel per dataset and paradigm: the accuracy of every pair of values; the chosen pair is framed."""
     columns = min(_COLUMNS, len(choices))
     rows = math.ceil(len(choices) / columns)
     figure = Figure(
         figsize=(max(_PANEL_INCHES[0] * columns, 3.4) + 0.6, 1.9 * rows + 0.3), layout="constrained"
     )
-    means = [found.validation.mean for choice in choices for found in choice.ranking if not found.failed]
-    limits = (min(means), max(means)) if means else (0, 100)
-    panels = []
-    for index, choice in enumerate(choices):
-        panels.append(figure.add_subplot(rows, columns, index + 1))
-        image = _heat_panel(panels[-1], choice, limits)
-        panels[-1].set_title(_place(choice), parse_math=False)
+    means = [found.accuracy for choice in choices for found in choice.ranking if not found.failed]
+    limits = (min(means), max(means)) if means else (0.0, 100.0)
+    panels = [figure.add_subplot(rows, columns, index + 1) for index in range(len(choices))]
+    for axes, choice in zip(panels, choices, strict=True):
+        image = _heat_panel(axes, choice, limits)
+        axes.set_title(_place(choice), parse_math=False)
     figure.suptitle(choices[0].trial.agent, fontsize=8.5, parse_math=False)
     figure.colorbar(image, ax=panels, label=_ACCURACY)
     return figure
 
 
-_RING = {
+_RING: LineLook = {
     "linestyle": "",
     "marker": "o",
     "markersize": 8.5,
@@ -137,14 +139,11 @@ _RING = {
 }
 
 
-_FRAME = {"fill": False, "edgecolor": "#D55E00", "linewidth": 2, "clip_on": False}
-
-
-def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: dict[str, Style]) -> None:
+def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: Mapping[str, Style]) -> None:
     profiles = {_place(choice): profile(choice, key) for choice in choices}
-    values = sorted({value for points in profiles.values() for value, _ in points}, key=_rank)
+    values = sorted({value for points in profiles.values() for value, _ in points}, key=value_order)
     kind = scale(values)
-    position = {value: index if kind == "names" else value for index, value in enumerate(values)}
+    position = dict(zip(values, _numbers(values) or range(len(values)), strict=True))
     for choice, (label, points) in zip(choices, profiles.items(), strict=True):
         # None becomes NaN, which draws nothing.
         stats = [None if candidate is None else candidate.validation for _, candidate in points]
@@ -154,7 +153,7 @@ def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: dict
             [position[value] for value, _ in points], mean, yerr=sem,
             elinewidth=0.8, capsize=1.8, capthick=0.8, **line(styles[label]),
         )  # fmt: skip
-        axes.plot(position[choice.trial.settings[key]], choice.validation.mean, zorder=4, **_RING)
+        axes.plot(position[choice.trial.settings[key]], choice.ranking[0].accuracy, zorder=4, **_RING)
     if kind == "log":
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
@@ -171,10 +170,11 @@ def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: dict
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _heat_panel(axes: Axes, choice: Choice, limits: tuple[float, float]) -> object:
+def _heat_panel(axes: Axes, choice: Choice, limits: tuple[float, float]) -> AxesImage:
     down, across = _searched(choice)
     values = [
-        sorted({found.trial.settings[key] for found in choice.ranking}, key=_rank) for key in (down, across)
+        sorted({found.trial.settings[key] for found in choice.ranking}, key=value_order)
+        for key in (down, across)
     ]
     table = np.full([len(own) for own in values], np.nan)
     for found in choice.ranking:
@@ -182,14 +182,17 @@ def _heat_panel(axes: Axes, choice: Choice, limits: tuple[float, float]) -> obje
             own.index(found.trial.settings[key]) for own, key in zip(values, (down, across), strict=True)
         )
         if not found.failed:
-            table[row, place] = found.validation.mean
-        text = "failed" if found.failed else f"{found.validation.mean:.1f}"
-        dark = not found.failed and (found.validation.mean - limits[0]) < 0.6 * (limits[1] - limits[0])
+            table[row, place] = found.accuracy
+        text = "failed" if found.failed else f"{found.accuracy:.1f}"
+        dark = not found.failed and (found.accuracy - limits[0]) < 0.6 * (limits[1] - limits[0])
         axes.text(
             place, row, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black"
         )
         if found.trial == choice.trial:
-            axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, **_FRAME))
+            corner = (place - 0.5, row - 0.5)
+            axes.add_patch(
+                Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2, clip_on=False)
+            )
     image = axes.imshow(table, vmin=limits[0], vmax=limits[1], cmap="viridis", aspect="auto", origin="lower")
     axes.set_xticks(range(len(values[1])), [_shown(value) for value in values[1]])
     axes.set_yticks(range(len(values[0])), [_shown(value) for value in values[0]])
@@ -211,10 +214,12 @@ def _place(choice: Choice) -> str:
     return f"{dataset_title(choice.trial.dataset)} {choice.trial.paradigm}"
 
 
-def _rank(value: object) -> tuple[bool, str, float]:
-    """None first, then numbers by size, texts by the alphabet."""
-    number = float(value) if isinstance(value, int | float) else 0.0
-    return value is not None, value if isinstance(value, str) else "", number
+def _numbers(values: Sequence[object]) -> list[float] | None:
+    """The values if all are numbers."""
+    found = [
+        float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return found if len(found) == len(values) else None
 
 
 def _unevenness(positions: np.ndarray) -> float:

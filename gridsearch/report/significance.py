@@ -1,4 +1,4 @@
-"""Is a difference between two agents more than chance? Exact paired permutation tests, adjusted for their number.
+"""Significance of differences between agents: exact paired permutation tests, adjusted for their number (Holm).
 
 Runs are pairs: run r of every agent learned the same stream. If two agents were equally good, either sign of each
 run's difference would be as likely as the other, so the p-value is the share of all sign patterns whose mean
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import permutation_test
 
 _EXACT_UP_TO = 30
-"""Runs: a thousand million sign patterns, of which only two halves of 2^15 are written down."""
+"""Number of runs: 2^30 sign patterns, of which only two halves of 2^15 are stored."""
 _RANDOM_PATTERNS = 99_999
 _ROUNDING = 1e-12
 """Sums of the same numbers in another order differ by less, relative to the sum of their sizes."""
@@ -53,8 +53,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_p(runs: int, comparisons: int = 1) -> float:
-    """The least that a two-sided p-value over `runs` pairs can be, adjusted for the number of `comparisons`."""
-    return min(1.0, comparisons * 2 / 2**runs)
+    """The smallest two-sided p-value attainable with `runs` pairs, adjusted for the number of `comparisons`."""
+    return min(1.0, comparisons * 2.0 ** (1 - runs))
 
 
 def _signed_sums(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The report of a grid search: what was chosen, what it did on the test images, as tables, CSV and plots."""
+"""The report of a grid search: chosen configurations and their test results, as tables, CSV files and plots."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def report(grid: Grid, results: Path, out: Path) -> ReportSummary:
 
 
 def _notes(grid: Grid, comparison: Comparison) -> list[str]:
-    """Notes needed to interpret the numbers."""
+    """Notes for the reader: missing runs, and conditions that differ between the compared trials."""
     missing = sum(not entry.finished for entry in comparison.entries)
     found = notes(comparison)
     if missing:
@@ -81,7 +81,7 @@ def _final_lines(
     comparison: Comparison,
     known: Mapping[published_numbers.Key, published_numbers.Published],
 ) -> Iterable[tuple[object, ...]]:
-    """A line per entry and metric; blank where there is no number."""
+    """A line per entry and metric; empty cells where there is no number."""
     settings = {
         (choice.trial.dataset, choice.trial.paradigm, choice.trial.agent): chosen_settings(choice)
         for choice in choices

@@ -1,4 +1,4 @@
-"""Which worker computes on what, and what a search costs beside learning."""
+"""The machines of the local engine's workers, and the measured overhead of a search."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Grid files: what they expand to, and how mistakes in them are told."""
+"""Grid files: their trials, and the messages on mistakes in them."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def problems(read, tmp_path):
-    """What is told of a grid file, without the folder that it lies in."""
+    """The problems of a grid file, without the name of its folder."""
 
     def problems(text: str) -> list[str]:
         with pytest.raises(InputError) as error:
@@ -126,7 +126,7 @@ def test_an_unknown_dataset_hides_no_unknown_paradigm(problems):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("x = [\n", "some.toml: is no TOML: "),
+        ("x = [\n", "some.toml: is not valid TOML: "),
         (HEAD, "some.toml: agents: expected a table for each agent"),
         ("agents = 3\n" + HEAD, "some.toml:1: agents: expected a table for each agent"),
         ('paradigms = ["iid"]\n[agents.er]\n', "some.toml: datasets is missing"),

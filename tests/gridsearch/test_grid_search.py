@@ -1,4 +1,4 @@
-"""`lethe search`, `best` and `final`: what is learned, what is never touched, and what survives a kill."""
+"""`lethe search`, `best` and `final`: the runs they make, the data they never read, and recovery from a kill."""
 
 import csv
 import json
@@ -237,7 +237,7 @@ def test_a_reader_that_leaves_early_stops_a_search_whose_status_says_that_work_i
         (["--workers", "0"], "--workers: expected at least 1, got 0"),
         (["--checkpoint-batches", "0"], "--checkpoint-batches: expected at least 1, got 0"),
         (["--gpus", "77"], "--gpus 77: expected "),
-        (["--address", "auto"], "--address is of --engine ray"),
+        (["--address", "auto"], "--address is an option of --engine ray"),
     ],
 )
 def test_bad_options_are_told(project, options, told):
@@ -245,12 +245,12 @@ def test_bad_options_are_told(project, options, told):
 
 
 def test_results_of_another_version_are_refused(project, searched):
-    configs = searched.out.rglob("config.json")  # of the search, and of final runs
-    folder = next(path.parent for path in configs if '"validation"' in path.read_text())
+    configs = {path.parent: json.loads(path.read_text()) for path in searched.out.rglob("config.json")}
+    # Other tests have learned trials of `final` there, which are none of the search.
+    folder = next(folder for folder, config in configs.items() if config["split"] == "validation")
     twin = project.out / folder.relative_to(searched.out)
     twin.mkdir(parents=True)
-    config = json.loads((folder / "config.json").read_text()) | {"format": 1}
-    (twin / "config.json").write_text(json.dumps(config))
+    (twin / "config.json").write_text(json.dumps(configs[folder] | {"format": 1}))
     told = project.do("run", status=2)
     assert "holds another configuration (different: format)" in told
 

@@ -1,4 +1,4 @@
-"""What a person sees of a grid while it runs."""
+"""The progress display of a search."""
 
 import json
 
@@ -10,7 +10,7 @@ from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Failed, Finished
 from lethe.gridsearch.live import Live, run_label
-from lethe.gridsearch.plan import Pace, duration, plan
+from lethe.gridsearch.plan import TimeEstimate, duration_text, plan
 
 
 def trial(agent: str, lr: float) -> Trial:
@@ -67,13 +67,13 @@ def test_the_lines_below_show_what_runs_and_what_is_left(places, monkeypatch):
 
 def test_time_left_counts_each_kind_of_run_as_it_was(places):
     slow, fast = Job(trial("er", 0.1), 0), Job(trial("finetune", 0.1), 0)
-    pace = Pace([], places)
-    assert pace.left([slow], 1) is None
-    pace.note(slow, 100.0)
-    pace.note(fast, 10.0)
-    assert pace.left([slow, fast, fast], 2) == 60.0
-    assert pace.left([Job(trial("l2", 0.1), 0)], 1) == 55.0
-    assert [duration(seconds) for seconds in (20, 150, 3 * 3600)] == [
+    estimate = TimeEstimate([], places)
+    assert estimate.left([slow], 1) is None
+    estimate.note(slow, 100.0)
+    estimate.note(fast, 10.0)
+    assert estimate.left([slow, fast, fast], 2) == 60.0
+    assert estimate.left([Job(trial("l2", 0.1), 0)], 1) == 55.0
+    assert [duration_text(seconds) for seconds in (20, 150, 3 * 3600)] == [
         "less than a minute",
         "about 2 min",
         "about 3.0 h",
@@ -88,4 +88,4 @@ def test_what_finished_before_is_known_to_the_plan(places):
     (folder / "summary.json").write_text(json.dumps({"metrics": metrics}))
     todo = plan([job.trial, trial("finetune", 0.1)], 2, places, False)
     assert ([str(done) for done in todo.finished], len(todo.left), todo.total) == ([str(job)], 1, 2)
-    assert Pace(todo.finished, places).left(todo.left, 1) == 7.0
+    assert TimeEstimate(todo.finished, places).left(todo.left, 1) == 7.0

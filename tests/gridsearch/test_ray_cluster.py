@@ -218,7 +218,7 @@ def test_files_that_are_none_of_a_run_are_not_taken_from_a_node(places):
 
     one = job("finetune")
     for name in ("../escaped", "/tmp/escaped", "..", ".lock", ""):
-        with pytest.raises(InputError, match="none of a run"):
+        with pytest.raises(InputError, match="not those of a run"):
             keep(Sent(Finished(one, {}, None), None, {name: b""}), places)
     assert not places.results.exists()
 
