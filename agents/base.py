@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from lethe.agents import config as configs
+from lethe.common.tree import leaves, tree_map
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
 """The type of an agent's configuration."""
@@ -180,24 +181,28 @@ _SAVED_AS_IT_IS = (Tensor, type(None), bool, int, float, str)
 
 
 def _capture(name: str, value: object) -> object:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if hasattr(value, "state_dict"):
-        return copy.copy(value.state_dict())
-    if isinstance(value, _SAVED_AS_IT_IS):
-        return value
-    if isinstance(value, list | tuple):
-        return [_capture(name, item) for item in value]
-    if isinstance(value, dict):
-        return {key: _capture(name, item) for key, item in value.items()}
-    raise TypeError(
-        f"attribute '{name}' holds a {type(value).__name__}, which cannot be saved: make it a tensor or a "
-        "plain value, give it state_dict and load_state_dict, or override the agent's own"
-    )
+    """`value` of attribute `name` as nested tensors and plain values."""
+
+    def saved(leaf: object) -> object:
+        if isinstance(leaf, torch.Generator):
+            return leaf.get_state()
+        if hasattr(leaf, "state_dict"):
+            return copy.copy(leaf.state_dict())
+        if isinstance(leaf, _SAVED_AS_IT_IS):
+            return leaf
+        raise TypeError(
+            f"attribute '{name}' holds a {type(leaf).__name__}, which cannot be saved: make it a tensor or a "
+            "plain value, give it state_dict and load_state_dict, or override the agent's own"
+        )
+
+    return tree_map(saved, value, is_leaf=lambda node: hasattr(node, "state_dict"))
 
 
-def _restore(value: object, saved: object, device: torch.device) -> object:
-    """What `value` becomes; the object itself, changed in place, where others may hold it."""
+def _restore(value: object, saved: Any, device: torch.device) -> object:
+    """The new value of `value`: the object itself, changed in place, where others may hold it.
+
+    `saved` is of the shape that `_capture` gave it, which the type of `value` decides.
+    """
     if isinstance(value, torch.Generator):
         value.set_state(saved.cpu())
         return value
@@ -210,28 +215,17 @@ def _restore(value: object, saved: object, device: torch.device) -> object:
         return type(value)(_restore(item, kept, device) for item, kept in zip(value, saved, strict=True))
     if isinstance(value, dict) and value.keys() == saved.keys():
         return {key: _restore(item, saved[key], device) for key, item in value.items()}
-    return _to_device(saved, device)
-
-
-def _to_device(saved: object, device: torch.device) -> object:
-    if isinstance(saved, Tensor):
-        return saved.to(device)
-    if isinstance(saved, list):
-        return [_to_device(item, device) for item in saved]
-    if isinstance(saved, dict):
-        return {key: _to_device(item, device) for key, item in saved.items()}
-    return saved
+    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, saved)
 
 
 def _bytes(value: object) -> int:
-    if hasattr(value, "memory_bytes"):
-        return value.memory_bytes()
-    if isinstance(value, nn.Module):
-        return sum(_bytes(tensor) for tensor in value.state_dict().values())
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, list | tuple):
-        return sum(_bytes(item) for item in value)
-    if isinstance(value, dict):
-        return sum(_bytes(item) for item in value.values())
-    return 0
+    """Bytes of the tensors in `value`; an object's own `memory_bytes` is taken where it has one."""
+    return sum(map(_leaf_bytes, leaves(value, is_leaf=lambda node: hasattr(node, "memory_bytes"))))
+
+
+def _leaf_bytes(leaf: object) -> int:
+    if hasattr(leaf, "memory_bytes"):
+        return int(leaf.memory_bytes())
+    if isinstance(leaf, nn.Module):
+        return _bytes(leaf.state_dict())
+    return leaf.nbytes if isinstance(leaf, Tensor) else 0

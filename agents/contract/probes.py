@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lethe.agents.base import Agent
+from lethe.common.tree import leaves, tree_map
 
 
 class ContractFailure(AssertionError):
@@ -21,13 +22,15 @@ class ContractFailure(AssertionError):
 
 
 def bits(value: object) -> object:
-    """Nested tensors as something that compares to the bit: content, dtype and shape of each."""
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().flatten()
-        return flat.view(torch.uint8).numpy().tobytes(), str(value.dtype), tuple(value.shape)
-    if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items()}
-    return [bits(item) for item in value] if isinstance(value, list | tuple) else value
+    """Nested tensors as values that compare to the bit: content, dtype and shape of each."""
+
+    def content(leaf: object) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        flat = leaf.detach().cpu().contiguous().flatten()
+        return flat.view(torch.uint8).numpy().tobytes(), str(leaf.dtype), tuple(leaf.shape)
+
+    return tree_map(content, value)
 
 
 def differing(one: dict, other: dict) -> list[str]:
@@ -72,15 +75,11 @@ def kept_bytes(agent: Agent) -> int:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif hasattr(value, "state_dict"):
-        yield from _tensors(value.state_dict())
+    for leaf in leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif hasattr(leaf, "state_dict"):
+            yield from _tensors(leaf.state_dict())
 
 
 @contextmanager
