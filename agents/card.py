@@ -47,7 +47,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Setting:
-    """What memory depends on beside the hyperparameters, at the end of a stream that fills every budget."""
+    """Network and stream that memory depends on beside the hyperparameters; the stream fills every budget."""
 
     plastic: nn.Module
     """The part of the network that learns."""
@@ -99,7 +99,7 @@ class Card:
     family: str
     """One of `FAMILIES`."""
     keeps: str
-    """What is kept beyond the network, in words."""
+    """Contents of its memory, beyond the network, in words."""
     source: str = ""
     """The arXiv number of its paper; empty for a bound, which has none."""
     formula: str = ""
