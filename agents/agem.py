@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lethe.agents.card import Card, Style
 from lethe.agents.config import setting
 from lethe.agents.parts.gradient_projection import EpisodicAgent, EpisodicConfig
 from lethe.agents.parts.sgd import seen_cross_entropy
@@ -51,6 +52,16 @@ def without_conflict(gradient: Tensor, reference: Tensor) -> tuple[Tensor, Tenso
 
 class AGEM(EpisodicAgent[AGEMConfig]):
     """SGD on the stream along gradients that do not conflict with a random batch of earlier tasks."""
+
+    card = Card(
+        title="A-GEM",
+        family="replay",
+        keeps="images, labels",
+        source="1812.00420",
+        formula="m·(X + 8) + K, m = `memory_size`",
+        memory=lambda c, s: s.stored_images(c.memory_size),
+        style=Style("black", "s", "dashed", filled=False),
+    )
 
     def projected(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The projection [P] of `gradient` [P]; 1 where there was a conflict, else 0."""

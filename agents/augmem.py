@@ -49,6 +49,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, Rows, herd
@@ -88,9 +89,30 @@ A = TypeVar("A", bound=AugMemConfig, default=AugMemConfig, covariant=True)
 """The type of an agent's configuration."""
 
 
+SLOTS = "8·N·F + N + K + n·(L + 4·K), N slots of F numbers, L = H·W·C / F indices"
+
+
+def slot_bytes(c: AugMemConfig, s: Setting, stored: int) -> int:
+    """Bytes of the slots and their anchor, and of `stored` rows of indices and scores."""
+    channels, height, width = s.shape
+    index = 1 if c.slots <= 256 else 2
+    row = height * width * channels // c.slot_width * index + 4 * s.classes
+    return 8 * c.slots * c.slot_width + c.slots + s.classes + stored * row
+
+
 class AugMem(SGDAgent[A]):
     """SGD on features, on their reads from the slots, and on replayed slots."""
 
+    card = Card(
+        title="AugMem",
+        family="augmented memory",
+        keeps="slots and their anchor, indices of slots, scores",
+        source="2104.02206",
+        formula=f"{SLOTS}, n = `memory_size` in equal shares",
+        memory=lambda c, s: slot_bytes(c, s, c.memory_size // s.classes * s.classes),
+        style=Style("vermillion", "D"),
+        published=("AugMem herding storage (ablation)",),  # its only accuracies in numbers
+    )
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
     cut = "last_block"
     herds_by_whole_norm = False

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lethe.agents.augmem import AugMem, AugMemConfig
+from lethe.agents.augmem import SLOTS, AugMem, AugMemConfig, slot_bytes
+from lethe.agents.card import Card, Setting
 from lethe.agents.config import setting
 
 
@@ -30,9 +31,23 @@ class AugMemPublishedConfig(AugMemConfig):
     )
 
 
+def _memory(c: AugMemPublishedConfig, s: Setting) -> int:
+    met = [sum(s.tasks[: task + 1]) for task in range(len(s.tasks))]
+    stored = sum(new * (c.memory_size // seen) for new, seen in zip(s.tasks, met, strict=True))
+    return slot_bytes(c, s, stored)
+
+
 class AugMemPublished(AugMem[AugMemPublishedConfig]):
     """AugMem without a working regulariser, replay distillation and budget."""
 
+    card = Card(
+        title="AugMem (as published)",
+        family="augmented memory",
+        keeps="slots and their anchor, indices of slots, scores",
+        source="2104.02206",
+        formula=f"{SLOTS}, n the sum over tasks of new classes · ⌊`memory_size` / classes so far⌋",
+        memory=_memory,
+    )
     herds_by_whole_norm = True
 
     def step(self, loss: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from lethe.agents import config as configs
+from lethe.agents.card import Card
 from lethe.common.tree import leaves, tree_map
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
@@ -103,6 +104,8 @@ class Agent(ABC, Generic[C]):
     needs: ClassVar[Needs] = Needs()
     cut: ClassVar[str | None] = None
     """The network's stage before which all is frozen, unless the user names another; None: all of it learns."""
+    card: ClassVar[Card]
+    """Facts for tables, plots and documentation, optional; `registry.card` derives one where there is none."""
     resumable: ClassVar[bool] = True
     """Whether `state_dict` works; a run of an agent that is not resumable begins anew when it is interrupted."""
 

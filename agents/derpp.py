@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lethe.agents.base import Network, Problem
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.buffers import ReservoirBuffer
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
@@ -46,6 +47,16 @@ class DERppConfig(SGDConfig):
 
 class DERpp(SGDAgent[DERppConfig]):
     """SGD on the batch, on remembered scores and on remembered labels."""
+
+    card = Card(
+        title="DER++",
+        family="replay",
+        keeps="images, labels, scores",
+        source="2004.07211",
+        formula="m·(X + 8 + 4·K) + K, m = `memory_size`",
+        memory=lambda c, s: s.stored_images(c.memory_size) + 4 * c.memory_size * s.classes,
+        style=Style("blue", "D", "dashed", filled=False),
+    )
 
     def __init__(
         self, problem: Problem, config: DERppConfig, network: Network, *, seed: int, device: torch.device

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Network, Problem
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.buffers import BalancedBuffer, ReservoirBuffer, check_shares
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
@@ -46,6 +47,17 @@ class ERConfig(SGDConfig):
 
 class ER(SGDAgent[ERConfig]):
     """SGD on the batch and a sample of a memory of raw images."""
+
+    card = Card(
+        title="ER",
+        family="replay",
+        keeps="images, labels",
+        source="1902.10486",
+        formula="m·(X + 8) + K, m = `memory_size`",
+        memory=lambda c, s: s.stored_images(c.memory_size),
+        style=Style("blue", "o"),
+        published=("NaiveRehearsal",),
+    )
 
     def __init__(
         self, problem: Problem, config: ERConfig, network: Network, *, seed: int, device: torch.device

@@ -30,6 +30,7 @@ from torch.func import functional_call, grad, vmap
 from typing_extensions import TypeVar
 
 from lethe.agents.base import Needs, TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 from lethe.agents.parts.sgd import seen_cross_entropy
@@ -66,6 +67,16 @@ E = TypeVar("E", bound=EWCConfig, default=EWCConfig, covariant=True)
 class EWC(PenaltyAgent[E]):
     """SGD on the stream with a quadratic penalty around the solutions of earlier tasks."""
 
+    card = Card(
+        title="EWC",
+        family="regularisation",
+        keeps="the weighted mean solution, an importance per parameter",
+        source="1612.00796",
+        formula="2·P + K",
+        memory=lambda c, s: 2 * s.parameters + s.classes,
+        style=Style("orange", "s"),
+        published=("EWC",),
+    )
     needs = Needs(task_boundaries=True, task_data=True)
 
     @property

@@ -25,6 +25,7 @@ Differences from the authors' code (EWC_online in agents/regularization.py of Au
 from dataclasses import dataclass
 
 from lethe.agents.base import TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import setting
 from lethe.agents.ewc import EWC, EWCConfig
 
@@ -38,6 +39,16 @@ class EWCOnlineConfig(EWCConfig):
 
 class EWCOnline(EWC[EWCOnlineConfig]):
     """EWC with a single anchor and an importance that decays."""
+
+    card = Card(
+        title="Online EWC",
+        family="regularisation",
+        keeps="the last solution, an importance per parameter",
+        source="1805.06370",
+        formula="2·P + K",
+        memory=lambda c, s: 2 * s.parameters + s.classes,
+        style=Style("orange", "o", "dashed", filled=False),
+    )
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Ω ← γ Ω + F_t and θ* ← θ."""

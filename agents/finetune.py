@@ -10,11 +10,22 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from lethe.agents.card import Card, Style
 from lethe.agents.parts.sgd import S, SGDAgent, seen_cross_entropy
 
 
 class Finetune(SGDAgent[S]):
     """One step of SGD on each mini-batch; nothing is done against forgetting."""
+
+    card = Card(
+        title="Fine-tuning",
+        family="bound",
+        keeps="nothing",
+        formula="K",
+        memory=lambda c, s: s.classes,
+        style=Style("grey", "v", "dashed", filled=False),
+        published=("NormalNN lower bound",),
+    )
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One step on the batch."""

@@ -39,6 +39,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor
 
+from lethe.agents.card import Card, Style
 from lethe.agents.config import setting
 from lethe.agents.parts.gradient_projection import EpisodicAgent, EpisodicConfig
 from lethe.agents.parts.sgd import seen_cross_entropy
@@ -72,6 +73,17 @@ def dual(gram: NDArray[np.float64], products: NDArray[np.float64], margin: float
 
 class GEM(EpisodicAgent[GEMConfig]):
     """SGD on the stream along gradients that do not conflict with the memory of any earlier task."""
+
+    card = Card(
+        title="GEM",
+        family="replay",
+        keeps="images, labels",
+        source="1706.08840",
+        formula="m·(X + 8) + K, m = `memory_size`",
+        memory=lambda c, s: s.stored_images(c.memory_size),
+        style=Style("black", "X"),
+        published=("GEM",),
+    )
 
     def projected(self, gradient: Tensor) -> tuple[Tensor, float]:
         """The projection [P] of `gradient` [P], and the number of tasks in conflict.

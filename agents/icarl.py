@@ -44,8 +44,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
-from lethe.agents.networks.build import features
+from lethe.agents.networks.features import features
 from lethe.agents.parts.buffers import check_shares
 from lethe.agents.parts.device import to_device
 from lethe.agents.parts.sgd import SGDAgent
@@ -98,9 +99,27 @@ def shares(memory_size: int, classes: int) -> list[int]:
     return [each + (number < rest) for number in range(classes)]
 
 
+def _memory(c: ICaRLConfig, s: Setting) -> int:
+    exemplars = c.memory_size * (s.input_bytes + 8)
+    return exemplars + 4 * s.classes * s.features + s.copy + 3 * s.classes
+
+
 class ICaRL(SGDAgent[ICaRLConfig]):
     """Learns with sigmoid outputs and distillation, and classifies by the nearest mean of exemplars."""
 
+    card = Card(
+        title="iCaRL",
+        family="replay",
+        keeps="images, labels, a mean per class, the network of the last task",
+        source="1611.07725",
+        formula="m·(X + 8) + 4·K·D + S + 3·K, m = `memory_size`",
+        memory=_memory,
+        style=Style("purple", "P"),
+        published=(
+            "iCARL",
+            "iCaRL",
+        ),
+    )
     needs = Needs(task_boundaries=True, task_data=True)
 
     def __init__(

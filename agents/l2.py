@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 
@@ -34,6 +35,16 @@ class L2Config(SGDConfig):
 class L2(PenaltyAgent[L2Config]):
     """SGD on the stream with a penalty for leaving the solution of the last task."""
 
+    card = Card(
+        title="L2",
+        family="regularisation",
+        keeps="the last solution",
+        source="1612.00796",
+        formula="P + 4 + K",
+        memory=lambda c, s: s.parameters + 4 + s.classes,
+        style=Style("vermillion", "p", "dashed", filled=False),
+        published=("L2",),
+    )
     needs = Needs(task_boundaries=True)
 
     def __init__(

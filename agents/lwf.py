@@ -36,6 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 
@@ -58,6 +59,15 @@ def distillation(scores: Tensor, old_scores: Tensor, temperature: float) -> Tens
 class LwF(SGDAgent[LwFConfig]):
     """SGD on the stream and on the answers of the network that the last task left behind."""
 
+    card = Card(
+        title="LwF",
+        family="regularisation",
+        keeps="the network of the last task",
+        source="1606.09282",
+        formula="S + 9·K",
+        memory=lambda c, s: s.copy + 9 * s.classes,
+        style=Style("purple", "*", "dashed", filled=False),
+    )
     needs = Needs(task_boundaries=True)
 
     def __init__(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from lethe.agents.base import Needs, TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 
@@ -58,6 +59,16 @@ def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, 
 class MAS(PenaltyAgent[MASConfig]):
     """SGD on the stream with a quadratic penalty weighted by the sensitivity of the output."""
 
+    card = Card(
+        title="MAS",
+        family="regularisation",
+        keeps="the last solution, an importance per parameter",
+        source="1711.09601",
+        formula="2·P + K",
+        memory=lambda c, s: 2 * s.parameters + s.classes,
+        style=Style("sky", "X", "dashed", filled=False),
+        published=("MAS",),
+    )
     needs = Needs(task_boundaries=True, task_data=True)
 
     @property

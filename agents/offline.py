@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Needs, Network, Problem, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.finetune import Finetune
 
@@ -37,6 +38,15 @@ class OfflineConfig(SGDConfig):
 class Offline(Finetune[OfflineConfig]):
     """SGD on the cumulative data, which the harness hands out because `Needs.offline` asks for it."""
 
+    card = Card(
+        title="Offline",
+        family="bound",
+        keeps="nothing of its own; it is handed all data so far",
+        formula="K, with `retrain` S + K",
+        memory=lambda c, s: s.classes + (s.copy if c.retrain else 0),
+        style=Style("grey", "^", "dash-dotted", filled=False),
+        published=("NormalNN upper bound (offline)",),
+    )
     needs = Needs(offline=True, task_boundaries=True)
 
     def __init__(

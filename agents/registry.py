@@ -1,32 +1,33 @@
-"""Every agent by name. A new agent is one file and one line here."""
+"""Every agent by name. A new agent is one file and one line here; tables show a family's agents in this order."""
 
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from lethe.agents.base import Agent
+from lethe.agents.card import FAMILIES, Card, card_of
 from lethe.common.errors import InputError, unknown
 from lethe.common.imports import load
 
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
-        "agem": "lethe.agents.agem:AGEM",
-        "augmem": "lethe.agents.augmem:AugMem",
-        "augmem_published": "lethe.agents.augmem_published:AugMemPublished",
-        "derpp": "lethe.agents.derpp:DERpp",
-        "er": "lethe.agents.er:ER",
+        "finetune": "lethe.agents.finetune:Finetune",
+        "offline": "lethe.agents.offline:Offline",
+        "l2": "lethe.agents.l2:L2",
         "ewc": "lethe.agents.ewc:EWC",
         "ewc_online": "lethe.agents.ewc_online:EWCOnline",
-        "finetune": "lethe.agents.finetune:Finetune",
-        "gem": "lethe.agents.gem:GEM",
-        "icarl": "lethe.agents.icarl:ICaRL",
-        "l2": "lethe.agents.l2:L2",
-        "lwf": "lethe.agents.lwf:LwF",
-        "mas": "lethe.agents.mas:MAS",
-        "offline": "lethe.agents.offline:Offline",
-        "remind": "lethe.agents.remind:REMIND",
         "si": "lethe.agents.si:SI",
+        "mas": "lethe.agents.mas:MAS",
+        "lwf": "lethe.agents.lwf:LwF",
+        "er": "lethe.agents.er:ER",
+        "gem": "lethe.agents.gem:GEM",
+        "agem": "lethe.agents.agem:AGEM",
+        "icarl": "lethe.agents.icarl:ICaRL",
+        "derpp": "lethe.agents.derpp:DERpp",
         "slda": "lethe.agents.slda:SLDA",
+        "remind": "lethe.agents.remind:REMIND",
+        "augmem": "lethe.agents.augmem:AugMem",
+        "augmem_published": "lethe.agents.augmem_published:AugMemPublished",
     }
 )
 AVALANCHE = (
@@ -51,6 +52,16 @@ def get(name: str) -> type[Agent]:
         class_name = name.rpartition(":")[2]
         raise InputError(f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent")
     return found
+
+
+def card(name: str) -> Card:
+    """The card of an agent, derived where it has none; `InputError` as `get`."""
+    return card_of(get(name))
+
+
+def by_family() -> tuple[str, ...]:
+    """The registered agents, in the order of tables."""
+    return tuple(sorted(AGENTS, key=lambda name: FAMILIES.index(card(name).family)))
 
 
 def _from_avalanche(name: str) -> type[Agent]:

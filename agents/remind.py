@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.device import to_device
@@ -124,9 +125,30 @@ def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> T
     return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
+def _memory(c: REMINDConfig, s: Setting) -> int:
+    channels, height, width = s.shape
+    stored = min(c.memory_size, s.images)
+    return (
+        stored * (height * width * c.codebooks + 8)
+        + 4 * product_quantiser.CENTROIDS * channels
+        + 9 * s.classes
+    )
+
+
 class REMIND(SGDAgent[REMINDConfig]):
     """One step an image, on its own quantised map and on reconstructed old ones."""
 
+    card = Card(
+        title="REMIND",
+        family="streaming",
+        keeps="quantised feature maps, labels, codebooks",
+        source="1910.02509",
+        formula="n·(H·W·M + 8) + 4·256·C + 9·K, M codebooks, n the smaller of `memory_size` and the stream's images",
+        memory=_memory,
+        style=Style("green", "^"),
+        published=("REMIND (AugMem authors' port, CVPR22 submission)",),
+        toy_settings={"codebooks": 2},
+    )
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
     cut = "last_block"
 

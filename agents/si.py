@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
+from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.quadratic_penalty import HEAVIEST, PenaltyAgent
 from lethe.agents.parts.sgd import seen_cross_entropy
@@ -46,6 +47,16 @@ class SIConfig(SGDConfig):
 class SI(PenaltyAgent[SIConfig]):
     """SGD on the stream with a quadratic penalty weighted by each parameter's part in learning."""
 
+    card = Card(
+        title="SI",
+        family="regularisation",
+        keeps="the last solution, an importance and a path integral per parameter",
+        source="1703.04200",
+        formula="3·P + K",
+        memory=lambda c, s: 3 * s.parameters + s.classes,
+        style=Style("green", "P", "dashed", filled=False),
+        published=("SI",),
+    )
     needs = Needs(task_boundaries=True)
 
     def __init__(

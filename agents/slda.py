@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lethe.agents.base import Agent, Needs, Network, Problem
+from lethe.agents.card import Card, Style
 from lethe.agents.config import Config, setting
 
 
@@ -40,6 +41,16 @@ class SLDAConfig(Config):
 class SLDA(Agent[SLDAConfig]):
     """Class means and a shared covariance, kept in float64: sums over long streams lose nothing."""
 
+    card = Card(
+        title="SLDA",
+        family="streaming",
+        keeps="a mean per class, a covariance",
+        source="1909.01520",
+        formula="8·(K·C + C² + K)",
+        memory=lambda c, s: 8 * (s.classes * s.shape[0] + s.shape[0] ** 2 + s.classes),
+        style=Style("sky", "v"),
+        published=("SLDA plastic cov",),
+    )
     needs = Needs(frozen_trunk=True)
     cut = "head"
 

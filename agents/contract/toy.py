@@ -14,8 +14,8 @@ from lethe.agents.base import Agent, Network, Problem, TaskData, TaskInfo
 PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")
 
-# What an agent must be told to learn from so little, where its configuration has such a field.
-SETTINGS: Mapping[str, object] = {"lr": 0.02, "codebooks": 2}
+LEARNING_RATE = 0.02
+"""Agents that have one learn from so little with it."""
 
 
 class Scale(nn.Module):
@@ -64,7 +64,9 @@ def network(seed: int = 0, cut: str | None = None) -> Network:
 def build(agent_class: type[Agent], seed: int = 0, **settings: object) -> Agent:
     """An agent on the tiny network, cut where it wants it, with settings at which it learns."""
     known = agent_class.Config.__dataclass_fields__
-    settings = {key: value for key, value in SETTINGS.items() if key in known} | settings
+    card = getattr(agent_class, "card", None)
+    defaults = {"lr": LEARNING_RATE, **(card.toy_settings if card else {})}
+    settings = {key: value for key, value in defaults.items() if key in known} | settings
     net = network(seed, agent_class.cut)
     blank = torch.zeros(1, *PROBLEM.input_shape, dtype=torch.uint8)
     problem = Problem(PROBLEM.num_classes, tuple(net.frozen(blank).shape[1:]))

@@ -1,4 +1,4 @@
-"""Batch-norm and batches of one input, which have no variance where a map has shrunk to one value a channel."""
+"""Batch-norm for batches of one input, which have no variance where a map has one value per channel."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's, but in training a batch with one value a channel is normalised as in evaluation.
+    """PyTorch's, but in training a batch with one value per channel is normalised as in evaluation.
 
     PyTorch raises there, which would end a run at the first task whose last mini-batch is one image. Such a
-    batch leaves the running statistics as they are; all else about it is learned from.
+    batch leaves the running statistics as they are; it still contributes to the gradient.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def check_first_batch(
 ) -> None:
     """`InputError` where batch-norm in `plastic` could never take statistics from mini-batches of `batch_size`.
 
-    That is so where one input of `input_shape`, (C, H, W), comes alone and leaves a layer one value a channel.
+    That is so where a single input of `input_shape`, (C, H, W), leaves some layer one value per channel.
     """
     layers = [layer for layer in plastic.modules() if isinstance(layer, _KINDS)]
     if batch_size > 1 or not layers:
@@ -58,5 +58,5 @@ def check_first_batch(
 
 
 def _is_single(x: Tensor) -> bool:
-    """Whether a batch [B, C, ...] has one value a channel."""
+    """Whether a batch [B, C, ...] has one value per channel."""
     return x.numel() == x.shape[1]

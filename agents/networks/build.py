@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lethe.agents.base import Network
+from lethe.agents.networks.features import features
 from lethe.agents.networks.layers import Normalise, Normalised, seed_dropout
 from lethe.agents.networks.recipe import HALF, Recipe, Staged
 from lethe.agents.networks.registry import NETWORKS, default_network, get
@@ -118,21 +119,6 @@ def from_module(
     tried = _assembled(copy.deepcopy(made), cut, Normalise(mean, std), seed, _CPU)
     _check_scores("given", tried, num_classes, image_size)
     return _assembled(made, cut, Normalise(mean, std), seed, device)
-
-
-def features(plastic: nn.Module, x: Tensor) -> Tensor:
-    """Input of the head, [B, D], averaged over positions where it is a map: for SqueezeNet [B, 512].
-
-    The head of `plastic`, a sequence of layers, is its last child.
-    """
-    if not isinstance(plastic, nn.Sequential):
-        raise TypeError(
-            f"expected an nn.Sequential whose last layer is the head, got a {type(plastic).__name__}: "
-            "build the network as one, so that its features can be told from its head"
-        )
-    for layer in list(plastic)[:-1]:
-        x = layer(x)
-    return x.mean((2, 3)) if x.ndim == 4 else x
 
 
 def fingerprint(module: nn.Module) -> str:

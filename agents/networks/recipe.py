@@ -16,7 +16,7 @@ class Staged:
     """A network as named stages in order; unlike children of an `nn.Sequential`, they may be named "layer4.1"."""
 
     stages: Mapping[str, nn.Module]
-    """What passes between stages is a map [B, C, H, W]; the last is the head, which gives scores [B, K]."""
+    """Between stages a map [B, C, H, W] is passed on; the last is the head, which gives scores [B, K]."""
     body: nn.Module
     """The module that pretrained weights are for; it shares its layers with the stages."""
 

@@ -1,10 +1,11 @@
 """The paradigm plot: a panel per paradigm, a row per dataset, accuracy against task with standard errors.
 
-An agent of `STYLES` has one colour in every figure of every report; another has one that is free in the figure, if
-there is one. Colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; markers, fills and
-dashes repeat the distinction for grey print. Bounds and chance are grey, so that colour means "contender".
+An agent whose card has a style has one colour in every figure of every report; another has one that is free in the
+figure, if there is one. The colour-blind can tell the colours apart; markers, fills and dashes repeat the distinction
+for grey print. Bounds and chance are grey, so that colour means "contender".
 """
 
+import functools
 import itertools
 import math
 import zlib
@@ -22,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
+from lethe.agents import registry
+from lethe.agents.card import COLOURS
 from lethe.benchmarks.report.comparison import Comparison, Entry, agent_order, chance_level, is_bound
 from lethe.benchmarks.report.tables import dataset_title
 from lethe.common.files import atomic_write
@@ -32,13 +35,12 @@ FIGURES = {
 }
 """File name: the curve it shows, and the label of its y axis."""
 
-_BLUE, _VERMILLION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-_ORANGE, _SKY, _BLACK = "#E69F00", "#56B4E9", "#000000"
-PALETTE = (_BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
-GREY, _CHANCE_GREY = "#7F7F7F", "#8C8C8C"
+PALETTE = tuple(colour for name, colour in COLOURS.items() if name != "grey")
+GREY, _CHANCE_GREY = COLOURS["grey"], "#8C8C8C"
 _SOLID: LineStyleType = "-"
 _DASHED: LineStyleType = (0, (4, 1.5))
 _DASH_DOT: LineStyleType = (0, (5, 1.5, 1, 1.5))
+_LINES: Mapping[str, LineStyleType] = {"solid": _SOLID, "dashed": _DASHED, "dash-dotted": _DASH_DOT}
 _SPARE_MARKERS = ("p", "h", "8", "<", ">", "d", "*", "H")
 
 
@@ -65,27 +67,18 @@ class LineLook(TypedDict, total=False):
     markerfacecolor: str
 
 
-STYLES: Mapping[str, Style] = MappingProxyType(
-    {
-        "finetune": Style(GREY, "v", _DASHED, filled=False),
-        "offline": Style(GREY, "^", _DASH_DOT, filled=False),
-        "er": Style(_BLUE, "o"),
-        "augmem": Style(_VERMILLION, "D"),
-        "remind": Style(_GREEN, "^"),
-        "icarl": Style(_PURPLE, "P"),
-        "ewc": Style(_ORANGE, "s"),
-        "slda": Style(_SKY, "v"),
-        "gem": Style(_BLACK, "X"),
-        # The second seven share the colours, with hollow markers and dashes.
-        "derpp": Style(_BLUE, "D", _DASHED, filled=False),
-        "ewc_online": Style(_ORANGE, "o", _DASHED, filled=False),
-        "agem": Style(_BLACK, "s", _DASHED, filled=False),
-        "lwf": Style(_PURPLE, "*", _DASHED, filled=False),
-        "si": Style(_GREEN, "P", _DASHED, filled=False),
-        "mas": Style(_SKY, "X", _DASHED, filled=False),
-        "l2": Style(_VERMILLION, "p", _DASHED, filled=False),
-    }
-)
+@functools.cache
+def known_styles() -> Mapping[str, Style]:
+    """The style of each registered agent whose card has one."""
+    cards = {name: registry.card(name).style for name in registry.AGENTS}
+    return MappingProxyType(
+        {
+            name: Style(COLOURS[style.colour], style.marker, _LINES[style.line], style.filled)
+            for name, style in cards.items()
+            if style is not None
+        }
+    )
+
 
 # Set for the drawing alone, so that figures look the same whatever the user's own matplotlib settings are.
 LOOK = {
@@ -172,10 +165,11 @@ def entry_styles(entries: Sequence[Entry]) -> dict[str, Style]:
 
 
 def _agent_styles(agents: AbstractSet[str]) -> dict[str, Style]:
-    """The style of each agent; of those not in `STYLES`, with a colour that no other of them has if one is left."""
-    styles = {agent: STYLES[agent] for agent in agents & STYLES.keys()}
+    """The style of each agent; without one on its card, with a colour that no other of them has if one is left."""
+    known = known_styles()
+    styles = {agent: known[agent] for agent in agents & known.keys()}
     taken = {style.colour for style in styles.values()}
-    for agent in sorted(agents - STYLES.keys()):
+    for agent in sorted(agents - known.keys()):
         style = agent_style(agent)
         at = PALETTE.index(style.colour)
         colour = next((c for c in (*PALETTE[at:], *PALETTE[:at]) if c not in taken), style.colour)
@@ -185,9 +179,9 @@ def _agent_styles(agents: AbstractSet[str]) -> dict[str, Style]:
 
 
 def agent_style(agent: str) -> Style:
-    """An agent's style; one that is not in `STYLES` gets one that depends on its name alone."""
-    if agent in STYLES:
-        return STYLES[agent]
+    """An agent's style; without one on a card, it depends on its name alone."""
+    if agent in known_styles():
+        return known_styles()[agent]
     number = zlib.crc32(agent.encode())
     number, colour = divmod(number, len(PALETTE))
     return Style(PALETTE[colour], _SPARE_MARKERS[number % len(_SPARE_MARKERS)])

@@ -10,26 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lethe.agents import registry
 from lethe.common.errors import InputError
 
 PATH = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 
-_AGENTS = {
-    "NormalNN lower bound": "finetune",
-    "NormalNN upper bound (offline)": "offline",
-    "EWC": "ewc",
-    "L2": "l2",
-    "MAS": "mas",
-    "SI": "si",
-    "GEM": "gem",
-    "NaiveRehearsal": "er",
-    "iCARL": "icarl",
-    "iCaRL": "icarl",
-    "SLDA plastic cov": "slda",
-    "REMIND (AugMem authors' port, CVPR22 submission)": "remind",
-    "AugMem herding storage (ablation)": "augmem",  # all that was published of AugMem's accuracies in numbers
-}
-"""The name of a system in the file, without its settings, and ours."""
 _DATASETS = {"CORe50 (10 classes)": "core50"}
 _METRICS = {
     ("top1_all_seen_classes_%", "mean"): "accuracy_mean",
@@ -88,6 +73,7 @@ def _rows(path: Path) -> list[tuple[tuple[str, str, str], str, str, Published]]:
             lines = [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    agents = {system: name for name in registry.AGENTS for system in registry.card(name).published}
     last: dict[tuple[str | None, ...], int] = {}
     for _, line in lines:
         when = line.get("task_index_or_all") or ""
@@ -99,8 +85,8 @@ def _rows(path: Path) -> list[tuple[tuple[str, str, str], str, str, Published]]:
             split = _SETTINGS.fullmatch(line["agent"])
             system, settings = split.groups() if split else (line["agent"], "")
             metric = _METRICS.get((line["metric"], _moment(line, last)))
-            if metric and system in _AGENTS:
-                place = _DATASETS.get(line["dataset"], line["dataset"]), line["paradigm"], _AGENTS[system]
+            if metric and system in agents:
+                place = _DATASETS.get(line["dataset"], line["dataset"]), line["paradigm"], agents[system]
                 rows.append((place, f"{system} {settings}", metric, _number(line)))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lethe.agents.base import Problem, TaskInfo
+from lethe.agents.card import Setting
 from lethe.agents.config import setting
 from lethe.agents.contract.checks import CHECKS
 from lethe.agents.contract.probes import bits, kept_bytes
@@ -14,8 +15,6 @@ from lethe.agents.contract.toy import CPU, build, learn
 from lethe.agents.networks import build as networks
 from lethe.agents.offline import Offline, OfflineConfig
 from lethe.benchmarks.records import checkpoint
-from lethe.benchmarks.report import agents_page
-from lethe.benchmarks.report.agents_page import Setting
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,6 @@ def test_the_initial_weights_are_counted_as_memory():
     agent = build(Retrained)
     learn(agent)
     s = Setting(agent.network.plastic, agent.problem.input_shape, 192, (2, 2), 40)
-    formula = agents_page.ENTRIES["offline"].memory(agent.config, s)
+    formula = Offline.card.memory(agent.config, s)
     assert agent.memory_bytes() == kept_bytes(agent) == formula
     assert formula == build(Offline).memory_bytes() + s.copy

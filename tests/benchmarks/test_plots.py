@@ -10,10 +10,17 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from lethe.benchmarks.report.comparison import compare
-from lethe.benchmarks.report.plots import STYLES, agent_style, entry_styles, paradigm_figure, write_plots
+from lethe.benchmarks.report.plots import (
+    agent_style,
+    entry_styles,
+    known_styles,
+    paradigm_figure,
+    write_plots,
+)
 from tests.made_records import run, trial
 
 ROOT = Path(__file__).resolve().parents[2]
+STYLES = known_styles()
 GREY = STYLES["finetune"].colour
 
 

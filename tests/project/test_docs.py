@@ -9,10 +9,11 @@ import torch
 
 from lethe.agents import registry
 from lethe.agents.base import TaskInfo
+from lethe.agents.card import Setting
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.contract.toy import Batches, batch, build, inputs
 from lethe.benchmarks.report import agents_page
-from lethe.benchmarks.report.agents_page import PAGE, Setting
+from lethe.benchmarks.report.agents_page import PAGE
 
 TEXT = PAGE.read_text(encoding="utf-8")
 AGENTS = sorted(registry.AGENTS)
@@ -33,11 +34,7 @@ def test_generated_parts_are_as_the_code_is_now():
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_has_a_row_and_a_section_with_its_generated_part(name):
-    assert name in agents_page.ENTRIES, (
-        f"'{name}' is registered, but not in ENTRIES of benchmarks/report/agents_page.py: add it there, and a section "
-        "to docs/agents.md, then run `python -m lethe.benchmarks.report.agents_page`; or take it out of "
-        "agents/registry.py and give it as module:Class"
-    )
+    assert "card" in vars(registry.get(name)), f"{name}: give the class a card, as agents/er.py does"
     sections = re.findall(r"^### (\w+)$.*?^<!-- generated: (\w+) -->$", TEXT, re.MULTILINE | re.DOTALL)
     assert (name, name) in sections, (
         f"docs/agents.md: add '### {name}' with '<!-- generated: {name} -->' and '<!-- end -->' below it, then run "
@@ -46,13 +43,12 @@ def test_every_agent_has_a_row_and_a_section_with_its_generated_part(name):
 
 
 def test_the_page_tells_of_no_agent_that_is_not_registered():
-    assert set(agents_page.ENTRIES) <= set(AGENTS)
     assert set(re.findall(r"^### (\w+)$", TEXT, re.MULTILINE)) <= set(AGENTS)
 
 
 def test_every_source_is_that_of_the_agents_docstring():
-    for name, entry in agents_page.ENTRIES.items():
-        assert entry.source in sys.modules[registry.get(name).__module__].__doc__
+    for name in AGENTS:
+        assert registry.card(name).source in sys.modules[registry.get(name).__module__].__doc__
 
 
 def test_every_test_file_named_exists():
@@ -80,7 +76,7 @@ def test_a_table_has_what_is_not_shared_and_no_broken_cell():
     assert agents_page.hyperparameters(SGDConfig, SGDConfig) == "No hyperparameters of its own."
 
 
-@pytest.mark.parametrize("name", [name for name in AGENTS if name in agents_page.ENTRIES])
+@pytest.mark.parametrize("name", AGENTS)
 def test_memory_is_what_the_formula_says(name):
     agent_class = registry.get(name)
     agent = build(
@@ -98,4 +94,4 @@ def test_memory_is_what_the_formula_says(name):
         agent.end_task(info, Batches(given, y) if agent.needs.task_data else None)
         images += len(y)
     s = Setting(agent.network.plastic, agent.problem.input_shape, given[0].nbytes, (2, 2), images)
-    assert agents_page.ENTRIES[name].memory(agent.config, s) == agent.memory_bytes()
+    assert agent_class.card.memory(agent.config, s) == agent.memory_bytes()
