@@ -201,11 +201,13 @@ class AugMem(SGDAgent[A]):
 
     def predict(self, x: Tensor) -> Tensor:
         """`mem`, scores of what `x` reads from the slots."""
-        return self.network.plastic(self.memory.read(x))
+        scores: Tensor = self.network.plastic(self.memory.read(x))
+        return scores
 
     def direct_scores(self, x: Tensor) -> Tensor:
         """`direct` [B, K], scores of the features themselves."""
-        return self.network.plastic(x)
+        scores: Tensor = self.network.plastic(x)
+        return scores
 
     def _newest(self, data: TaskData, share: int, batch_size: int) -> dict[int, Rows]:
         """The last `share` images of each class, of every fifth in each mini-batch."""

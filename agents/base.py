@@ -18,6 +18,7 @@ from typing_extensions import TypeVar
 
 from lethe.agents import config as configs
 from lethe.agents.card import Card
+from lethe.common.errors import InputError
 from lethe.common.tree import leaves, tree_map
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
@@ -69,6 +70,23 @@ class TaskData(Protocol):
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs [B, C, H, W] and labels [B] in the stream's order; the last batch may be short."""
+
+
+class UndeclaredTaskData:
+    """The task data of an agent that does not declare to need them: reading them raises `InputError`."""
+
+    def __len__(self) -> int:
+        raise InputError(_UNDECLARED)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Raise `InputError`."""
+        raise InputError(_UNDECLARED)
+
+
+_UNDECLARED = (
+    "task data were read by an agent that does not declare to need them: write `needs = Needs(task_data=True)` in its "
+    "class, which is shown beside its numbers"
+)
 
 
 class Network(nn.Module):
@@ -165,8 +183,11 @@ class Agent(ABC, Generic[C]):
     def begin_task(self, task: TaskInfo) -> None:
         """Called before the first batch of a task."""
 
-    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
-        """Called after the last batch of a task; `data` is None unless `Needs.task_data` is declared."""
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
+        """Called after the last batch of a task.
+
+        `data` are the task's batches once more; reading them raises `InputError` unless `Needs.task_data` is declared.
+        """
 
     def memory_bytes(self) -> int:
         """Bytes kept beyond the network's parameters, the optimiser's and the generators' state.

@@ -4,9 +4,13 @@ import argparse
 import dataclasses
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
 from lethe.common.command_line import Commands
 from lethe.common.errors import InputError
+
+if TYPE_CHECKING:
+    from lethe.agents.base import Agent
 
 # What knows agents imports torch, which takes a second, so it waits until the command line is understood.
 
@@ -66,12 +70,12 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _documentation(agent: type) -> str:
+def _documentation(agent: "type[Agent]") -> str:
     """The docstring of the agent's file, or of its class."""
     return (sys.modules[agent.__module__].__doc__ or agent.__doc__ or "").strip() + "\n"
 
 
-def _needs(agent: type) -> str:
+def _needs(agent: "type[Agent]") -> str:
     needs = [need.replace("_", " ") for need, wanted in dataclasses.asdict(agent.needs).items() if wanted]
     return ", ".join(needs) or "nothing but the stream"
 
@@ -81,7 +85,7 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if all(held) else 1
 
 
-def _report(name: str, agent: type) -> bool:
+def _report(name: str, agent: "type[Agent]") -> bool:
     """Print what each check says of an agent; whether all hold."""
     from lethe.agents.contract.checks import CHECKS, verdicts
 
@@ -89,7 +93,7 @@ def _report(name: str, agent: type) -> bool:
     found = []
     for verdict in verdicts(agent):
         found.append(verdict)
-        promise = CHECKS[verdict.check].__doc__.partition("\n")[0]
+        promise = (CHECKS[verdict.check].__doc__ or "").partition("\n")[0]
         mark = "FAIL" if verdict.failure else "skip" if verdict.skipped else "ok  "
         print(f"    {mark}  {verdict.check}: {promise}", flush=True)
         if verdict.failure or verdict.skipped:
@@ -103,11 +107,12 @@ def _report(name: str, agent: type) -> bool:
     return failed == 0
 
 
-def _found(names: list[str]) -> dict[str, type]:
+def _found(names: list[str]) -> "dict[str, type[Agent]]":
     """The agents' classes by name; an `InputError` tells all names that are none."""
     from lethe.agents import registry
 
-    found, problems = {}, []
+    found: dict[str, type[Agent]] = {}
+    problems: list[str] = []
     for name in names:
         try:
             found[name] = registry.get(name)

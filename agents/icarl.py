@@ -194,7 +194,8 @@ class ICaRL(SGDAgent[ICaRLConfig]):
     def predict(self, x: Tensor) -> Tensor:
         """-‖φ(x) - μ_y‖² [B, K], μ_y the mean of y's exemplars; a constant below all where there are none."""
         if self.means is None:
-            return self.network.plastic(x)
+            scores: Tensor = self.network.plastic(x)
+            return scores
         vectors = self.unit_features(x)
         inner = vectors @ self.means.T
         distances = vectors.square().sum(1, keepdim=True) - 2 * inner + self.means.square().sum(1)

@@ -59,7 +59,7 @@ class L2(PenaltyAgent[L2Config]):
         """The factor λ."""
         return self.config.penalty_weight
 
-    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Hold on to this solution from now on."""
         self.anchor = self.theta.clone()
         self.importance = torch.ones_like(self.importance)

@@ -92,7 +92,7 @@ class LwF(SGDAgent[LwFConfig]):
         self.step(loss + self.config.distillation_weight * penalty)
         return {"loss": loss.detach(), "distillation": penalty.detach()}
 
-    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """The network as it is becomes the old one."""
         self.old.load_state_dict(self.network.plastic.state_dict())
         self.old_labels = self.seen.nonzero().squeeze(1)

@@ -50,7 +50,8 @@ def absolute_gradients(module: nn.Module, x: Tensor, seen: Tensor) -> dict[str, 
 
     def squared_norm(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
         scores = functional_call(module, parameters, (image.unsqueeze(0),))
-        return scores.masked_fill(~seen, 0).square().sum()
+        squares: Tensor = scores.masked_fill(~seen, 0).square()
+        return squares.sum()
 
     gradients = vmap(grad(squared_norm), in_dims=(None, 0))(parameters, x)
     return {name: g.abs().sum(0) for name, g in gradients.items()}

@@ -71,12 +71,14 @@ class REMINDConfig(SGDConfig):
 
 def class_lr(images: Tensor, config: REMINDConfig) -> Tensor:
     """The rate start · γ^⌊n / step⌋ for n `images` of a class so far, γ = (end / start)^(step / class_images)."""
-    gamma = (config.end_lr / config.start_lr) ** (config.lr_step / config.class_images)
+    gamma: float = (config.end_lr / config.start_lr) ** (config.lr_step / config.class_images)
     return config.start_lr * gamma ** (images // config.lr_step)
 
 
 def beta_draw(alpha: float, generator: torch.Generator) -> float:
     """One draw from Beta(α, α), α <= 1 (Jöhnk 1964)."""
+    u: float
+    v: float
     while True:
         u, v = (torch.rand(2, dtype=torch.float64, generator=generator) ** (1 / alpha)).tolist()
         if 0 < u + v <= 1:
@@ -172,7 +174,8 @@ class REMIND(SGDAgent[REMINDConfig]):
             self.step(loss)
             return {"loss": loss.detach()}
         codes = product_quantiser.encode(x, self.centroids)
-        losses = [self._learn(code, label) for code, label in zip(codes.split(1), y.split(1), strict=True)]
+        pairs = zip(codes.split(1), y.split(1), strict=True)
+        losses = [self._learn(code, label, self.centroids) for code, label in pairs]
         return {"loss": torch.stack(losses).mean()}
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
@@ -190,14 +193,15 @@ class REMIND(SGDAgent[REMINDConfig]):
         """Scores of the map as the memory would give it back, once there are codebooks."""
         if self.centroids is not None:
             x = product_quantiser.decode(product_quantiser.encode(x, self.centroids), self.centroids)
-        return self.network.plastic(x)
+        scores: Tensor = self.network.plastic(x)
+        return scores
 
-    def _learn(self, code: Tensor, label: Tensor) -> Tensor:
+    def _learn(self, code: Tensor, label: Tensor, centroids: Tensor) -> Tensor:
         """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss."""
         config = self.config
         mixing = config.mixup > 0
         old, old_labels = self.memory.sample(config.replay_images * (2 if mixing else 1))
-        maps = product_quantiser.decode(torch.cat([code, old]), self.centroids)
+        maps = product_quantiser.decode(torch.cat([code, old]), centroids)
         if config.smallest_crop < 1:
             maps = random_crops(maps, config.smallest_crop, self.generator)
         labels = torch.cat([label, old_labels])

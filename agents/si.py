@@ -82,7 +82,7 @@ class SI(PenaltyAgent[SIConfig]):
         """The factor c."""
         return self.config.penalty_weight
 
-    def end_task(self, task: TaskInfo, data: TaskData | None) -> None:
+    def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Turn w into importance, and hold on to this solution from now on."""
         # The anchor is where the task began: parameters stand still between tasks.
         distance = self.theta - self.anchor

@@ -83,7 +83,8 @@ class SLDA(Agent[SLDAConfig]):
         covariance = self.scatter / self.counts.sum().clamp(min=1)
         identity = torch.eye(len(covariance), dtype=torch.float64, device=self.device)
         weights = torch.linalg.solve((1 - epsilon) * covariance + epsilon * identity, self.means.T)
-        return pooled(x) @ weights - (self.means.T * weights).sum(0) / 2
+        scores: Tensor = pooled(x) @ weights - (self.means.T * weights).sum(0) / 2
+        return scores
 
 
 def pooled(x: Tensor) -> Tensor:

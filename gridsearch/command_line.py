@@ -44,7 +44,8 @@ def _do(function: str, options: argparse.Namespace) -> int:
         forkserver.start()  # both import PyTorch for seconds: at the same time
     from lethe.gridsearch import command
 
-    return getattr(command, function)(options)
+    status: int = getattr(command, function)(options)
+    return status
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

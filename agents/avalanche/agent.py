@@ -42,9 +42,8 @@ from avalanche.training.templates.base import BaseTemplate
 from torch import Tensor, nn
 
 from lethe.agents.avalanche.parts import Experience, Features, NeverZero, Shuffled, kept_bytes, size_bytes
-from lethe.agents.avalanche.strategies import config_class, field_name, find, tunable
+from lethe.agents.avalanche.strategies import StrategyConfig, config_class, field_name, find, tunable
 from lethe.agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
-from lethe.agents.config import SGDConfig
 from lethe.agents.networks.batch_norm import check_first_batch
 from lethe.agents.parts.sgd import check_plain_sgd
 from lethe.common.errors import InputError
@@ -55,7 +54,7 @@ _DISJOINT = {"ICaRL"}
 _EVALUATION_BATCH = 64
 
 
-class AvalancheAgent(Agent[SGDConfig]):
+class AvalancheAgent(Agent[StrategyConfig]):
     """A strategy of Avalanche behind the contract; subclasses are made by `agent_class`."""
 
     needs = Needs(task_boundaries=True, task_data=True)
@@ -63,7 +62,7 @@ class AvalancheAgent(Agent[SGDConfig]):
     strategy_class: ClassVar[type[BaseTemplate]]
 
     def __init__(
-        self, problem: Problem, config: SGDConfig, network: Network, *, seed: int, device: torch.device
+        self, problem: Problem, config: StrategyConfig, network: Network, *, seed: int, device: torch.device
     ):
         check_plain_sgd(config, "strategies of Avalanche are given PyTorch's SGD")
         super().__init__(problem, config, network, seed=seed, device=device)
@@ -85,7 +84,8 @@ class AvalancheAgent(Agent[SGDConfig]):
         self.strategy.train_epochs = self.config.epochs_of(task.index)
         batches = [(x.cpu(), y.cpu()) for x, y in data.batches(size)]
         if self.name not in _PER_BATCH:
-            batches = [tuple(torch.cat(column) for column in zip(*batches, strict=True))]
+            inputs, labels = zip(*batches, strict=True)
+            batches = [(torch.cat(inputs), torch.cat(labels))]
         self._note_classes(torch.cat([y for _, y in batches]))
         with self._own_randomness():
             for x, y in batches:
@@ -107,14 +107,16 @@ class AvalancheAgent(Agent[SGDConfig]):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """The scores that the strategy judges by; before the first task, those of the network."""
+        outputs: Tensor = (self.strategy.model if self.tasks else self.network.plastic)(x)
         if not self.tasks:
-            return self.network.plastic(x)
-        outputs = self.strategy.model(x)
+            return outputs
         if self.name == "StreamingLDA":
-            return self.strategy.predict(outputs)
+            scores: Tensor = self.strategy.predict(outputs)
+            return scores
         if self.name == "CoPE":
             prototypes = self.strategy.plugins[0].p_mem
-            return outputs @ torch.cat([prototypes[label] for label in range(self.problem.num_classes)]).T
+            classes = torch.cat([prototypes[label] for label in range(self.problem.num_classes)])
+            return outputs @ classes.T
         # A nearest-mean classifier knows labels up to the highest that it has met.
         return F.pad(outputs, (0, self.problem.num_classes - outputs.shape[1]), value=-torch.inf)
 
@@ -206,7 +208,7 @@ class AvalancheAgent(Agent[SGDConfig]):
                 weight_decay=self.config.weight_decay,
             )
         classes = self.problem.num_classes
-        fixed = {"criterion": NeverZero(), "buffer_transform": None}
+        fixed: dict[str, Any] = {"criterion": NeverZero(), "buffer_transform": None}
         fixed |= {"num_classes": classes, "n_classes": classes}
         given |= {name: value for name, value in fixed.items() if name in parameters}
         try:
@@ -232,6 +234,11 @@ class AvalancheAgent(Agent[SGDConfig]):
             return {"model": whole, "input_size": list(self.problem.input_shape)}
         if not {"feature_extractor", "slda_model"} & parameters.keys() and self.name not in ("CoPE", "SCR"):
             return {"model": whole}
+        if not isinstance(whole, nn.Sequential):
+            raise InputError(
+                f"avalanche:{self.name}: expected an nn.Sequential whose last child is the head as network, got a "
+                f"{type(whole).__name__}"
+            )
         extractor = Features(whole)
         with torch.no_grad():
             whole.eval()

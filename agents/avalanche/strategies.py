@@ -84,11 +84,21 @@ def find(name: str) -> type[BaseTemplate]:
     return known[name]
 
 
-def config_class(strategy: type[BaseTemplate]) -> type[SGDConfig]:
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig(SGDConfig):
+    """The setting that all strategies share; their own are added by `config_class`."""
+
+    shuffle: bool = setting(
+        False,
+        "Shuffle a task's images, as Avalanche does by itself; otherwise they come in the stream's order.",
+    )
+
+
+def config_class(strategy: type[BaseTemplate]) -> type[StrategyConfig]:
     """The configuration of a strategy: the numbers, words and switches of its constructor."""
     shuffled = strategy.__name__ in _SHUFFLED
-    words = "Shuffle a task's images, as Avalanche does by itself; otherwise they come in the stream's order."
-    fields = [("shuffle", bool, setting(shuffled, words))]
+    (shuffle,) = (field for field in dataclasses.fields(StrategyConfig) if field.name == "shuffle")
+    fields = [("shuffle", bool, setting(shuffled, shuffle.metadata["help"]))]
     for name, (kind, default) in tunable(strategy).items():
         low = 1 if kind is int else None
         text = f"As `{name}` of avalanche.training.supervised.{strategy.__name__}."
@@ -96,7 +106,7 @@ def config_class(strategy: type[BaseTemplate]) -> type[SGDConfig]:
     return dataclasses.make_dataclass(
         f"{strategy.__name__}Config",
         fields,
-        bases=(SGDConfig,),
+        bases=(StrategyConfig,),
         frozen=True,
         namespace={"__module__": __name__},
     )
@@ -110,7 +120,7 @@ def field_name(parameter: str) -> str:
 
 def tunable(strategy: type[BaseTemplate]) -> dict[str, tuple[Any, object]]:
     """Type and default by name of the parameters that a user may set."""
-    found = {}
+    found: dict[str, tuple[Any, object]] = {}
     for name, parameter in inspect.signature(strategy.__init__).parameters.items():
         if name in _GIVEN:
             continue

@@ -8,7 +8,7 @@ from inspect import isabstract
 import torch
 from torch import Tensor
 
-from lethe.agents.base import Agent, TaskInfo
+from lethe.agents.base import Agent, TaskInfo, UndeclaredTaskData
 from lethe.agents.config import Config
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import ContractFailure, overrides, passed, told
@@ -182,7 +182,7 @@ def learns(agent_class: type[Agent]) -> None:
     for x, y in given:
         agent.observe(x, y)
     task = toy.Batches(*(torch.cat(column) for column in zip(*given, strict=True)))
-    agent.end_task(FIRST, task.closed() if agent.needs.task_data else None)
+    agent.end_task(FIRST, task.closed() if agent.needs.task_data else UndeclaredTaskData())
     x, y = toy.batch([0, 1] * 20, seed=999)
     right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
     if right <= 0.9:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lethe.agents.base import Agent, Network, Problem, TaskData, TaskInfo
+from lethe.agents.base import Agent, Network, Problem, TaskData, TaskInfo, UndeclaredTaskData
 
 PROBLEM = Problem(num_classes=4, input_shape=(3, 8, 8))
 CPU = torch.device("cpu")
@@ -165,5 +165,5 @@ def learn(agent: Agent, tasks: Sequence[int] = (0, 1), steps: range = range(4)) 
             observe(agent, labels, seed=10 * task + step)
         x, y = batch(labels * 2, seed=task)
         offered.append(Batches(inputs(agent, x), y))
-        agent.end_task(info, offered[-1].closed() if agent.needs.task_data else None)
+        agent.end_task(info, offered[-1].closed() if agent.needs.task_data else UndeclaredTaskData())
     return offered

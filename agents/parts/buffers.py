@@ -6,6 +6,7 @@ in the dtype in which they came.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class Buffer(ABC):
         columns = {number: column[: len(self)] for number, column in enumerate(self._columns)}
         return {"added": self.added, "columns": columns}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.added = state["added"]
         saved = [state["columns"][number] for number in range(len(state["columns"]))]
@@ -230,7 +231,7 @@ class EpisodicMemory(Buffer):
         """The stored rows, and how they belong to tasks."""
         return {**super().state_dict(), "sizes": list(self.sizes)}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.sizes = list(state["sizes"])
         super().load_state_dict(state)

@@ -53,7 +53,8 @@ class EpisodicAgent(SGDAgent[E]):
         """One step along the projected gradient; then the batch is offered to the memory."""
         self.seen[y] = True
         loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
-        gradient, conflicts = self.gradient(loss), 0.0
+        gradient = self.gradient(loss)
+        conflicts: Tensor | float = 0.0
         if self.buffer.past:
             gradient, conflicts = self.projected(gradient.clone())
         self.optimizer.descend(gradient)

@@ -1,6 +1,7 @@
 """A memory of quantised feature maps with a budget, which takes from the class that has most."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class CodeMemory:
         """The stored codes, their labels, and the rows of each class in the order of their coming."""
         return {"codes": self._codes[: len(self)], "labels": self._labels[: len(self)], "rows": self._rows}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self._codes, self._labels = state["codes"].to(self.device), state["labels"].to(self.device)
         self._rows = [list(rows) for rows in state["rows"]]

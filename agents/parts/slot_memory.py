@@ -5,6 +5,7 @@ A group at a position is one read; an image has L = H·W·G of them, in (row, co
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +110,7 @@ class HypothesisStore:
         """The rows, and how many each label has."""
         return {"winners": self._winners, "scores": self._scores, "sizes": list(self.sizes)}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`; the generator is the agent's, and restored with it."""
         self._winners, self._scores = (state[name].to(self.device) for name in ("winners", "scores"))
         self.sizes = list(state["sizes"])

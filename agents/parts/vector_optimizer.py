@@ -8,7 +8,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +132,10 @@ class VectorOptimizer(torch.optim.Optimizer):
                 p.grad = view
         return self.gradient
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step along the gradient."""
         loss = None
@@ -233,4 +237,4 @@ def _check(parameters: list[nn.Parameter]) -> None:
 
 def _axes_in_memory(tensor: Tensor) -> list[int]:
     """The axes from that with the longest stride to that with the shortest: 0, 2, 3, 1 for channels_last."""
-    return sorted(range(tensor.ndim), key=lambda axis: (-tensor.stride(axis), axis))
+    return sorted(range(tensor.ndim), key=lambda axis: (-tensor.stride()[axis], axis))

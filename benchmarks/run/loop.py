@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lethe.agents.base import Agent, TaskData, TaskInfo
+from lethe.agents.base import Agent, TaskData, TaskInfo, UndeclaredTaskData
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records.write import Position, Recorder
 from lethe.benchmarks.run.seeds import derive
@@ -53,7 +53,7 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
                 logged = agent.observe(*_handed(batch, images, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
-        data = task_data(task, images, agent.device) if agent.needs.task_data else None
+        data = task_data(task, images, agent.device) if agent.needs.task_data else UndeclaredTaskData()
         recorder.flush()
         agent.end_task(info, data)
         agent.fill_cache()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lethe.agents import registry
 from lethe.agents.augmem import AugMem, AugMemConfig
 from lethe.agents.augmem_published import AugMemPublished
-from lethe.agents.base import Agent, Network, Problem, TaskInfo
+from lethe.agents.base import Agent, Network, Problem, TaskInfo, UndeclaredTaskData
 from lethe.agents.networks import build as networks
 from lethe.agents.remind import REMIND
 from lethe.benchmarks.speed.figures import Figure, seconds
@@ -244,7 +244,7 @@ def _bookkeeping(name: str, sizes: Sizes) -> Figure:
     agent.begin_task(TaskInfo(0, (0, 1)))
     for inputs, labels in zip(x.split(sizes.batch), y.split(sizes.batch), strict=True):
         agent.observe(inputs, labels)
-    agent.end_task(TaskInfo(0, (0, 1)), _Repeated(x, y, 1) if agent.needs.task_data else None)
+    agent.end_task(TaskInfo(0, (0, 1)), _Repeated(x, y, 1) if agent.needs.task_data else UndeclaredTaskData())
     agent.begin_task(TaskInfo(1, (0, 1, 2, 3)))
     inputs, labels = x[: sizes.batch], _labels(sizes.batch, 2, 4)
     made = passes(agent, inputs, labels)

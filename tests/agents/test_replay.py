@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lethe.agents import registry
 from lethe.agents.agem import AGEM, without_conflict
-from lethe.agents.base import TaskInfo
+from lethe.agents.base import TaskInfo, UndeclaredTaskData
 from lethe.agents.contract.toy import CPU, Batches, batch, build
 from lethe.agents.derpp import DERpp
 from lethe.agents.er import ER, ERConfig
@@ -337,7 +337,7 @@ def accuracy_after_two_tasks(name, seed, **settings):
         for x, y in batches:
             agent.observe(x, y)
         data = Batches(*(torch.cat(column) for column in zip(*batches, strict=True)))
-        agent.end_task(info, data if agent.needs.task_data else None)
+        agent.end_task(info, data if agent.needs.task_data else UndeclaredTaskData())
     x, y = batch([0, 1, 2, 3] * 25, seed=999)
     agent.network.eval()
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lethe.agents import registry
-from lethe.agents.base import TaskInfo
+from lethe.agents.base import TaskInfo, UndeclaredTaskData
 from lethe.agents.contract import toy
 
 IID = ((0, 1, 2, 3),)
@@ -43,7 +43,7 @@ def accuracy(name, tasks):
         for _ in range(agent.config.epochs_of(index)):
             for inputs, targets in data.batches(agent.config.batch_size_of(index)):
                 agent.observe(inputs, targets)
-        agent.end_task(info, data if agent.needs.task_data else None)
+        agent.end_task(info, data if agent.needs.task_data else UndeclaredTaskData())
     x, y = toy.batch([0, 1, 2, 3] * 50, seed=999)
     return (toy.scores(agent, x).argmax(1) == y).float().mean().item()
 

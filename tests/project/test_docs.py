@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lethe.agents import registry
-from lethe.agents.base import TaskInfo
+from lethe.agents.base import TaskInfo, UndeclaredTaskData
 from lethe.agents.card import Setting
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.contract.toy import Batches, batch, build, inputs
@@ -91,7 +91,7 @@ def test_memory_is_what_the_formula_says(name):
         given = inputs(agent, x)
         agent.begin_task(info)
         agent.observe(given, y)
-        agent.end_task(info, Batches(given, y) if agent.needs.task_data else None)
+        agent.end_task(info, Batches(given, y) if agent.needs.task_data else UndeclaredTaskData())
         images += len(y)
     s = Setting(agent.network.plastic, agent.problem.input_shape, given[0].nbytes, (2, 2), images)
     assert agent_class.card.memory(agent.config, s) == agent.memory_bytes()
