@@ -1,7 +1,7 @@
 """Streams from arrays in memory: the paradigms without image files, dirmap or task lists."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Required, TypedDict
 
 import numpy as np
 import torch
@@ -25,6 +25,18 @@ _SIZES = {
 _CHANNELS = (1, 3, 4)  # likely numbers of channels, for the hint about their axis
 
 Array = np.ndarray | Tensor
+
+
+class StreamOptions(TypedDict, total=False):
+    """The arguments of `stream_of_arrays` beside the arrays."""
+
+    paradigm: Required[str]
+    task_classes: int | None
+    iid_task_images: int | None
+    task_instances: int | None
+    sessions: Array | Sequence[int] | None
+    run: int
+    mode: str
 
 
 class LabelledImages(Protocol):

@@ -9,22 +9,7 @@ import os.path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lethe.api import Agent as Agent
-    from lethe.api import Config as Config
-    from lethe.api import Needs as Needs
-    from lethe.api import Run as Run
-    from lethe.api import check_agent as check_agent
-    from lethe.api import evaluate as evaluate
-    from lethe.api import learn as learn
-    from lethe.api import read_accuracies as read_accuracies
-    from lethe.api import read_results as read_results
-    from lethe.api import record as record
-    from lethe.api import run as run
-    from lethe.api import setting as setting
-    from lethe.api import stream as stream
-    from lethe.api import stream_of_arrays as stream_of_arrays
-    from lethe.api import stream_of_dataset as stream_of_dataset
-    from lethe.api import trial as trial
+    from lethe.api import *  # noqa: F403  (what __getattr__ finds)
 
 __version__ = "0.1.0"
 

@@ -111,3 +111,9 @@ def test_mistakes_are_told(mistake, message):
     with pytest.raises((InputError, AttributeError)) as told:
         mistake()
     assert message in str(told.value)
+
+
+def test_the_names_of_the_package_are_those_of_the_api():
+    from lethe import api
+
+    assert set(lethe.API) == set(api.__all__) <= set(dir(lethe))
