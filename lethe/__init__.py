@@ -23,7 +23,7 @@ _HERE = os.path.dirname(__file__)  # noqa: PTH120  (pathlib would be most of thi
 if not os.path.isdir(os.path.join(_HERE, "agents")):  # noqa: PTH112, PTH118
     # A checkout: `lethe.agents` and the other packages lie beside this folder, and are found with or without an
     # installation, so that a checkout runs its own code whatever else is installed.
-    __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
+    __path__.append(os.path.dirname(_HERE))  # noqa: F405, PTH120
 
 
 def __getattr__(name: str) -> Any:
