@@ -66,7 +66,7 @@ def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="run trials: agents on datasets under paradigms",
-        description="Run trials. Finished runs are skipped, begun ones go on from their last checkpoint.",
+        description="Run trials. Finished runs are skipped, interrupted ones continue from their last checkpoint.",
     )
     run.add_argument("streams", nargs="+", metavar="DATASET/PARADIGM")
     run.add_argument("--agent", nargs="+", required=True, metavar="NAME", help="agents, or module:Class")
@@ -80,7 +80,10 @@ def _add_run(commands: Commands) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
-    run.add_argument("--network", help="small, squeezenet, resnet18 or mobilenet (default: by image size)")
+    run.add_argument(
+        "--network",
+        help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
+    )
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
     run.add_argument(
         "--feature-dtype",
