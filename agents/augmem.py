@@ -52,7 +52,7 @@ from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
-from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, Rows, herd
+from lethe.agents.parts.slot_memory import Rows, SlotMemory, SlotStore, herd
 from lethe.common.errors import InputError
 
 STRIDE = 5  # of each class in a mini-batch, the images 0, 5, 10, ... are stored
@@ -120,15 +120,13 @@ class AugMem(SGDAgent[A]):
     def __init__(self, problem: Problem, config: A, network: Network, *, seed: int, device: torch.device):
         _check(problem, config)
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.memory = HypothesisMemory(
-            config.slots, config.slot_width, config.sharpness, self.generator, device
-        )
+        self.memory = SlotMemory(config.slots, config.slot_width, config.sharpness, self.generator, device)
         self.optimizer.add_param_group({"params": [self.memory.slots]})
         self.anchor = self.memory.slots.detach().clone()
         """M̂ [N, F], what used slots are held to."""
         self.used = torch.zeros(config.slots, dtype=torch.bool, device=device)
         """u [N], the slots that an image was ever stored with."""
-        self.store = HypothesisStore(problem.num_classes, self.generator, device)
+        self.store = SlotStore(problem.num_classes, self.generator, device)
 
     def begin_task(self, task: TaskInfo) -> None:
         """The labels of a task take part in its losses from its first mini-batch on."""
@@ -136,7 +134,9 @@ class AugMem(SGDAgent[A]):
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """A step on the batch, then steps on stored images of classes that it lacks."""
-        here = set(y.tolist())  # what to replay: the one wait for the device, before its work is queued
+        here = set(
+            y.tolist()
+        )  # the only device synchronisation of the step, done before new kernels are queued
         self.seen[y] = True
         direct, mem = self.direct_scores(x), self.predict(x)
         drift = (self.memory.slots - self.anchor).square().sum(1) @ self.used.float()

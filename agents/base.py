@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Problem:
-    """All that an agent knows at birth."""
+    """The learning problem, as the constructor is told."""
 
     num_classes: int
     """K: how many labels the whole stream has, 0 .. K-1."""
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What an agent is told when a task begins and ends."""
+    """The task that begins or ends."""
 
     index: int
     """0 for the first task."""
@@ -125,7 +125,7 @@ class Agent(ABC, Generic[C]):
     card: ClassVar[Card]
     """Facts for tables, plots and documentation, optional; `registry.card` derives one where there is none."""
     resumable: ClassVar[bool] = True
-    """Whether `state_dict` works; a run of an agent that is not resumable begins anew when it is interrupted."""
+    """Whether `state_dict` works; if False, an interrupted run restarts from scratch."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -190,7 +190,7 @@ class Agent(ABC, Generic[C]):
         """
 
     def memory_bytes(self) -> int:
-        """Bytes kept beyond the network's parameters, the optimiser's and the generators' state.
+        """Memory in bytes, excluding network parameters, optimiser state and RNG state.
 
         Replay images, exemplars, importances, counters: every tensor among the agent's attributes. An object
         with a `memory_bytes` method of its own speaks for itself.

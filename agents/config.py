@@ -30,7 +30,9 @@ class Config:
     """Settings of every agent: batches and passes of the loop."""
 
     batch_size: int = setting(10, "Images of one mini-batch of the stream.", low=1)
-    batch_size_first_task: int | None = setting(None, "The same in the first task, where it differs.", low=1)
+    batch_size_first_task: int | None = setting(
+        None, "Mini-batch size in the first task; batch_size where it is none.", low=1
+    )
     epochs: int = setting(1, "Passes over each task; 1 is stream learning.", low=1)
     epochs_first_task: int | None = setting(None, "Passes over the first task, where it differs.", low=1)
 

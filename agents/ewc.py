@@ -99,7 +99,7 @@ class EWC(PenaltyAgent[E]):
         for x, _ in data.batches(_BATCH):
             with torch.no_grad():
                 p = F.softmax(plastic(x).masked_fill(~self.seen, -torch.inf), dim=1).cpu()
-            p = p.nan_to_num(nan=1.0)  # what is not finite is told by the loss
+            p = p.nan_to_num(nan=1.0)  # Recorder.flush reports a loss that is not finite
             y = torch.multinomial(p, 1, generator=self.generator).squeeze(1).to(self.device)
             total += self.optimizer.gather(squared_gradients(plastic, x, y, self.seen).values())
         plastic.train()

@@ -97,7 +97,7 @@ class GEM(EpisodicAgent[GEMConfig]):
         table = (together[:-1] @ together.T).cpu().numpy()
         gram, products = table[:, :-1], table[:, -1]
         conflicts = float((products < 0).sum())
-        if conflicts and np.isfinite(table).all():  # what is not finite is told by the loss
+        if conflicts and np.isfinite(table).all():  # Recorder.flush reports a loss that is not finite
             v = torch.from_numpy(dual(gram, products, self.config.margin)).to(memories)
             gradient = gradient + v @ memories
         return gradient, conflicts

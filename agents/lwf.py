@@ -1,4 +1,4 @@
-"""Learning without forgetting: on new images, the network goes on saying of old labels what it used to say.
+"""Learning without forgetting: distils the previous task's network on old classes while learning new ones.
 
 Li & Hoiem 2017, "Learning without Forgetting" (TPAMI 40:2935, arXiv 1606.09282):
 

@@ -38,7 +38,7 @@ class Run:
     metrics: dict[str, float | None]
     """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/data.md)."""
     log: pd.DataFrame
-    """What the agent logged: columns task, step, name, value."""
+    """Logged values: columns task, step, name, value."""
     stream: ImageStream
 
     def predict(self, x: Tensor) -> Tensor:

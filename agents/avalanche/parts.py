@@ -1,4 +1,4 @@
-"""What stands between this project and Avalanche's strategies: small modules, experiences, and a count of bytes."""
+"""Adapters between this project and Avalanche's strategies: small modules, experiences, and a count of bytes."""
 
 from types import SimpleNamespace
 from typing import Any, Self
@@ -13,7 +13,7 @@ class Experience(SimpleNamespace):
     """Data of one task, and what Avalanche asks about them."""
 
     def logging(self) -> Self:
-        """What the evaluation may see."""
+        """The experience as an evaluation may see it."""
         return self
 
 
@@ -26,7 +26,7 @@ class NeverZero(nn.CrossEntropyLoss):
 
 
 class Features(nn.Module):
-    """What the head of `plastic` sees, averaged over positions: [B, D]."""
+    """Input of the head of `plastic`, averaged over positions: [B, D]."""
 
     def __init__(self, plastic: nn.Sequential):
         super().__init__()

@@ -39,7 +39,7 @@ CHECKS: dict[str, Check] = {
 """All checks by name; the first line of each one's docstring is its promise."""
 
 PRESUPPOSED = {"config", "runs", "scores", "short_batches", "state_saved", "same_seed", "memory_counted"}
-"""The checks without which those after them say nothing."""
+"""Checks that later checks depend on; the first failure stops the sequence."""
 
 
 OF_SAVED_STATE = {"state_saved", "resumes"}
@@ -48,11 +48,11 @@ OF_SAVED_STATE = {"state_saved", "resumes"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of an agent: that it holds, that it fails, or that it was skipped."""
+    """Result of a check: it holds, it fails, or it was skipped."""
 
     check: str
     failure: str | None = None
-    """What is wrong; None for nothing."""
+    """The failure; None where the check holds."""
     skipped: str | None = None
     """Why it was not run; None if it was."""
 

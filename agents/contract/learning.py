@@ -71,7 +71,7 @@ def runs(agent_class: type[Agent]) -> None:
 
 
 def _advice(agent_class: type[Agent], error: Exception) -> str:
-    """What may help against an exception of an agent; empty where only its own text does."""
+    """Advice on an exception of an agent; empty where only its own text helps."""
     if passed(error, "end_task") and not agent_class.needs.task_data:
         return "end_task gets None for its data unless Needs declares task_data"
     if isinstance(error, RuntimeError | ValueError):  # PyTorch's of shapes, and an InputError of settings
@@ -83,7 +83,7 @@ def _advice(agent_class: type[Agent], error: Exception) -> str:
 
 
 def logs(agent_class: type[Agent]) -> None:
-    """What observe returns can be logged."""
+    """The values that observe returns can be logged."""
     logged = toy.observe(_begun(agent_class), [0, 1] * 5)
     if not isinstance(logged, Mapping):
         raise ContractFailure(

@@ -40,7 +40,7 @@ def memory_counted(agent_class: type[Agent]) -> None:
 
 
 def memory_budget(agent_class: type[Agent]) -> None:
-    """What it stores keeps to each integer setting named memory_..., and follows it."""
+    """The memory keeps to each integer setting named memory_..., and follows it."""
     for field in dataclasses.fields(agent_class.Config):
         if field.name.startswith("memory_") and isinstance(field.default, int):
             _check_budget(agent_class, field.name)
@@ -173,7 +173,7 @@ def same_seed(agent_class: type[Agent]) -> None:
     """The same seed gives the same agent, to the bit."""
     states = []
     for _ in range(2):
-        with global_seeds(1):  # what is drawn from the global generators is the next check's matter
+        with global_seeds(1):  # use of the global generators is tested by the next check
             states.append(_learned(agent_class))
     if states[0] != states[1]:
         raise ContractFailure(
@@ -185,7 +185,7 @@ def same_seed(agent_class: type[Agent]) -> None:
 
 
 def _learned(agent_class: type[Agent]) -> dict[str, object]:
-    """What an agent of seed 1 is after two tasks and a prediction, and the prediction."""
+    """State of an agent of seed 1 after two tasks and a prediction, and the prediction."""
     agent = toy.build(agent_class, seed=1)
     toy.learn(agent)
     predicted = toy.scores(agent, toy.batch([0, 1, 2, 3])[0])

@@ -123,7 +123,7 @@ class Batches:
 
 
 def inputs(agent: Agent, x: Tensor) -> Tensor:
-    """What `agent` gets of the images: they themselves, or its trunk's features."""
+    """Inputs of `agent` for the images: they themselves, or its trunk's features."""
     with torch.no_grad():
         features: Tensor = agent.network.frozen(x)
         return features
@@ -136,7 +136,7 @@ def observe(agent: Agent, labels: Sequence[int], seed: int = 0) -> Mapping[str, 
 
 
 def predict(agent: Agent, x: Tensor) -> Tensor:
-    """What `agent` predicts for its inputs [B, C, H, W], prepared and called as the loop and the evaluator do."""
+    """Scores of `agent` for its inputs [B, C, H, W], prepared and called as the loop and the evaluator do."""
     agent.fill_cache()
     agent.network.eval()
     with torch.no_grad():
@@ -146,7 +146,7 @@ def predict(agent: Agent, x: Tensor) -> Tensor:
 
 
 def scores(agent: Agent, images: Tensor) -> Tensor:
-    """What `agent` predicts for images [B, 3, 8, 8]."""
+    """Scores of `agent` for images [B, 3, 8, 8]."""
     return predict(agent, inputs(agent, images))
 
 

@@ -1,4 +1,4 @@
-"""What is drawn on the CPU and used on the device."""
+"""Host-to-device copies that do not synchronise the stream."""
 
 import torch
 from torch import Tensor

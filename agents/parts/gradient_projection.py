@@ -1,4 +1,4 @@
-"""What agents share whose steps may not raise the loss on a memory of earlier tasks: GEM and A-GEM."""
+"""Base class for gradient-projection methods with a per-task episodic memory (GEM, A-GEM)."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class EpisodicAgent(SGDAgent[E]):
         self.buffer = EpisodicMemory(config.memory_size, self.generator, device)
 
     def begin_task(self, task: TaskInfo) -> None:
-        """What was learned until now becomes an earlier task."""
+        """The task learned until now becomes an earlier one."""
         if task.index >= self.config.memory_size:
             raise InputError(
                 f"memory_size: expected at least {task.index + 1}, one for each task so far, "

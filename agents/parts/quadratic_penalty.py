@@ -1,4 +1,4 @@
-"""What agents share that hold each parameter near an old value, as firmly as it mattered to old tasks."""
+"""Base class for importance-weighted quadratic regularisation (L2, EWC, SI, MAS)."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

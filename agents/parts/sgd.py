@@ -74,7 +74,7 @@ def check_plain_sgd(config: SGDConfig, reason: str) -> None:
 
 
 class SGDAgent(Agent[S]):
-    """Trains the plastic part with the configured optimiser; `seen` [K] marks the labels that came by."""
+    """Trains the plastic part with the configured optimiser; `seen` [K], bool: classes observed so far."""
 
     def __init__(self, problem: Problem, config: S, network: Network, *, seed: int, device: torch.device):
         super().__init__(problem, config, network, seed=seed, device=device)

@@ -19,7 +19,7 @@ Rows = tuple[Tensor, Tensor]
 """Images as they are stored: winning slots [n, L], uint8 or int16, and scores [n, K]."""
 
 
-class HypothesisMemory(nn.Module):
+class SlotMemory(nn.Module):
     """N trainable slots M [N, F], drawn from N(0, 1)."""
 
     def __init__(
@@ -60,7 +60,7 @@ def _as_maps(reads: Tensor, shape: tuple[int, ...]) -> Tensor:
     return reads.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-class HypothesisStore:
+class SlotStore:
     """Rows of all classes, those of one class together, by label; the oldest first."""
 
     def __init__(self, num_classes: int, generator: torch.Generator, device: torch.device):

@@ -14,7 +14,7 @@ from lethe.agents.base import Network, Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, Batches
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.layers import Dropout
-from lethe.agents.parts.slot_memory import HypothesisMemory, HypothesisStore, herd
+from lethe.agents.parts.slot_memory import SlotMemory, SlotStore, herd
 from lethe.common.errors import InputError
 from tests.agents.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
 
@@ -138,7 +138,7 @@ def test_gradients_of_slots_are_cut_as_well():
 
 def test_reads_and_winners_are_those_of_numpy():
     generator = torch.Generator().manual_seed(0)
-    memory = HypothesisMemory(300, 4, 5.0, generator, CPU)
+    memory = SlotMemory(300, 4, 5.0, generator, CPU)
     x = torch.randn(2, 8, 3, 5, generator=generator)
     x[0, 4:, 1, 2] = 0  # all slots tie
     slots, pixels = memory.slots.detach().double().numpy(), x.double().numpy()
@@ -160,7 +160,7 @@ def test_reads_and_winners_are_those_of_numpy():
 
 def test_attention_is_fused_forward_and_backward():
     """Weights of all slots would be a tensor of 4 x 32 x 2000 x 50; what autograd keeps is far smaller."""
-    memory = HypothesisMemory(50, 2, 5.0, torch.Generator().manual_seed(0), CPU)
+    memory = SlotMemory(50, 2, 5.0, torch.Generator().manual_seed(0), CPU)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         memory.read(torch.randn(4, 64, 20, 100, generator=torch.Generator().manual_seed(1)))
@@ -218,7 +218,7 @@ def test_the_store_keeps_its_budget_but_in_the_published_code(herding):
 
 
 def test_core50_of_the_published_code_keeps_456_images():
-    store = HypothesisStore(10, torch.Generator(), CPU)
+    store = SlotStore(10, torch.Generator(), CPU)
     for task in range(5):
         share = 200 // (2 * task + 2)
         rows = torch.zeros(share, 4, dtype=torch.uint8), torch.zeros(share, 10)

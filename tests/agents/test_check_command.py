@@ -648,7 +648,7 @@ def test_a_failure_is_printed_below_its_check_and_the_others_are_still_run(capsy
     assert main(["check", f"{__name__}:LogsGraph", "finetune"]) == 1
     lines = capsys.readouterr().out.splitlines()
     at = next(number for number, line in enumerate(lines) if "FAIL" in line)
-    assert "logs: What observe returns can be logged." in lines[at]
+    assert "logs: The values that observe returns can be logged." in lines[at]
     assert "expected 'loss' to be logged without its graph; got " in lines[at + 1]
     assert f"{__name__}:LogsGraph: {len(CHECKS) - 1} of {len(CHECKS)} checks hold" in lines
     assert lines[-1] == f"finetune: {len(CHECKS)} of {len(CHECKS)} checks hold"
