@@ -18,7 +18,6 @@ from typing_extensions import TypeVar
 
 from lethe.agents import config as configs
 from lethe.agents.card import Card
-from lethe.common.errors import InputError
 from lethe.common.tree import leaves, tree_map
 
 C = TypeVar("C", bound=configs.Config, default=configs.Config, covariant=True)
@@ -73,14 +72,14 @@ class TaskData(Protocol):
 
 
 class UndeclaredTaskData:
-    """The task data of an agent that does not declare to need them: reading them raises `InputError`."""
+    """The task data of an agent that does not declare to need them: reading them raises `TypeError`."""
 
     def __len__(self) -> int:
-        raise InputError(_UNDECLARED)
+        raise TypeError(_UNDECLARED)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raise `InputError`."""
-        raise InputError(_UNDECLARED)
+        """Raise `TypeError`."""
+        raise TypeError(_UNDECLARED)
 
 
 _UNDECLARED = (
@@ -186,7 +185,7 @@ class Agent(ABC, Generic[C]):
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """Called after the last batch of a task.
 
-        `data` are the task's batches once more; reading them raises `InputError` unless `Needs.task_data` is declared.
+        `data` are the task's batches once more; reading them raises `TypeError` unless `Needs.task_data` is declared.
         """
 
     def memory_bytes(self) -> int:

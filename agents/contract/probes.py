@@ -133,11 +133,6 @@ def global_states() -> dict[str, object]:
     }
 
 
-def passed(error: Exception, function: str) -> bool:
-    """Whether `error` was raised in `function`, or in what that called."""
-    return any(frame.name == function for frame in traceback.extract_tb(error.__traceback__))
-
-
 def told(error: Exception) -> str:
     """An exception in one line: its type, what it says, and the last line it passed outside installed packages."""
     frames = traceback.extract_tb(error.__traceback__)

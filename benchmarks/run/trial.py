@@ -86,6 +86,9 @@ class Trial:
             _check_feature_dtype(feature_dtype)
         with problems.about("network"):
             network = _known_network(network, spec)
+            if network and spec:
+                with problems.about("network"):
+                    networks.check(network, spec.image_size)
             if network and agent_class:
                 with problems.about("cut" if cut else "network"):
                     named = cut or agent_class.cut
@@ -154,13 +157,11 @@ def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object])
 def _known_network(name: str | None, spec: Dataset | None) -> str | None:
     """The network `name`, or the default for the dataset's images; None if the dataset is unknown and `name` None.
 
-    `InputError` if there is no such network, or it cannot take the dataset's images.
+    `InputError` if there is no such network.
     """
-    if spec is not None:
-        name = name or networks.default_network(spec.image_size)
-        networks.check(name, spec.image_size)
-    elif name is not None:
-        get_network(name)
+    if name is None:
+        return None if spec is None else networks.default_network(spec.image_size)
+    get_network(name)
     return name
 
 

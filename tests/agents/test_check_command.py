@@ -109,7 +109,7 @@ class ExpectsLargeImages(Good):
         nn.functional.avg_pool2d(x.float(), 9)
 
 
-@breaks("runs", "'NoneType' object has no attribute 'batches'.*data unless Needs declares task_data")
+@breaks("runs", "task data were read by an agent that does not declare to need them: write .needs = Needs")
 class ReadsDataUndeclared(Good):
     needs = Needs(task_boundaries=True)
 
