@@ -9,11 +9,14 @@ from torch import Tensor
 
 from lethe.agents.base import Agent
 from lethe.benchmarks.measure import metrics
-from lethe.benchmarks.records.failures import Diverged
 from lethe.dataloaders.streams import Images, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
 _BATCH = {"cpu": 64, "cuda": 512}  # larger batches are slower on a CPU
+
+
+class Diverged(RuntimeError):
+    """The loss or a score became infinite or no number."""
 
 
 @dataclass(frozen=True)

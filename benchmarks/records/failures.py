@@ -16,10 +16,6 @@ _NAME = "failed.json"
 _TAIL = 20
 
 
-class Diverged(RuntimeError):
-    """The loss or a score became infinite or no number."""
-
-
 @dataclass(frozen=True)
 class Failure:
     """Reason of a failed run, and the end of its log."""

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from lethe.agents.base import Agent
 from lethe.benchmarks.measure import metrics
-from lethe.benchmarks.measure.evaluate import Evaluation, Evaluator
+from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.records import checkpoint
-from lethe.benchmarks.records.failures import Diverged
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, write_text
 

@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from lethe.benchmarks.measure.evaluate import Diverged
 from lethe.benchmarks.records import failures
-from lethe.benchmarks.records.failures import Diverged, Failure
+from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.records.write import Progress
 from lethe.benchmarks.run.experiment import Machine, Places, run

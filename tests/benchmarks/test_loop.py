@@ -15,9 +15,8 @@ from lethe.agents.contract.toy import CPU, batch, network
 from lethe.agents.er import ER
 from lethe.agents.ewc import EWC
 from lethe.agents.offline import Offline
-from lethe.benchmarks.measure.evaluate import Evaluator
+from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
 from lethe.benchmarks.records import checkpoint
-from lethe.benchmarks.records.failures import Diverged
 from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.records.write import Recorder
 from lethe.benchmarks.run.loop import learn

@@ -1,6 +1,8 @@
 """Imports run one way: agents, dataloaders <- benchmarks <- gridsearch <- lethe."""
 
 import ast
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,57 @@ def test_the_check_sees_an_import_that_runs_the_wrong_way():
     assert wrong_way("common", "from lethe.agents.base import Agent\n") == [(1, "agents")]
     assert wrong_way("agents", "import benchmarks.run\n") == [(1, "benchmarks")]
     assert wrong_way("benchmarks", "import lethe.agents.base, numpy\n") == []
+
+
+def modules() -> dict[str, Path]:
+    """File of each module, by its name without `lethe.`."""
+    files = (file for package in MAY_IMPORT for file in (ROOT / package).rglob("*.py"))
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+
+
+def edges(known: Mapping[str, str]) -> dict[str, set[str]]:
+    """The modules that each imports when it is loaded; imports inside functions wait."""
+    found: dict[str, set[str]] = {}
+    for name, source in known.items():
+        targets = []
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Import):
+                targets += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                targets += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found[name] = {target.removeprefix("lethe.") for target in targets} & known.keys() - {name}
+    return found
+
+
+def rooms(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same between rooms, the folders inside packages; files beside the rooms of a package are in none."""
+    room = {name: name.rpartition(".")[0] for name in graph if name.count(".") > 1}
+    return {
+        there: {
+            room[to] for name, tos in graph.items() if room.get(name) == there for to in tos if to in room
+        }
+        - {there}
+        for there in room.values()
+    }
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_neither_modules_nor_rooms_import_in_a_circle():
+    graph = edges({name: file.read_text() for name, file in modules().items()})
+    assert len(graph) > 150 and len(rooms(graph)) > 15
+    assert not circle(graph)
+    assert not circle(rooms(graph))
+
+
+def test_a_circle_of_modules_and_one_of_rooms_are_found():
+    sources = {"a.x.one": "from lethe.a.y import two", "a.y.two": "", "a.y.three": "import lethe.a.x.one"}
+    assert not circle(edges(sources))
+    assert circle(rooms(edges(sources)))
+    assert circle(edges(sources | {"a.y.two": "from lethe.a.x.one import name"}))
