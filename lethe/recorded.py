@@ -7,6 +7,7 @@ import pandas as pd
 
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.read import RunRecord, TrialRecord, find_trials
+from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
@@ -34,6 +35,7 @@ def record(
     processes may share the work. Raises `RuntimeError` after all others have ended where some runs failed; why is in
     `run<r>/failed.json`.
     """
+    check_device(device)
     places, machine = Places(Path(results), Path(data), Path(lists)), Machine(device, threads)
     jobs = [Job(one, number) for one in trials for number in range(runs)]
     left = [job for job in jobs if not finished(job, places)]

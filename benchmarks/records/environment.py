@@ -8,9 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from lethe.benchmarks.records import schema
 from lethe.common.errors import InputError
-from lethe.common.files import read_json, write_text
+from lethe.common.files import write_text
 
 _FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
 """Keys whose values all runs of a trial must share."""
@@ -40,12 +42,16 @@ def check(folder: Path, now: Mapping[str, object]) -> None:
 def threads_before(folders: Iterable[Path]) -> int | None:
     """CPU threads of all earlier runs of the trials in `folders`; None if there are none, or they differ."""
     paths = [folder / _NAME for folder in folders]
-    found = {read_json(path).get("threads") for path in paths if path.exists()}
+    found = {_read(path).get("threads") for path in paths if path.exists()}
     return found.pop() if len(found) == 1 else None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return schema.read_checked(path, schema.ENVIRONMENT)
+
+
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
-    before = read_json(path)
+    before = _read(path)
     changed = [
         change
         for key in keys

@@ -13,11 +13,11 @@ from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
-from lethe.common.files import read_json
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
@@ -49,6 +49,8 @@ class Machine:
     """Mini-batches between checkpoints; None: only at the end of each task."""
     predictions: bool = False
     """Whether the scores of the last evaluation are written."""
+    max_memory: int | None = None
+    """Bytes that the run's process may keep for itself; None: as much as it gets."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def run(
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
-        return read_json(finished)
+        return read_summary(finished.parent)
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
@@ -109,7 +111,7 @@ def run(
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
-    recorder.restore(agent)
+    recorder.restore(agent, [len(task) for task in stream.tasks])
     learn(agent, stream, opened.images, evaluator, recorder)
     return recorder.finish(agent, evaluator, machine.predictions)
 

@@ -1,6 +1,5 @@
 """A trial: one agent with one configuration on one dataset and paradigm, over some runs."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from lethe.agents.base import Agent
 from lethe.agents.config import Config
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.registry import get as get_network
-from lethe.benchmarks.records.read import FORMAT
+from lethe.benchmarks.records.read import FORMAT, fingerprint
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
 from lethe.common.input_problems import Problems
@@ -138,8 +137,7 @@ class Trial:
         defaults = registry.get(self.agent).Config()
         changed = [f"{k}={v}" for k, v in self.settings.items() if v != getattr(defaults, k)]
         prefix = re.sub(r"[^A-Za-z0-9=.,_+-]", "_", ",".join(changed) or "default")[:80]
-        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
-        return f"{prefix}-{digest[:10]}"
+        return f"{prefix}-{fingerprint(self.config())}"
 
     def folder(self, results: Path) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
@@ -149,7 +147,17 @@ class Trial:
 def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:
     """The agent's configuration; an `InputError` names the agent, which is one of several."""
     try:
-        return agent_class.Config.from_settings(settings)
+        config = agent_class.Config.from_settings(settings)
+        odd = [
+            key
+            for key, value in asdict(config).items()
+            if not isinstance(value, bool | int | float | str | None)
+        ]
+        if odd:
+            raise InputError(
+                f"{', '.join(odd)}: expected a text, a number, True, False or None as its default"
+            )
+        return config
     except InputError as error:
         raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
