@@ -80,6 +80,11 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`: a link as well that leads nowhere, which is not the same as nothing."""
+    return os.path.lexists(path)
+
+
 def open_regular(path: Path, mode: Literal["rb", "wb", "ab"] = "rb", *, links: bool = True) -> IO[bytes]:
     """Open a regular file, never waiting as for the writer of a pipe; an `InputError` says what else it is.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lethe.benchmarks.records import schema
 from lethe.common.errors import InputError
-from lethe.common.files import open_regular, write_text
+from lethe.common.files import is_there, open_regular, write_text
 from lethe.common.printable import printable, printable_lines
 
 LOG = "log.txt"
@@ -56,7 +56,7 @@ def write(folder: Path, found: Failure) -> None:
 def read(folder: Path) -> Failure | None:
     """The record of failure of the run in `folder`, None where there is none or the run has finished since."""
     path = folder / _NAME
-    if not path.exists() or (folder / "summary.json").exists():
+    if not is_there(path) or is_there(folder / "summary.json"):
         return None
     found = schema.read_checked(path, schema.FAILURE, "delete it to try this run again")
     return Failure(found["reason"], tuple(found["log"]))

@@ -15,7 +15,7 @@ import numpy as np
 
 from lethe.benchmarks.records import schema, seal
 from lethe.common.errors import Damaged, InputError
-from lethe.common.files import read_json, read_text
+from lethe.common.files import is_there, read_json, read_text
 
 FORMAT = 4
 """Format number of a trial's folder; increased by every change that older code cannot read."""
@@ -52,9 +52,11 @@ def find_trials(root: Path) -> list[TrialRecord]:
     """Every trial below `root`, sorted by path; `InputError` with all problems if records are damaged."""
     trials: list[TrialRecord] = []
     problems: list[str] = []
-    for config in sorted(root.glob("*/*/*/*/config.json")):
+    for folder in sorted(root.glob("*/*/*/*/")):
+        if not is_there(folder / "config.json"):
+            continue
         try:
-            trials.append(read_trial(config.parent))
+            trials.append(read_trial(folder))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -96,7 +98,7 @@ def read_trial(folder: Path) -> TrialRecord:
         number = path.name.removeprefix("run")
         if not re.fullmatch("0|[1-9][0-9]{0,8}", number):
             continue
-        if not (path / "summary.json").exists():
+        if not is_there(path / "summary.json"):
             unfinished.append(int(number))
             continue
         try:
@@ -108,7 +110,7 @@ def read_trial(folder: Path) -> TrialRecord:
     runs.sort(key=lambda record: record.run)
     environment = folder / "env.json"
     needs = (
-        schema.read_checked(environment, schema.ENVIRONMENT).get("needs") if environment.exists() else None
+        schema.read_checked(environment, schema.ENVIRONMENT).get("needs") if is_there(environment) else None
     )
     return TrialRecord(folder, config, needs or {}, tuple(runs), tuple(sorted(unfinished)))
 

@@ -37,7 +37,8 @@ class Number:
         if self.undefined and isinstance(value, float) and math.isnan(value):
             return
         kinds = int if self.whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
+        wrong = isinstance(value, bool) or not isinstance(value, kinds)
+        if wrong or not (math.isfinite(value) and self.low <= value <= self.high):
             raise ValueError(f"{where}: expected {self}, got {_shown(value)}")
 
     def __str__(self) -> str:

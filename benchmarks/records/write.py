@@ -29,7 +29,7 @@ from lethe.benchmarks.measure import metrics
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, open_regular, write_text
+from lethe.common.files import atomic_write, is_there, open_regular, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -103,7 +103,7 @@ class Recorder:
         the log before it is.
         """
         offset = 0
-        if self._checkpoint.exists():
+        if is_there(self._checkpoint):
             saved = checkpoint.load(self._checkpoint)
             going_on.check(self._checkpoint, saved, self._identity, agent.config, tasks)
             self.start = Position(*saved["position"])

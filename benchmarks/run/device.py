@@ -12,7 +12,9 @@ def check_device(name: str) -> None:
     except (RuntimeError, TypeError):
         known = False
     if not known:
-        raise InputError(f"--device {name}: expected cpu, cuda, or a number of a GPU such as cuda:1")
+        raise InputError(
+            f"--device {name}: not available here: expected cpu, cuda, or one of several GPUs, such as cuda:1"
+        )
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

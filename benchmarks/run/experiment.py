@@ -18,6 +18,7 @@ from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
+from lethe.common.files import is_there
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
@@ -87,7 +88,7 @@ def run(
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
-    if finished.exists():
+    if is_there(finished):
         return read_summary(finished.parent)
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent

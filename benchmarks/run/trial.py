@@ -13,7 +13,7 @@ from lethe.agents.networks import build as networks
 from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records.read import FORMAT, fingerprint
 from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_json, write_text
+from lethe.common.files import is_there, read_json, write_text
 from lethe.common.input_problems import Problems
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
@@ -191,7 +191,7 @@ def begin(trial: Trial, results: Path) -> Path:
     """Make the trial's folder with its config.json; `InputError` if it holds another configuration."""
     folder = trial.folder(results)
     path, config = folder / "config.json", trial.config()
-    if path.exists():
+    if is_there(path):
         found = read_json(path)
         differing = sorted(key for key in config.keys() | found.keys() if config.get(key) != found.get(key))
         if differing:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Protocol
 
 from lethe.agents import registry
-from lethe.benchmarks.records import failures
+from lethe.benchmarks.records import failures, schema
 from lethe.benchmarks.records.augmem_files import write_published_tables
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.lock import is_locked
-from lethe.benchmarks.records.read import read_config, read_summary
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import checkpointed
 from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prepare
 from lethe.benchmarks.run.job import Job
@@ -41,6 +41,7 @@ from lethe.benchmarks.workers.messages import (
 )
 from lethe.benchmarks.workers.worker import DiskFull, serve
 from lethe.common.errors import Damaged, InputError
+from lethe.common.files import is_there
 
 TRIES = 3
 """Deaths of a run's process without a new checkpoint between them, after which the run has failed."""
@@ -102,21 +103,22 @@ def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
 
 def finished(job: Job, places: Places) -> bool:
     """Whether the run's record is complete."""
-    return (job.folder(places.results) / "summary.json").exists()
+    return is_there(job.folder(places.results) / "summary.json")
 
 
 def damage(job: Job, places: Places) -> Failed | None:
     """The failure of a job whose records are damaged, so that it can neither count as finished nor go on."""
     folder = job.folder(places.results)
+    config = folder.parent / "config.json"
     try:
-        if (folder.parent / "config.json").exists():
-            read_config(folder.parent)
+        if is_there(config):
+            schema.read_checked(config, schema.CONFIG)
         threads_before([folder.parent])
         if finished(job, places):
             read_summary(folder)
         else:
             failures.read(folder)
-    except InputError as error:
+    except Damaged as error:
         return Failed(job, failures.Failure(str(error), ()))
     return None
 

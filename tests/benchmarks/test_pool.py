@@ -254,3 +254,22 @@ def test_a_damaged_record_stops_no_run_and_is_told_in_the_end(places):
     with pytest.raises(InputError, match=r"run0/accuracy\.csv: damaged.*delete its folder"):
         write_tables_of(folders)
     assert (folders[1] / "test.csv").read_text().count("\n") == 1, "the others have their tables"
+
+
+def test_a_log_is_not_written_through_a_link(places, tmp_path):
+    one = job("finetune")
+    (tmp_path / "notes.txt").write_text("worth keeping")
+    folder = one.folder(places.results)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").symlink_to(tmp_path / "notes.txt")
+    (outcome,) = do([one], places, workers=1).outcomes
+    assert "log.txt: is a symbolic link: remove it" in outcome.failure.reason
+    assert (tmp_path / "notes.txt").read_text() == "worth keeping"
+
+
+def test_a_results_folder_that_is_removed_under_a_run_is_told_and_not_made_again(places):
+    one = job("tests.troubled:RemovesItsRecord", folder=str(places.results))
+    (outcome,) = do(
+        [one, job("tests.troubled:RemovesItsRecord", folder="nowhere")], places, workers=1
+    ).outcomes[:1]
+    assert outcome.failure.reason.endswith("was removed while its run was learning: give the command again")

@@ -169,8 +169,9 @@ def _checkpoints(project: Path, clean: Path) -> Iterator[Case]:
     logs |= {f"first {share:.0%}": damage.truncated(share) for share in (0.1, 0.5, 0.99)} | {
         "gone": Path.unlink
     }
+    log = "pets/class_iid/*/*/run0/metrics.jsonl"
     for way, how in logs.items():
-        yield Case(f"log/{way}", _damaged(project, "stopped", "pets/class_iid/*/*/run0/metrics.jsonl", how, arguments, go),
+        yield Case(f"log/{way}", _damaged(project, "stopped", log, how, arguments, go),
                    "either", numbers("stopped"), whole)  # fmt: skip
 
 
