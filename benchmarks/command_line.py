@@ -23,10 +23,20 @@ def add_commands(commands: Commands) -> None:
     """Add the commands on trials."""
     _add_run(commands)
     report = commands.add_parser(
-        "report", help="tables and plots of finished runs", description="Tables and plots of finished runs."
+        "report",
+        help="tables and plots of finished runs",
+        description="Tables and plots of finished runs; of two results folders also the differences of the trials "
+        "that both have.",
     )
     report.add_argument("results", type=Path, help="folder that trials were written to")
+    report.add_argument("other", type=Path, nargs="?", help="another one, to compare with the first")
     report.add_argument("--out", type=Path, required=True, help="folder for the tables and plots")
+    report.add_argument(
+        "--data",
+        type=Path,
+        default=folders.DATA,
+        help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
+    )
     report.set_defaults(command=_report)
     pretrain = commands.add_parser(
         "pretrain",
@@ -121,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
-    summary = report(options.results, options.out)
+    summary = report(options.results, options.out, options.other, options.data)
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
