@@ -104,7 +104,16 @@ def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MA
         made.append(
             trial(
                 agents[agent],
-                *(run(r, curve, memory_bytes=1000 + rate) for r, curve in enumerate(curves)),
+                *(
+                    run(
+                        r,
+                        curve,
+                        memory_bytes=1000 + rate,
+                        learn_flops=1e6 * (agent + 1),
+                        total_bytes=1e5 * (13 - agent),
+                    )
+                    for r, curve in enumerate(curves)
+                ),
                 dataset="core50_mini",
                 paradigm=PARADIGMS[paradigm],
                 settings={"lr": 0.001 * (rate + 1), "momentum": 0.9},
