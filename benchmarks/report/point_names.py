@@ -10,7 +10,7 @@ from lethe.benchmarks.report.figures import GREY
 
 _SIZE = 6.0
 """Of the names, in points of print, as all lengths here."""
-_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 """(right, up) of a name from its point."""
 _DISTANCES = (5, 12, 20)
 _MARKER = 3
