@@ -159,6 +159,14 @@ class Agent(ABC, Generic[C]):
         not shown yet are ignored.
         """
 
+    def predict_also(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Further scores [B, K] for inputs [B, C, H, W] by name, lower-case; {} where `predict` gives the only ones.
+
+        Called right after `predict`, under the same conditions. Their accuracies are recorded beside those of
+        `predict`, which the tables show.
+        """
+        return {}
+
     def prepare(self) -> None:
         """Compute what `predict` needs for every batch, such as class means, once per evaluation, into `self.cache`.
 

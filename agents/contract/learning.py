@@ -12,6 +12,7 @@ from lethe.agents.base import Agent, TaskInfo, UndeclaredTaskData
 from lethe.agents.config import Config
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import ContractFailure, overrides, told
+from lethe.agents.outputs import check_name
 
 K = toy.PROBLEM.num_classes
 FIRST = TaskInfo(0, (0, 1))
@@ -128,11 +129,39 @@ def scores(agent_class: type[Agent]) -> None:
         )
 
 
-def _check_shape(found: object, count: int) -> None:
+def further_scores(agent_class: type[Agent]) -> None:
+    """Finite scores [B, K] by name are what predict_also gives, the same names at all times."""
+    agent = _begun(agent_class)
+    toy.observe(agent, [0, 1] * 5)
+    x = toy.batch([0, 1] * 5)[0]
+    once = toy.further_scores(agent, toy.inputs(agent, x))
+    if not isinstance(once, Mapping):
+        advice = "return scores [B, K] by name, or leave the method out"
+        raise ContractFailure("predict_also to give scores by name, or {}", type(once).__name__, advice)
+    for name, found in once.items():
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ContractFailure("a plain name of each further output", str(error)) from error
+        _check_shape(found, 10, "predict_also")
+        if not torch.isfinite(found[:, :2]).all():
+            got = f"{found[:, :2].tolist()[0]} of '{name}' for the first image"
+            raise ContractFailure("finite further scores of the labels that came by", got)
+    toy.learn(agent, tasks=(1,))
+    again = toy.further_scores(agent, toy.inputs(agent, x))
+    if again.keys() != once.keys():
+        raise ContractFailure(
+            "predict_also to name the same outputs after every task",
+            f"{', '.join(again) or 'none'} after another, {', '.join(once) or 'none'} before",
+            "their accuracies form one table each: give every output from the first task on",
+        )
+
+
+def _check_shape(found: object, count: int, method: str = "predict") -> None:
     if not isinstance(found, Tensor) or found.shape != (count, K) or not found.is_floating_point():
         got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise ContractFailure(
-            f"predict to give floating-point scores [{count}, {K}] for {count} images of {K} classes",
+            f"{method} to give floating-point scores [{count}, {K}] for {count} images of {K} classes",
             got,
             "return one row an image and one column a class of problem.num_classes, not labels",
         )

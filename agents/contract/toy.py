@@ -145,6 +145,16 @@ def predict(agent: Agent, x: Tensor) -> Tensor:
     return scores
 
 
+def further_scores(agent: Agent, x: Tensor) -> Mapping[str, Tensor]:
+    """Further scores of `agent` by name for its inputs [B, C, H, W]."""
+    agent.fill_cache()
+    agent.network.eval()
+    with torch.no_grad():
+        found = agent.predict_also(x)
+    agent.network.train()
+    return found
+
+
 def scores(agent: Agent, images: Tensor) -> Tensor:
     """Scores of `agent` for images [B, 3, 8, 8]."""
     return predict(agent, inputs(agent, images))

@@ -1,13 +1,15 @@
 """Evaluation: one pass over the test images of all classes seen so far gives every accuracy."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent
+from lethe.agents.outputs import check_name
 from lethe.benchmarks.measure import metrics
 from lethe.dataloaders.streams import Images, Stream, Task
 
@@ -29,6 +31,8 @@ class Evaluation:
     """On each group, the classes first met in a task; NaN for a group that has no test image."""
     top5: float | None
     """On all classes seen so far; None up to ten classes in all."""
+    further: "Mapping[str, Evaluation]" = field(default_factory=dict)
+    """The same of each further output of the agent (`Agent.predict_also`), by name."""
 
 
 class Evaluator:
@@ -45,17 +49,26 @@ class Evaluator:
         self._tasks = stream.tasks
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
+    @torch.no_grad()
     def __call__(self, agent: Agent, task: int) -> Evaluation:
         """Accuracy of `agent` after `task`, predictions limited to the classes met until then.
 
         `Diverged` where a score of these is no number.
         """
-        part, seen = self._part(task)
-        top = 5 if self.num_classes > _TOP5_ABOVE else 1
-        judged = torch.cat([
-            _judged(scores, labels.to(self.device), min(top, len(seen)))
-            for scores, labels in self._scores(agent, part, seen)
-        ]).cpu()  # fmt: skip
+        part, unseen = self._part(task)
+        top = min(5 if self.num_classes > _TOP5_ABOVE else 1, len(self.classes_met[task]))
+        judged: dict[str, list[Tensor]] = defaultdict(list)
+        for x, labels in self._batches(agent, part):
+            outputs = {"": agent.predict(x), **_further(agent, x)}
+            for name, scores in outputs.items():
+                judged[name].append(
+                    _judged(scores.masked_fill(unseen, -torch.inf), labels.to(self.device), top)
+                )
+        answer, *further = (self._evaluation(torch.cat(parts).cpu(), part, task) for parts in judged.values())
+        return replace(answer, further=dict(zip(list(judged)[1:], further, strict=True)))
+
+    def _evaluation(self, judged: Tensor, part: Task, task: int) -> Evaluation:
+        """Accuracies from what `_judged` found of the test images `part`."""
         hits, faults = judged[:, :-1], int(judged[:, -1].sum())
         if faults:
             raise Diverged(
@@ -68,13 +81,19 @@ class Evaluator:
         return Evaluation(
             seen=100 * correct.mean().item(),
             groups=tuple((100 * rights / totals).tolist()),
-            top5=100 * hits.any(1).double().mean().item() if top == 5 else None,
+            top5=100 * hits.any(1).double().mean().item() if self.num_classes > _TOP5_ABOVE else None,
         )
 
+    @torch.no_grad()
     def predictions(self, agent: Agent, task: int) -> dict[str, np.ndarray]:
         """Rows of the store [N], labels [N] and scores float32 [N, K] (-inf for unseen classes)."""
-        part, seen = self._part(task)
-        scores = torch.cat([scores.float().cpu() for scores, _ in self._scores(agent, part, seen)])
+        part, unseen = self._part(task)
+        scores = torch.cat(
+            [
+                agent.predict(x).masked_fill(unseen, -torch.inf).float().cpu()
+                for x, _ in self._batches(agent, part)
+            ]
+        )
         return {"row": part.rows.numpy(), "label": part.labels.numpy(), "scores": scores.numpy()}
 
     def tasks_share_classes(self, *, cumulative: bool) -> bool:
@@ -91,21 +110,27 @@ class Evaluator:
         return False
 
     def _part(self, task: int) -> tuple[Task, Tensor]:
-        """The test images of the classes met until `task`, and these classes."""
+        """The test images of the classes met until `task`, and which classes are not among these, bool [K]."""
         seen = torch.tensor(self.classes_met[task])
         chosen = torch.isin(self.test.labels, seen)
-        return Task(self.test.rows[chosen], self.test.labels[chosen]), seen
-
-    @torch.no_grad()
-    def _scores(self, agent: Agent, part: Task, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield masked scores [B, K] on the device and labels [B], in batches."""
         unseen = torch.ones(self.num_classes, dtype=torch.bool)
         unseen[seen] = False
-        unseen = unseen.to(self.device)
+        return Task(self.test.rows[chosen], self.test.labels[chosen]), unseen.to(self.device)
+
+    def _batches(self, agent: Agent, part: Task) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs on the device and labels [B], in batches, with the network in evaluation mode."""
         agent.network.eval()
         for batch in part.batches(_BATCH[self.device.type]):
-            yield agent.predict(self.images[batch.rows]).masked_fill(unseen, -torch.inf), batch.labels
+            yield self.images[batch.rows], batch.labels
         agent.network.train()
+
+
+def _further(agent: Agent, x: Tensor) -> Mapping[str, Tensor]:
+    """Further scores of `agent`; `ValueError` for names that name no file."""
+    found = agent.predict_also(x)
+    for name in found:
+        check_name(name)
+    return found
 
 
 def _judged(scores: Tensor, labels: Tensor, top: int) -> Tensor:

@@ -18,6 +18,7 @@ from lethe.agents.offline import Offline
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.records.lock import lock
+from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.common.errors import InputError
@@ -237,6 +238,53 @@ def test_top5_is_measured_above_ten_classes():
     assert (evaluation.seen, evaluation.top5) == (0, 100)
 
 
+class TwoAnswers(Witness):
+    """Answers rightly, and beside that always with the lowest class of the first task."""
+
+    def predict_also(self, x):
+        assert not torch.is_grad_enabled() and not self.network.plastic.training
+        return {"lowest": torch.tensor([[1.0, 0, 0, 0]]).expand(len(x), 4)}
+
+
+def test_further_outputs_have_tables_and_metrics_of_their_own(tmp_path):
+    summary = go(make(TwoAnswers), tmp_path, *world())
+    assert (tmp_path / "accuracy_lowest.csv").read_text() == (
+        "task,seen,group_0,group_1\n0,50.0,50.0,\n1,25.0,50.0,0.0\n"
+    )
+    assert summary["further"]["lowest"]["accuracy_mean"] == 37.5
+    assert summary["metrics"]["accuracy_mean"] == 100, "the answer's, as without another output"
+    record = read_run(tmp_path, 0)
+    assert np.array_equal(record.further["lowest"][:, 0], [50, 25])
+    assert np.array_equal(record.accuracy[:, 0], [100, 100])
+
+
+def test_a_further_output_without_a_table_is_a_damaged_record(tmp_path):
+    go(make(TwoAnswers), tmp_path, *world())
+    (tmp_path / "accuracy_lowest.csv").unlink()
+    with pytest.raises(InputError, match=r"accuracy_lowest.csv: damaged"):
+        read_run(tmp_path, 0)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"further": {"../accuracy": {}}}))
+    with pytest.raises(InputError, match=r"summary.json: damaged .*further output '../accuracy'"):
+        read_run(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda agent, x: {"../up": agent.predict(x)}, "further output '../up': expected a name"),
+        (lambda agent, x: {f"at_{len(agent.calls) > 6}".lower(): agent.predict(x)}, "gave other outputs"),
+        (lambda agent, x: {"bad": agent.predict(x) * torch.nan}, "8 of 8|4 of 4"),
+    ],
+)
+def test_further_outputs_that_are_none_stop_the_run(tmp_path, answers, message):
+    class Odd(Witness):
+        predict_also = answers
+
+    with pytest.raises((ValueError, Diverged), match=message):
+        go(make(Odd), tmp_path, *world())
+
+
 class Silent(Witness):
     """Logs nothing."""
 
@@ -341,7 +389,17 @@ def stopping(agent_class, stop):
 
 @pytest.mark.parametrize(
     ("agent_class", "every"),
-    [(ER, None), (ER, 1), (EWC, 1), (Offline, 2), (Witness, 1), (Silent, 2), (Prepares, 1), (Prepares, None)],
+    [
+        (ER, None),
+        (ER, 1),
+        (EWC, 1),
+        (Offline, 2),
+        (Witness, 1),
+        (TwoAnswers, 2),
+        (Silent, 2),
+        (Prepares, 1),
+        (Prepares, None),
+    ],
 )
 def test_interrupted_at_any_step_and_resumed_it_ends_in_the_same_bytes(tmp_path, agent_class, every):
     stream, images = world()
