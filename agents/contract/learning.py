@@ -8,7 +8,7 @@ from inspect import isabstract
 import torch
 from torch import Tensor
 
-from lethe.agents.base import Agent, TaskInfo, UndeclaredTaskData
+from lethe.agents.base import Agent, TaskInfo
 from lethe.agents.config import Config
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import ContractFailure, overrides, told
@@ -21,7 +21,7 @@ FIRST = TaskInfo(0, (0, 1))
 def _begun(agent_class: type[Agent]) -> Agent:
     """An agent told that the first task begins."""
     agent = toy.build(agent_class)
-    agent.begin_task(FIRST)
+    toy.begin_task(agent, FIRST)
     return agent
 
 
@@ -209,7 +209,7 @@ def learns(agent_class: type[Agent]) -> None:
     for x, y in given:
         agent.observe(x, y)
     task = toy.Batches(*(torch.cat(column) for column in zip(*given, strict=True)))
-    agent.end_task(FIRST, task.closed() if agent.needs.task_data else UndeclaredTaskData())
+    toy.end_task(agent, FIRST, task)
     x, y = toy.batch([0, 1] * 20, seed=999)
     right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
     if right <= 0.9:
@@ -231,6 +231,12 @@ def needs_declared(agent_class: type[Agent]) -> None:
             f"{' and '.join(overridden)} without it",
             "add needs = Needs(task_boundaries=True): tables show it beside its numbers",
         )
+    if needs.task_data and not needs.task_boundaries:
+        raise ContractFailure(
+            "an agent that needs the data of a task again to declare task boundaries, at which they come",
+            "task_data without task_boundaries",
+            "write Needs(task_boundaries=True, task_data=True)",
+        )
     if agent_class.cut is not None and not needs.frozen_trunk:
         raise ContractFailure(
             "an agent that names a cut to declare its frozen trunk",
@@ -246,7 +252,8 @@ def needs_used(agent_class: type[Agent]) -> None:
         raise _unused("task_boundaries", "neither begin_task nor end_task is overridden")
     if needs.frozen_trunk and agent_class.cut is None:
         raise _unused("frozen_trunk", "cut is None")
-    if needs.task_data and not any(data.read for data in toy.learn(toy.build(agent_class))):
+    told = needs.task_boundaries  # else the data never come, as `needs_declared` says
+    if needs.task_data and told and not any(data.read for data in toy.learn(toy.build(agent_class))):
         raise _unused("task_data", "end_task never calls data.batches")
 
 

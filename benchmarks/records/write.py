@@ -3,6 +3,7 @@
     run<r>/metrics.jsonl    values that the agent logs, one line per step and name, appended as it learns
     run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
     run<r>/accuracy_NAME.csv    the same of a further output of the agent, where it has one
+    run<r>/confusion.csv    and class_accuracy.csv: see `confusions.py`
     run<r>/checkpoint/      state to continue from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
 
@@ -25,9 +26,11 @@ from torch import Tensor
 
 from lethe.agents.base import Agent
 from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.measure.confusion import collapse_of_run
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.records.accuracies import Accuracies
+from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, write_text
 
@@ -90,14 +93,16 @@ class Recorder:
         self._progress = progress
         folder.mkdir(parents=True, exist_ok=True)
         self._accuracies = Accuracies()
+        self._confusions = ConfusionFiles(folder)
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
-        self._steps = self._images = 0
+        self._steps = self._images = self._images_again = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
 
     def restore(self, agent: Agent) -> None:
         """Set `agent` and `start` to the last checkpoint and cut the log to its length then."""
         log, offset = self.folder / "metrics.jsonl", 0
+        saved: dict[str, Any] = {}
         if self._checkpoint.exists():
             saved = checkpoint.load(self._checkpoint)
             if saved["identity"] != self._identity:
@@ -108,6 +113,7 @@ class Recorder:
             self.start = Position(*saved["position"])
             self._accuracies = Accuracies.restored(saved)
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
+            self._images_again = saved["images_again"]
             self._earlier = saved["wall_seconds"]
             earlier = saved.get("software", [])  # absent in older checkpoints
             self._software = earlier + [one for one in self._software if one not in earlier]
@@ -115,6 +121,7 @@ class Recorder:
             agent.load_state_dict(saved["agent"])
             if self._progress is not None:
                 self._report(self._images, self.start.task)
+        self._confusions.restore(saved)
         with log.open("ab") as file:
             file.truncate(offset)
         self._mark = time.perf_counter()
@@ -131,6 +138,10 @@ class Recorder:
             self.pause()
             self._save(position, agent)
             self._mark = time.perf_counter()
+
+    def again(self, images: int) -> None:
+        """Count `images` that were handed out a second time, as data of their task."""
+        self._images_again += images
 
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
@@ -151,6 +162,7 @@ class Recorder:
         """Record the evaluation after a task, and write a checkpoint from which the next task begins."""
         self._accuracies.add(evaluation)
         self._accuracies.write(self.folder)
+        self._confusions.add(evaluation.confusion)
         self._save(position, agent)
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
@@ -174,8 +186,11 @@ class Recorder:
         summary = {
             "metrics": values,
             "further": {name: _metrics(each, shared) for name, each in self._accuracies.further.items()},
+            "collapsed": collapse_of_run(self._confusions.collapses),
+            "classes": list(evaluator.classes),
             "classes_seen": [len(met) for met in evaluator.classes_met],
             "images": self._images,
+            "images_again": self._images_again,
             "steps": self._steps,
             **self._identity,
             "software": self._software,
@@ -206,7 +221,9 @@ class Recorder:
         state = {
             "identity": self._identity,
             "position": list(astuple(position)),
+            "images_again": self._images_again,
             **self._accuracies.state(),
+            **self._confusions.state(),
             "steps": self._steps,
             "images": self._images,
             "seconds": self._seconds,

@@ -60,6 +60,7 @@ def go(agent, folder, stream, images, **options):
 class Witness(Agent):
     """Notes every call; predicts from a table of scores by label."""
 
+    needs = Needs(task_boundaries=True)
     scores = torch.eye(4)
 
     def __init__(self, *arguments, **named):
@@ -94,7 +95,7 @@ def test_an_agent_is_handed_the_stream_once_in_order_and_nothing_else(tmp_path):
 
 def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     class Needy(Witness):
-        needs = Needs(task_data=True)
+        needs = Needs(task_boundaries=True, task_data=True)
 
     agent = make(Needy)
     go(agent, tmp_path, *world())
@@ -145,7 +146,7 @@ def test_task_data_leads_to_its_own_rows_and_to_nothing_else(tmp_path):
     handed = []
 
     class Collects(Witness):
-        needs = Needs(task_data=True)
+        needs = Needs(task_boundaries=True, task_data=True)
 
         def observe(self, x, y):
             handed.extend([x, y])
@@ -186,7 +187,7 @@ def test_the_walk_finds_what_an_open_object_carries():
 
 def test_epochs_are_repeated_and_offline_learners_get_them_shuffled(tmp_path):
     class Patient(Witness):
-        needs = Needs(offline=True)
+        needs = Needs(task_boundaries=True, offline=True)
 
     seen = {}
     for agent_class in (Witness, Patient):
@@ -296,6 +297,7 @@ class Silent(Witness):
 class Prepares(ER):
     """Shifts its scores by what it prepares, the mean weight of each class; notes how often it prepares."""
 
+    needs = Needs(task_boundaries=True)
     made = 0
 
     def prepare(self):
@@ -495,7 +497,7 @@ def test_scores_that_are_no_numbers_stop_the_run(tmp_path, when):
             return scores
 
     tested = {3: 4, 6: 8}[when]
-    message = rf"1 of {tested} test images have scores that are no numbers, after task {when // 3 - 1}"
+    message = rf"1 of {tested} test images have scores that are no finite numbers, after task {when // 3 - 1}"
     with pytest.raises(Diverged, match=message):
         go(make(Unsure), tmp_path, *world())
 
@@ -522,7 +524,7 @@ def test_scores_of_classes_not_met_may_be_anything(tmp_path):
 @pytest.mark.parametrize("cumulative", [False, True])
 def test_forgetting_is_defined_only_where_no_class_comes_again(tmp_path, labels, shared, cumulative):
     class Learner(Witness):
-        needs = Needs(offline=cumulative)
+        needs = Needs(task_boundaries=True, offline=cumulative)
 
     stream, images = world(labels)
     if cumulative:
