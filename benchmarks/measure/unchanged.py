@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent
+from lethe.common.errors import InputError
 from lethe.common.tree import tree_map
 
 
-class StateChanged(RuntimeError):
+class StateChanged(InputError):
     """An agent's state is another after it predicted."""
 
 

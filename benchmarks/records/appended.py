@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lethe.common.errors import InputError
+from lethe.common.files import open_regular, to_disk
 
 
 class AppendedFile:
@@ -12,9 +13,10 @@ class AppendedFile:
         self.path = path
 
     def append(self, text: str) -> None:
-        """Write `text` at the end."""
-        with self.path.open("ab") as file:
+        """Write `text` at the end, where it survives a power cut."""
+        with open_regular(self.path, "ab", links=False) as file:
             file.write(text.encode())
+        to_disk(self.path)
 
     def size(self) -> int:
         """Length in bytes; 0 where there is no file."""
@@ -27,8 +29,8 @@ class AppendedFile:
         """Remove what is beyond `size`; `InputError` if the file is shorter, and so not the one that was noted."""
         if self.size() < size:
             raise InputError(
-                f"{self.path}: expected the {size} bytes that the run's checkpoint notes, got {self.size()}: delete the "
-                "run's folder to start it again"
+                f"{self.path}: expected the {size} bytes that the checkpoint beside it notes, got {self.size()}: "
+                "delete the run's folder to start it again"
             )
-        with self.path.open("ab") as file:
+        with open_regular(self.path, "ab", links=False) as file:
             file.truncate(size)
