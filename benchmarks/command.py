@@ -15,6 +15,7 @@ from lethe.agents import registry
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
@@ -238,11 +239,12 @@ def _table(trials: Sequence[Trial], places: Places) -> str:
     comparison = compare([read_trial(trial.folder(places.results)) for trial in trials])
     rows = [
         (
-            f"{entry.dataset}/{entry.paradigm} {entry.label}",
+            collapsed.marked(f"{entry.dataset}/{entry.paradigm} {entry.label}", entry),
             str(len(entry.finished)),
             *(metric_cell(entry, name, len(entry.finished)) for name in _SHOWN),
         )
         for entry in comparison.entries
     ]
     caption = "Accuracy and forgetting in percent, and speed; mean and standard error over runs"
-    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows)))
+    notes = collapsed.notes(comparison.entries)
+    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows), notes))

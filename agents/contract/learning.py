@@ -134,7 +134,7 @@ def further_scores(agent_class: type[Agent]) -> None:
     agent = _begun(agent_class)
     toy.observe(agent, [0, 1] * 5)
     x = toy.batch([0, 1] * 5)[0]
-    once = toy.further_scores(agent, toy.inputs(agent, x))
+    once: object = toy.further_scores(agent, toy.inputs(agent, x))
     if not isinstance(once, Mapping):
         advice = "return scores [B, K] by name, or leave the method out"
         raise ContractFailure("predict_also to give scores by name, or {}", type(once).__name__, advice)

@@ -88,6 +88,8 @@ class Entry:
     """Key of the reference of Ω_all: the offline entry with the same text."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
+    collapsed: Mapping[int, str] = field(default_factory=dict)
+    """For every finished run that has collapsed, a clause on how."""
     further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
 
@@ -221,6 +223,7 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         },
         reference=_reference(trial),
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
+        collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
     )
 
