@@ -5,7 +5,7 @@
 
 Each change is made alone, in a copy of the working tree, and the tests that belong to its file (`belonging.py`) run
 there, the quickest files first, until one fails. What takes four times as long as without a change hangs, which counts
-as noticed. Survivors are printed with their place and difference: write the test that fails there, or, where no test
+as noticed. Survivors are printed with their difference: write the test that fails there, or, where no test
 could, say why in `equivalent.toml`. Exit status 1 if there are survivors.
 """
 
@@ -36,6 +36,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20, help="number of changes (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of changes (default %(default)s)")
     options = parser.parse_args()
+    if options.count < 1:
+        parser.error(f"--count {options.count}: expected a number from 1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the copy is removed
     belonging = test_files(ROOT)
     unknown = [path for path in options.paths if not any(_below(file, path) for file in belonging)]
@@ -51,13 +53,9 @@ def main() -> int:
         print(f"{len(chosen)} changes; {len(needed)} test files without a change ...", flush=True)
         copy.measure(sorted(needed))
         survivors = [mutant for mutant in chosen if not _noticed(copy, mutant, belonging[mutant.path])]
-    print(
-        f"\n{len(chosen) - len(survivors)} of {len(chosen)} changes were noticed, {len(survivors)} survived"
-    )
+    print(f"\nnoticed: {len(chosen) - len(survivors)} of {len(chosen)}; survivors: {len(survivors)}")
     for mutant in survivors:
-        print(
-            f"\n{mutant.path}:{mutant.line}: {mutant.kind}\n{mutant.diff((ROOT / mutant.path).read_text())}"
-        )
+        print(f"  {mutant.path}:{mutant.line}: {mutant.kind}")
     return 1 if survivors else 0
 
 
