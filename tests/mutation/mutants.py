@@ -173,10 +173,12 @@ def _other_constants(value: object) -> list[str]:
 
 
 def _other_calls(node: ast.Call) -> Iterator[tuple[str, ast.AST, ast.AST | str]]:
-    for index, keyword in enumerate(node.keywords):
-        if keyword.arg is not None and keyword.arg not in _OFTEN_IDLE:
-            yield "argument dropped", node, _with(node, keywords=_without(node.keywords, index))
     name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    for index, keyword in enumerate(node.keywords):
+        if (
+            keyword.arg is not None and keyword.arg not in _OFTEN_IDLE and name[:1].islower()
+        ):  # a class needs it
+            yield "argument dropped", node, _with(node, keywords=_without(node.keywords, index))
     if len(node.args) > 1 and name in _LAST_IS_OPTIONAL:
         yield "argument dropped", node, _with(node, args=node.args[:-1])
     match node.func:

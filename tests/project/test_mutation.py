@@ -63,7 +63,12 @@ def test_docstrings_annotations_and_messages_stay_and_a_raise_is_only_removed():
         ("limit: Literal[1] = 2", "limit: Literal[1] = 1"),
     }
     assert changes("raise ValueError(1 + 1)\n") == {("raise ValueError(1 + 1)", "pass")}
-    assert changes('name = f"{1 + 1}"\n') == changes('path = folder / "name"\n') == set()
+    assert (
+        changes('name = f"{1 + 1}"\n')
+        == changes('path = folder / "name"\n')
+        == changes("job = Job(number=number)\n")
+        == set()
+    )
 
 
 def test_tests_belong_to_what_they_reach_in_their_room_and_above():
