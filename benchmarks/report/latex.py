@@ -28,6 +28,7 @@ _LATEX_SPECIAL = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "–": "--",
+    "†": r"$\dagger$",
 }
 
 

@@ -62,7 +62,7 @@ def tested_table(
             notes += [f"{paradigm}: {note}" for note in omega_notes(entries)]
     if any(cell.endswith(BEST) for cells in columns[1:] for cell in cells):
         notes.insert(0, _MARKS)
-    return replace(table, rows=tuple(zip(*columns, strict=True)), notes=tuple(notes))
+    return replace(table, rows=tuple(zip(*columns, strict=True)), notes=(*notes, *table.notes))
 
 
 def difference_table(comparison: Comparison, dataset: str) -> Table:
@@ -80,7 +80,7 @@ def difference_table(comparison: Comparison, dataset: str) -> Table:
         (row[0], *(_difference_cell(columns[paradigm], row[0]) for paradigm in paradigms))
         for row in table.rows
     )
-    return replace(table, header=("agent", *paradigms), rows=rows)
+    return replace(table, header=("agent", *paradigms), rows=rows, notes=())
 
 
 def difference_text(difference: Difference, digits: int = 1) -> str:

@@ -14,7 +14,6 @@ from lethe.benchmarks.report.pages import write_tables
 from lethe.benchmarks.report.plots import write_plots
 from lethe.benchmarks.report.tables import plain_text
 from lethe.benchmarks.report.tested_tables import main_table
-from lethe.benchmarks.report.trial_names import printable
 from lethe.benchmarks.report.two_folders import (
     difference_tables,
     folder_names,
@@ -23,6 +22,7 @@ from lethe.benchmarks.report.two_folders import (
 )
 from lethe.common.errors import InputError
 from lethe.common.input_problems import first, raise_any
+from lethe.common.printable import printable
 from lethe.dataloaders.index import find, folders
 
 _HOW_TO_RUN = "make one with `lethe run DATASET/PARADIGM --agent AGENT`"

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from lethe.benchmarks.report.comparison import Stat, compare
+from lethe.benchmarks.report.latex import floats
 from lethe.benchmarks.report.pages import dataset_tables, write_tables
 from lethe.benchmarks.report.tables import (
     ABSENT,
@@ -81,6 +82,22 @@ def test_agents_by_paradigms(comparison):
         ("er", "72.5", "70.5 ± 0.5 (2/3 runs) (?)"),
         ("offline", "–", "71.0 ± 0.6"),
     )
+
+
+def test_a_collapsed_run_is_marked_and_explained_below_the_table():
+    how = "class 3 was predicted for 98 % of the test images after task 4"
+    runs = [run(0, [90, 50]), run(1, [90, 12], collapsed=how), run(2, [90, 10], collapsed="\033[2Jx")]
+    compared = compare(
+        [trial("er", runs[0]), trial("remind", *runs), trial("remind", runs[0], paradigm="iid")]
+    )
+    table = dataset_tables(compared, "core50")[1]
+    assert table.rows == (
+        ("er", "–", "50.0 (1/3 runs) (best)"),
+        ("remind", "50.0", "24.0 ± 13.0 † (?)"),
+    )
+    assert table.notes[-1] == f"† class_iid: remind has collapsed in runs 1, 2 of 3 (run 1: {how})"
+    assert r"24.0 $\pm$ 13.0 $\dagger$" in floats(table, "", "x", {})[0]
+    assert "\033" not in compared.select("core50", "class_iid")[1].collapsed[2]
 
 
 def test_costs_show_needs_ranges_and_missing_runs(comparison):
