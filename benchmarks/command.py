@@ -20,7 +20,7 @@ from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
-from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
 from lethe.benchmarks.workers.worker import attempt
@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     for trial in trials:
         check_protocol(trial, places)
     left = [job for job in jobs if not finished(job, places)]
+    for note in notes(job.trial for job in left):
+        print(note)
     if options.dry_run:
         for job in jobs:
             state = "to do" if job in left else "finished"

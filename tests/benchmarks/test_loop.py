@@ -80,6 +80,7 @@ class Witness(Agent):
         return self.scores[quarters.argmax(1)]
 
     def begin_task(self, task):
+        assert (task.images is not None) == self.needs.task_data
         self.calls.append(["begin", task.index, *task.classes])
 
     def end_task(self, task, data):
@@ -98,6 +99,10 @@ def test_an_agent_is_handed_the_stream_once_in_order_and_nothing_else(tmp_path):
 def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     class Needy(Witness):
         needs = Needs(task_boundaries=True, task_data=True)
+
+        def begin_task(self, task):
+            assert task.images == 7
+            super().begin_task(task)
 
     agent = make(Needy)
     go(agent, tmp_path, *world())

@@ -70,6 +70,16 @@ def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsy
     assert len(list(tmp_path.rglob("summary.json"))) == 2
 
 
+def test_a_setting_that_is_rarely_meant_is_noted_once(places, tmp_path, capsys):
+    shown = ["--agent", "augmem", "finetune", "--runs", "2", "--dry-run"]
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=191") == 0
+    note = "note: agent augmem: regulariser_weight=191 is above (1 + momentum) / lr = 190,"
+    told = capsys.readouterr().out
+    assert told.count("note:") == told.count(note) == 1
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=190") == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
     """Run 1 alone, after run 0, and in two worker processes beside others: the same bytes."""
     assert run(places, tmp_path / "one", "--agent", "er", "finetune", "--runs", "2") == 0
