@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -91,7 +92,7 @@ def read_confusions(results: PathLike = "results") -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _place(one: TrialRecord, done: RunRecord) -> dict[str, object]:
+def _place(one: TrialRecord, done: RunRecord) -> dict[str, Any]:
     config = one.config
     names = ("dataset", "paradigm", "agent", "split")
     return {**{name: config[name] for name in names}, "trial": one.path.name, "run": done.run}

@@ -37,7 +37,7 @@ class Run:
     accuracy: np.ndarray
     """float64 [T, 1 + G], percent after each task: on all classes seen so far, and on each group of classes."""
     metrics: dict[str, float | None]
-    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/data.md)."""
+    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/results.md)."""
     log: pd.DataFrame
     """Logged values: columns task, step, name, value."""
     stream: ImageStream

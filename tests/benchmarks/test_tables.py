@@ -97,7 +97,7 @@ def test_a_collapsed_run_is_marked_and_explained_below_the_table():
         ("er", "–", "50.0 (1/3 runs)"),
         ("remind", "50.0", "24.0 ± 13.0 †"),
     )
-    assert table.notes == (f"† class_iid: remind has collapsed in runs 1, 2 of 3 (run 1: {how})",)
+    assert table.notes == (f"† class_iid: remind has collapsed in runs 1, 2 of 3: in run 1, {how}",)
     assert r"24.0 $\pm$ 13.0 $\dagger$" in latex(table, "x")
     assert "\033" not in compared.select("core50", "class_iid")[1].collapsed[2]
 
