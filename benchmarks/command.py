@@ -18,6 +18,7 @@ from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
+from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial, notes
@@ -26,6 +27,7 @@ from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, pr
 from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
@@ -48,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
         check_protocol(trial, places)
+    if options.keep_model:
+        raise_any(kept.cannot_keep(trials))
     left = [job for job in jobs if not finished(job, places)]
     for note in notes(job.trial for job in left):
         print(note)
@@ -69,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
     write_tables_of(trial.folder(places.results) for trial in trials)
+    if options.keep_model:
+        _tell_unkept([job for job in jobs if job not in left], places)
     print(_table(trials, places))
     for agent in sorted(watch.failed):
         if ":" in agent and not agent.startswith("avalanche:"):
@@ -145,6 +151,15 @@ def _tell(outcome: Outcome) -> None:
         f"end, {metrics['images_per_second']:.0f} images/s",
         flush=True,
     )
+
+
+def _tell_unkept(jobs: Sequence[Job], places: Places) -> None:
+    """Name the runs that had finished before, without keeping their agents."""
+    for job in jobs:
+        folder = job.folder(places.results)
+        if finished(job, places) and not kept.is_kept(folder):
+            told = "finished before, and its agent was not kept: delete its folder to learn it again"
+            print(f"note: {job}: {told}: {folder}", file=sys.stderr)
 
 
 def _trials(options: argparse.Namespace) -> list[Trial]:
@@ -234,6 +249,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
+        options.keep_model,
     )
 
 

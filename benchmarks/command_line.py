@@ -38,6 +38,15 @@ def add_commands(commands: Commands) -> None:
         help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
     )
     report.set_defaults(command=_report)
+    predict = commands.add_parser(
+        "predict",
+        help="what a kept agent takes images for",
+        description="Print the likeliest classes of each image, with their scores, by an agent that a run kept "
+        "(--keep-model).",
+    )
+    predict.add_argument("folder", type=Path, metavar="FOLDER", help="of the run, or of its trial")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.set_defaults(command=_predict)
     pretrain = commands.add_parser(
         "pretrain",
         help="make the small network's shipped weights anew",
@@ -69,6 +78,13 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lists", type=Path, default=folders.LISTS, help="holds dirmaps and task lists (default %(default)s)"
+    )
+
+
+def add_keep_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps trained agents."""
+    parser.add_argument(
+        "--keep-model", action="store_true", help="keep the trained agent of each run, for `lethe predict`"
     )
 
 
@@ -114,6 +130,7 @@ def _add_run(commands: Commands) -> None:
     )
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    add_keep_model(run)
     run.add_argument("--dry-run", action="store_true", help="print what would run")
     run.set_defaults(command=_run)
 
@@ -135,6 +152,12 @@ def _report(options: argparse.Namespace) -> int:
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.predict import predict
+
+    return predict(options.folder, options.images)
 
 
 def _pretrain(options: argparse.Namespace) -> int:

@@ -15,10 +15,12 @@ from lethe.agents.networks import build as networks
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.records.write import Progress, Recorder
+from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common.files import read_json
+from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
@@ -50,6 +52,8 @@ class Machine:
     """Mini-batches between checkpoints; None: only at the end of each task."""
     predictions: bool = False
     """Whether the scores of the last evaluation are written."""
+    keep_model: bool = False
+    """Whether the trained agent is written."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def run(
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
         return read_json(finished)
+    if machine.keep_model:
+        raise_any(kept.cannot_keep([trial]))
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
@@ -114,6 +120,8 @@ def run(
     )
     recorder.restore(agent)
     learn(agent, stream, opened.images, evaluator, recorder)
+    if machine.keep_model:
+        kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
     return recorder.finish(agent, evaluator, machine.predictions)
 
 

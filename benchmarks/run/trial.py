@@ -147,9 +147,9 @@ class Trial:
         digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
         return f"{prefix}-{digest[:10]}"
 
-    def folder(self, results: Path) -> Path:
+    def folder(self, results: Path | str) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
-        return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+        return Path(results) / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
 
 
 def notes(trials: Iterable[Trial]) -> list[str]:

@@ -43,7 +43,7 @@ def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, ca
     environment = json.loads((folder / "env.json").read_text())
     assert environment["versions"]["torch"] and environment["threads"] == 1 and environment["dirmap"]
     assert sorted(p.name for p in (folder / "run1").iterdir() if not p.name.startswith(".")) == [
-        "accuracy.csv", "metrics.jsonl", "predictions.npz", "summary.json",
+        "accuracy.csv", "class_accuracy.csv", "confusion.csv", "metrics.jsonl", "predictions.npz", "summary.json",
     ]  # fmt: skip
     for name in ("test.csv", "test_task1.csv"):
         rows = (folder / name).read_text().splitlines()
@@ -100,7 +100,7 @@ def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
         return {path: content for path, content in found.items() if path.name != "summary.json"}
 
     one, two, three = files("one"), files("two"), files("three")
-    assert len(one) == 4 and len(two) == 2
+    assert len(one) == 8 and len(two) == 4
     assert one == three
     assert two.items() <= one.items()
     runs = {p.parent.name: p.read_bytes() for p in (tmp_path / "one").rglob("finetune/*/*/accuracy.csv")}
@@ -260,10 +260,13 @@ def test_more_runs_take_the_threads_of_earlier_ones_whatever_the_default_is_now(
 
 
 def test_every_file_that_a_user_meets_is_in_the_readme_of_the_results(places, tmp_path):
-    assert run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions") == 1
+    assert (
+        run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions", "--keep-model")
+        == 1
+    )
     text = (ROOT / "results" / "README.md").read_text()
     met = {p.name for p in tmp_path.rglob("[!.]*.*") if p.is_file() and p.parent.name != "checkpoint"}
-    assert {"failed.json", "hyperparams.csv", "predictions.npz", "test_task1.csv"} <= met
+    assert {"failed.json", "hyperparams.csv", "model.json", "predictions.npz", "test_task1.csv"} <= met
     assert not [name for name in (*met, "log.txt", "val.csv", "val_task1.csv") if f"{name}`" not in text]
 
 

@@ -95,7 +95,7 @@ def test_a_collapsed_run_is_marked_and_explained_below_the_table():
         ("er", "–", "50.0 (1/3 runs) (best)"),
         ("remind", "50.0", "24.0 ± 13.0 † (?)"),
     )
-    assert table.notes[-1] == f"† class_iid: remind has collapsed in runs 1, 2 of 3 (run 1: {how})"
+    assert table.notes[-1] == f"† class_iid: remind has collapsed in runs 1, 2 of 3: in run 1, {how}"
     assert r"24.0 $\pm$ 13.0 $\dagger$" in floats(table, "", "x", {})[0]
     assert "\033" not in compared.select("core50", "class_iid")[1].collapsed[2]
 
