@@ -22,7 +22,7 @@ from typing import Any
 
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_text
-from lethe.common.input_problems import raise_any
+from lethe.common.input_problems import is_printable, raise_any
 from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 NAME = "dataset.toml"
@@ -80,7 +80,7 @@ def _unless(sound: Callable[[Any], bool], expected: str) -> Callable[[Any], str]
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and value.strip() != ""
+    return isinstance(value, str) and is_printable(value) and value.strip() != ""
 
 
 def _is_folder_name(value: Any) -> bool:

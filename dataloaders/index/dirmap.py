@@ -17,7 +17,7 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.files import write_text
-from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
+from lethe.common.input_problems import INTEGER, is_printable, not_plain, path_problem, raise_any
 
 COLUMNS = ("class", "object", "session", "im_num", "im_path")
 """The columns that every dirmap has, as most published ones order them."""
@@ -36,7 +36,7 @@ def read(path: Path) -> pd.DataFrame:
 
     `object`, `session` and `im_num` are int64; `class` is int64 where all values are numbers, otherwise
     text; all other columns are text. Raises `InputError` with the line of every problem: a missing
-    column, a number that is none, a path that could leave its root or has a blank, an image named twice.
+    column, a number that is none, a path that could leave its root, an image named twice.
     """
     frame = _read_text(path)
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -200,7 +200,7 @@ def _classes(path: Path, column: pd.Series, problems: list[str]) -> np.ndarray:
     codes, texts = pd.factorize(column.to_numpy(object))
     if all(re.fullmatch(INTEGER, text) for text in texts):
         return np.array([int(text) for text in texts], dtype=np.int64)[codes]
-    bad = np.array([not text or not text.isprintable() for text in texts])
+    bad = np.array([not text or not is_printable(text) for text in texts])
     for row in np.flatnonzero(bad[codes]):
         name = texts[codes[row]]
         problems.append(f"{path}:{row + 2}: class {name!r} is " + ("not printable" if name else "empty"))

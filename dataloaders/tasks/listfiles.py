@@ -5,17 +5,22 @@ import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
 
 from lethe.common.errors import InputError
-from lethe.common.input_problems import INTEGER, PLAIN_PATH, path_problem
+from lethe.common.input_problems import INTEGER, PLAIN_PATH, not_plain, path_problem
 
 TASK = "train_task_{:02d}_filelist.txt"
 TEST = "test_filelist.txt"
 ALL = "train_all.txt"
 MANIFEST = "manifest.json"
 _TASK = re.compile(r"train_task_([0-9]{2}|[1-9][0-9]{2,5})_filelist\.txt")
+ENCODED = "percent-encoded"
+"""In a manifest, the form of the lists' paths where any image has a blank in its name."""
+
+_TO_ENCODE = re.compile(r"[%\s]")
 _LINE = re.compile(f"^({PLAIN_PATH}) ({INTEGER})$", re.MULTILINE)
 
 
@@ -98,8 +103,16 @@ def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
     return f"{path}: {what} is empty; expected at least one line 'path label'"
 
 
-def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
-    """The images and labels of one list; the problems of other lines are appended to `problems`."""
+def encoded(path: str) -> str:
+    """The path with its blanks and percent signs as `%20` and the like, one word of a list."""
+    return _TO_ENCODE.sub(lambda sign: quote(sign[0]), path)
+
+
+def parse_list(path: Path, data: bytes, problems: list[str], *, decode: bool = False) -> Task:
+    """The images and labels of one list; the problems of other lines are appended to `problems`.
+
+    `decode`: its paths are percent-encoded.
+    """
     try:
         text = data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -111,13 +124,27 @@ def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
             if not _LINE.fullmatch(line):
                 problems.append(f"{path}:{number}: {_line_problem(line)}")
     labels = np.fromiter((int(label) for _, label in found), dtype=np.int64, count=len(found))
-    return Task([image for image, _ in found], labels)
+    images = [image for image, _ in found]
+    return Task(_decoded(path, images, problems) if decode else images, labels)
+
+
+def _decoded(path: Path, images: list[str], problems: list[str]) -> list[str]:
+    """Percent-encoded paths as the files are called; what `encoded` does not write is a problem."""
+    names = [unquote(image) for image in images]
+    problems += [
+        f"{path}: {image!r} is no percent-encoded image path, such as my%20cup.png"
+        for image, name in zip(images, names, strict=True)
+        if encoded(name) != image or not_plain([name])
+    ]
+    return names
 
 
 def _line_problem(line: str) -> str:
     image, _, label = line.rpartition(" ")
     if not re.fullmatch(INTEGER, label):
         return f"expected 'path label' with a label from 0, got {line!r}"
+    if re.search(r"\s", image):
+        return f"image path {image!r} has a blank, which ends a path here; rename the file"
     return path_problem(image)
 
 

@@ -4,7 +4,8 @@ A folder `<dataset>_task_filelists/<paradigm>/run<r>/<stream|offline>/` holds `t
 ..., `test_filelist.txt` (a line per image: path, blank, label), `train_all.txt` (a CSV of all tasks' images
 with every column of the dirmap) and `manifest.json` with the parameters of the lists and the SHA-256 of
 each file. Labels number the classes in the order in which the tasks show them, so they differ between paradigms, runs
-and modes; the manifest's `classes` has the class of each label.
+and modes; the manifest's `classes` has the class of each label. Where any image of the dataset has a blank in its
+path, the paths of all lists are percent-encoded (`my%20cup.png`), and the manifest says so under `paths`.
 
 `<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: their test images are
 held-out training images, and no test image of the dataset is in any file (see `held_out.py`).
@@ -15,6 +16,7 @@ Lists without a manifest, such as a user's or the authors', are read too and nev
 import filecmp
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -74,6 +76,7 @@ class Source:
         self.fingerprint = dirmaps.fingerprint_of_rows(dirmap.columns, rows)
         self.split = paradigms.split(dirmap, dataset)
         self.paths = dirmap["im_path"].to_numpy(object)
+        self.encoded = re.search(r"\s", "".join(self.paths)) is not None
         self.header = ",".join(["", *dirmap.columns, "task", "label"]) + "\n"
         self.rows = np.array(rows, dtype=object)
 
@@ -138,6 +141,7 @@ def read(folder: Path) -> TaskLists:
     has, a file that is not the one that the manifest describes.
     """
     manifest = read_manifest(folder)
+    decode = manifest is not None and manifest.get("paths") == listfiles.ENCODED
     names = list_names(folder)
     problems = listfiles.missing_files(folder, names)
     lists, digests = [], {}
@@ -147,7 +151,7 @@ def read(folder: Path) -> TaskLists:
         if not data:
             problems.append(listfiles.empty_file(folder / name, manifest))
         elif name != listfiles.ALL:
-            lists.append(listfiles.parse_list(folder / name, data, problems))
+            lists.append(listfiles.parse_list(folder / name, data, problems, decode=decode))
     if manifest:
         problems += _changed_files(folder, manifest, digests)
     raise_any(problems)
@@ -217,6 +221,7 @@ def _manifest_values(
         "mode": mode,
         "variant": variant,
         **({} if split == "test" else {"split": split}),  # manifests of test lists have no split
+        **({"paths": listfiles.ENCODED} if source.encoded else {}),
         "parameters": parameters(dataset, paradigm),
         "dirmap_sha256": source.fingerprint,
     }
@@ -279,7 +284,10 @@ def _texts(
     used = np.zeros(len(source.paths), dtype=bool)
     for rows in (*schedule.tasks, schedule.test):
         used[rows] = True
-    lines[used] = source.paths[used] + ends[code[used]]  # once, though offline tasks repeat each line
+    paths = source.paths[used]
+    if source.encoded:
+        paths = np.array([*map(listfiles.encoded, paths)], dtype=object)
+    lines[used] = paths + ends[code[used]]  # once, though offline tasks repeat each line
 
     def table() -> Iterator[str]:
         yield source.header

@@ -20,7 +20,7 @@ from lethe.dataloaders.datasets import image_folder
 from lethe.dataloaders.index import catalogue, dataset_file, dirmap, find
 from lethe.dataloaders.index.prepared import Prepared
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset
-from lethe.dataloaders.tasks import tasklists
+from lethe.dataloaders.tasks import listfiles, tasklists
 
 CLASSES = """
 layout = "class"
@@ -135,6 +135,45 @@ def test_images_may_lie_elsewhere(here):
     folder = find.locate("pets").images
     paths = dirmap.read(Path("data/lists/pets_dirmap.csv"))["im_path"]
     assert all((folder / path).is_file() for path in paths)
+
+
+def test_names_with_blanks_go_from_the_index_to_a_record(here, capsys):
+    root = here / "data" / "pets"
+    for number, class_ in enumerate(("coffee cup", "50% mug", "caf\u00e9\u202fau lait")):
+        for image in range(8):
+            draw(root / class_ / "one more" / f"img {image:03d} 100%25.png", 60 * number + image)
+    described(root, CLASSES)
+    assert main(["index", "pets"]) == 0
+    assert main(["check", "pets", "--all"]) == 0
+    assert main(["show", "pets", "class_iid"]) == 0
+    assert main(["tasks", "pets", "--runs", "1"]) == 0
+    assert main(["check", "pets"]) == 0
+    folder = Path("data/lists/pets_task_filelists/class_iid/run0/stream")
+    lines = (folder / "train_task_00_filelist.txt").read_text().splitlines()
+    assert all(len(line.split()) == 2 for line in lines)  # as every reader of the published lists cuts them
+    names = {str(path.relative_to(root)) for path in root.rglob("*.png")}
+    assert tasklists.read(folder).paths() == names
+    assert tasklists.read(folder).class_of_label[0] in ("coffee cup", "50% mug", "caf\u00e9\u202fau lait")
+    assert benchmarks(["run", "pets/class_iid", "--agent", "finetune", "--no-pretrained"]) == 0
+    assert len(list((here / "results").rglob("summary.json"))) == 1
+
+
+def test_names_without_blanks_are_written_as_they_are(indexed):
+    draw(indexed / "cat" / "100%25.png", 1)
+    assert main(["index", "pets"]) == 0
+    assert main(TASKS) == 0
+    folder = Path("data/lists/pets_task_filelists/class_iid/run0/stream")
+    assert "paths" not in listfiles.read_manifest(folder)
+    assert "cat/100%25.png" in tasklists.read(folder).paths()
+
+
+@pytest.mark.parametrize(
+    "path", ["a%zz.png", "a%2fb.png", "%2e%2e/b.png", "a%09b.png", "a%0A1.png", "%ff.png"]
+)
+def test_encoded_paths_that_are_none_are_problems(path, tmp_path):
+    problems: list[str] = []
+    listfiles.parse_list(tmp_path / "x.txt", f"{path} 0\n".encode(), problems, decode=True)
+    assert len(problems) == 1 and "no percent-encoded image path" in problems[0]
 
 
 # Changes after the index
@@ -385,13 +424,13 @@ def test_classes_are_names_of_folders(tmp_path, classes):
     assert problem.startswith(":6: classes = ") and "names of folders" in problem
 
 
-def test_names_with_blanks_are_named_once_a_folder(tmp_path):
+def test_names_with_control_characters_are_named_once_a_folder(tmp_path):
     root = by_class(tmp_path)
-    (root / "cat" / "more").rename(root / "cat" / "even more")
-    draw(root / "dog" / "a b.png", 1)
+    (root / "cat" / "more").rename(root / "cat" / "even\tmore")
+    draw(root / "dog" / "a\x1bb.png", 1)
     problems = index_problems(root, CLASSES)
     assert len(problems) == 2
-    assert all("has a blank" in problem for problem in problems)
+    assert all("has a tab" in problem for problem in problems)
 
 
 def test_a_class_without_images_or_with_one_is_named(tmp_path):
