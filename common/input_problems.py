@@ -69,6 +69,10 @@ class Problems:
         """Context that collects an `InputError` of its block under `key`."""
         return _About(key, self._by_key)
 
+    def add(self, error: InputErrorByKey) -> None:
+        """Collect the problems of `error` under its own keys."""
+        self._by_key += error.by_key
+
     def error(self) -> InputErrorByKey:
         """The error that holds all problems so far."""
         return InputErrorByKey(*self._by_key)

@@ -149,14 +149,15 @@ def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
     for split, top in tops.items():
         again = f"lethe data tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
         for paradigm in PARADIGMS:
-            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in MODES)
-            if not folders:
-                continue
-            looked_at = True
-            problems = [line for folder in folders for line in _list_problems(folder, fingerprint, again)]
-            yield Verdict(
-                f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
-            )
+            for place in (top / paradigm, *sorted(top.glob(f"{paradigm},*"))):
+                folders = sorted(path for path in place.glob("run*/*") if path.name in MODES)
+                if not folders:
+                    continue
+                looked_at = True
+                problems = [line for folder in folders for line in _list_problems(folder, fingerprint, again)]
+                yield Verdict(
+                    f"{place.name}: {len(folders)} folders of task lists in {place}", tuple(problems)
+                )
     if not looked_at:
         yield Verdict(f"no task lists in {tops['test']}; they are written when they are needed", judged=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from lethe.common.command_line import Commands
 from lethe.common.errors import InputError
 from lethe.dataloaders.index import catalogue, find, folders, spec
+from lethe.dataloaders.order_options import add_order
 
 # pandas takes a third of a second to import, so each command imports the modules that need it.
 
@@ -57,6 +58,7 @@ def add_commands(commands: Commands) -> None:
     tasks.add_argument(
         "--variant", help=f"{' or '.join(spec.VARIANTS)} (default: the one that suits the dataset)"
     )
+    add_order(tasks)
     _add_out(tasks)
 
     check = commands.add_parser(
@@ -74,6 +76,7 @@ def add_commands(commands: Commands) -> None:
     show.add_argument("--run", type=int, default=0, help="the random order (default: %(default)s)")
     show.add_argument("--mode", default="stream", help="stream or offline (default: %(default)s)")
     show.add_argument("--variant", help=f"{' or '.join(spec.VARIANTS)} (default: that of the dataset)")
+    add_order(show)
     show.add_argument("--out", type=Path, metavar="PNG", help="default: DATASET_PARADIGM.png")
     _add_places(show)
 
@@ -141,18 +144,21 @@ def _tasks(options: argparse.Namespace) -> None:
     from lethe.dataloaders import prepare
     from lethe.dataloaders.index import dirmap
     from lethe.dataloaders.tasks import listfiles, paradigms, tasklists
+    from lethe.dataloaders.tasks.order import of_options
 
     located = find.locate(options.dataset, lists=options.out)
     dataset = located.dataset
     chosen = options.paradigm or dataset.paradigms
     variant = options.variant or dataset.default_variant
     for paradigm in chosen:
+        dataset = of_options(located.dataset, paradigm, options)
         for mode in spec.MODES:
             paradigms.check(dataset, paradigm, mode, variant)
     if options.runs < 1:
         raise InputError(f"--runs {options.runs}: expected at least 1")
     path = options.dirmap or prepare.current_dirmap(located)
-    source = tasklists.Source(dirmap.read(path), dataset)
+    frame = dirmap.read(path)
+    source = tasklists.Source(frame, dataset)
     split = "validation" if options.validation else "test"
     kind = "validation lists" if options.validation else "lists"
     print(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:")
@@ -192,6 +198,7 @@ def _check(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> None:
     from lethe.dataloaders import contact_sheet, prepare
     from lethe.dataloaders.index import dirmap
+    from lethe.dataloaders.tasks.order import of_options
 
     located = find.locate(options.dataset, options.root, options.lists)
     dataset = located.dataset
@@ -199,7 +206,7 @@ def _show(options: argparse.Namespace) -> None:
         raise InputError(f"--run {options.run}: expected 0 or more")
     variant = options.variant or dataset.default_variant
     which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
-    spec.check_paradigm(dataset, options.paradigm)
+    dataset = of_options(dataset, options.paradigm, options)
     frame = dirmap.read(prepare.current_dirmap(located))
     sheet = contact_sheet.draw(dataset, frame, located.images, which)
     path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")

@@ -40,7 +40,7 @@ METRICS = (
 """One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
 of learning alone, `wall_seconds` those of the whole run."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
+CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
@@ -244,7 +244,8 @@ def _reference(trial: TrialRecord) -> str:
     The cut is not part of it: it belongs to some agents, and the upper bound learns the whole network.
     """
     names = ("dataset", "paradigm", "variant", "image_size", "network", "pretrained", "seed")
-    return json.dumps([trial.config.get(name) for name in names])
+    stream = ("tasks", "class_order", "order_seed")
+    return json.dumps([trial.config.get(name) for name in (*names, *stream)])
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

@@ -1,8 +1,10 @@
 """The files of a folder of task lists: their names, the manifest, and the lines of a list."""
 
 import csv
+import filecmp
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -176,3 +178,36 @@ def classes_of_labels(path: Path, count: int) -> tuple[int | str, ...]:
         raise InputError(f"{path}: has labels {', '.join(sorted(classes))}; the tasks have 0 to {count - 1}")
     numbers = all(re.fullmatch(INTEGER, name) for name in classes.values())
     return tuple(int(classes[str(k)]) if numbers else classes[str(k)] for k in range(count))
+
+
+def install(aside: Path, folder: Path) -> None:
+    """Rename the folder `aside` to `folder`, unless that holds other lists without a manifest."""
+    if not (folder / MANIFEST).exists():
+        for name in list_names(folder):
+            twin = aside / name
+            if not twin.exists() or not filecmp.cmp(folder / name, twin, shallow=False):
+                shutil.rmtree(aside)
+                raise InputError(
+                    f"{folder / name}: differs from the list asked for and has no {MANIFEST}, so it was not "
+                    f"written here and is kept: move {folder} away, or choose another folder for lists"
+                )
+    old = folder.with_name(f".{folder.name}.old")
+    # If there is none, a process may have been killed between the two renames.
+    _keep_others(folder if folder.exists() else old, aside)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_others(folder: Path, aside: Path) -> None:
+    """Copy a user's own files beside the lists in `folder`, if any, to `aside`."""
+    ours = {MANIFEST, *list_names(folder)}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in ours:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, aside / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, aside / path.name, follow_symlinks=False)
