@@ -16,7 +16,8 @@ import numpy as np
 
 from lethe.benchmarks.measure.metrics import chance, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
-from lethe.benchmarks.report.trial_names import printable, text_of, trial_names
+from lethe.benchmarks.report.trial_names import text_of, trial_names
+from lethe.common.printable import printable
 from lethe.dataloaders.index.catalogue import NAMES
 from lethe.dataloaders.index.spec import PARADIGMS
 
