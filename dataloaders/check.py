@@ -16,7 +16,7 @@ from lethe.dataloaders import prepare
 from lethe.dataloaders.index import dirmap as dirmaps
 from lethe.dataloaders.index.find import Located
 from lethe.dataloaders.index.spec import MODES, PARADIGMS, SPLITS, Dataset
-from lethe.dataloaders.stores.decode import fault
+from lethe.dataloaders.stores.decode import fault, leaving
 from lethe.dataloaders.tasks import tasklists
 
 SAMPLE = 500
@@ -53,6 +53,8 @@ def check(located: Located, frame: pd.DataFrame, *, everything: bool = False) ->
         f"{len(paths) - len(missing)} of {len(paths)} image files are in {folder}",
         tuple(f"{folder / path}: no such image" for path in missing),
     )
+    if located.dataset.confined and (problems := leaving(folder, paths)):
+        yield Verdict(f"{len(problems)} images are outside of {folder}", tuple(problems))
     there = sorted(set(paths).difference(missing))
     if there:
         yield _decoded(folder, there, everything)

@@ -206,6 +206,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             stores,
             progress=bar.set,
             remedy=remedy(located),
+            confined=located.dataset.confined,
         )
 
 

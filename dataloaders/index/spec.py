@@ -118,6 +118,14 @@ class Dataset:
         """Whether the dataset is drawn by `lethe data draw`; nothing to download."""
         return self.draw is not None
 
+    @property
+    def confined(self) -> bool:
+        """Whether all images must lie in the dataset's folder, as a user's own are indexed and drawn ones made.
+
+        Downloads may be spread over disks by links.
+        """
+        return self.file is not None or self.generated
+
     def class_name(self, value: int | str) -> str:
         """The name of a dirmap's class, which is its name or its number from 1."""
         return (

@@ -268,6 +268,19 @@ def test_the_name_of_a_dataset_of_the_project_is_taken(command, here, capsys):
     assert not (root / "0").exists()
 
 
+@pytest.mark.parametrize("where", ["cat/0.png", "cat"])
+def test_an_image_replaced_by_a_link_out_of_the_tree_is_refused_by_every_command(
+    where, indexed, here, capsys
+):
+    (indexed / where).rename(here / "outside")
+    (indexed / where).symlink_to(here / "outside")
+    assert main(["show", "pets", "class_iid"]) == 2
+    assert main(["check", "pets"]) == 1
+    assert benchmarks(["run", "pets/class_iid", "--agent", "finetune", "--no-pretrained"]) != 0
+    told = capsys.readouterr()
+    assert told.err.count("cat/0.png: a link leads out of") == 2 and "images are outside of" in told.out
+
+
 # What the index holds
 
 
