@@ -7,7 +7,7 @@ unnamed row index of the published dirmaps, is carried along as text, unchanged.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,22 @@ def format_statistics(statistics: Statistics) -> str:
             f"{FULL_SESSION_IMAGES} frames",
         )
     )
+
+
+def format_shares(frame: pd.DataFrame, test_sessions: Sequence[int], name: Callable[[int | str], str]) -> str:
+    """The images of each class that train and that test, as text, for datasets whose sessions are just that.
+
+    `name` gives the name of a class.
+    """
+    tested = frame["session"].isin(test_sessions)
+    classes = [
+        f"  {name(value)}: {_shares(rows)}" for value, rows in tested.groupby(frame["class"], sort=False)
+    ]
+    return "\n".join((f"{len(classes)} classes: {_shares(tested)}", *classes))
+
+
+def _shares(tested: pd.Series) -> str:
+    return f"{len(tested)} images, {len(tested) - tested.sum()} train, {tested.sum()} test"
 
 
 def _read_text(path: Path) -> pd.DataFrame:
