@@ -150,7 +150,7 @@ def _index(options: argparse.Namespace) -> None:
 
 
 def _print_index(located: find.Located, indexed: "Prepared") -> None:
-    print(_counts(located.dataset, indexed.dirmap))
+    print(printable_lines(_counts(located.dataset, indexed.dirmap)))
     for note in indexed.notes:
         print(printable(note))
     print(f"written to {located.dirmap}")
@@ -212,7 +212,7 @@ def _check(options: argparse.Namespace) -> int:
     path = prepare.find_dirmap(located)
     frame = dirmap.read(path)
     print(f"{located.dataset.title}, {path}:")
-    print(_counts(located.dataset, frame))
+    print(printable_lines(_counts(located.dataset, frame)))
     status = 0
     for verdict in check.check(located, frame, everything=options.all):
         print(printable_lines(verdict), flush=True)

@@ -1,6 +1,7 @@
 """From downloaded or generated images to a dataset that is ready: drawing, preparing, indexing, finding its dirmap."""
 
 from dataclasses import replace
+from os.path import lexists  # which no name makes fail
 from pathlib import Path
 
 from lethe.common.errors import InputError, unknown
@@ -67,8 +68,12 @@ def prepare(
 def find_dirmap(located: Located) -> Path:
     """The dirmap that has been made, else the shipped one; `InputError` with the command that makes it."""
     dataset, path = located.dataset, located.dirmap
-    if path.exists():
+    if folders.is_file(path):
         return path
+    if lexists(path):
+        raise InputError(
+            f"{path}: expected a file, got a folder, a pipe or a link that leads nowhere: remove it"
+        )
     if dataset.shipped_dirmap is not None:
         return dataset.shipped_dirmap
     command, option = ("prepare", "--lists") if dataset.prepare else ("index", "--out")
@@ -126,7 +131,7 @@ def ensure_dirmap(located: Located) -> Path:
 
 def _is_whole(located: Located) -> bool:
     """Whether there is a dirmap and every image that it names."""
-    if not located.dirmap.exists():
+    if not folders.is_file(located.dirmap):
         return False
     folder = located.images
     return all((folder / image).is_file() for image in dirmaps.read(located.dirmap)["im_path"])

@@ -6,6 +6,7 @@ unnamed row index of the published dirmaps, is carried along as text, unchanged.
 """
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lethe.common.errors import InputError
-from lethe.common.files import write_text
+from lethe.common.files import read_bytes, write_text
 from lethe.common.input_problems import INTEGER, is_printable, not_plain, path_problem, raise_any
 
 COLUMNS = ("class", "object", "session", "im_num", "im_path")
@@ -27,6 +28,8 @@ SESSION = ["class", "object", "session"]
 
 FULL_SESSION_IMAGES = 15
 """Images of a complete session in the published protocol."""
+
+_LARGEST = 1 << 30  # bytes of a dirmap
 
 _NUMBERS = ("object", "session", "im_num")
 
@@ -180,9 +183,14 @@ def _shares(tested: pd.Series) -> str:
 
 def _read_text(path: Path) -> pd.DataFrame:
     """The cells of a CSV file as text; `InputError` if it cannot be read as a table."""
+    content = read_bytes(path, _LARGEST)  # here and not by pandas, which unpacks what is called .gz
     try:
         frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+            io.BytesIO(content),
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
         )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: is empty; expected a header with {', '.join(COLUMNS)}") from None
@@ -192,8 +200,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise InputError(f"{where}: {str(error).rpartition('C error: ')[2].strip()}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no UTF-8 text (byte {error.start}); expected a CSV file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no CSV table: {error}") from None
     if not isinstance(frame.index, pd.RangeIndex):
         raise InputError(f"{path}:2: more values than the header on line 1 has names")
     return frame.fillna("")  # cells that a short line lacks

@@ -2,16 +2,19 @@
 
 import csv
 import filecmp
-import json
+import io
 import re
 import shutil
+from os.path import lexists  # which no name makes fail
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import numpy as np
 
+from lethe.common import files
 from lethe.common.errors import InputError
+from lethe.common.files import parse_json
 from lethe.common.input_problems import INTEGER, PLAIN_PATH, not_plain, path_problem
 
 TASK = "train_task_{:02d}_filelist.txt"
@@ -22,6 +25,7 @@ _TASK = re.compile(r"train_task_([0-9]{2}|[1-9][0-9]{2,5})_filelist\.txt")
 ENCODED = "percent-encoded"
 """In a manifest, the form of the lists' paths where any image has a blank in its name."""
 
+_LARGEST = 1 << 30  # bytes of a list
 _TO_ENCODE = re.compile(r"[%\s]")
 _LINE = re.compile(f"^({PLAIN_PATH}) ({INTEGER})$", re.MULTILINE)
 
@@ -38,19 +42,33 @@ class Task(NamedTuple):
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder of lists, None if there is none; `InputError` if it is damaged."""
     path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if (
-            not all(isinstance(manifest[key], str) for key in ("dataset", "variant", "dirmap_sha256"))
-            or not all(isinstance(name, int | str) for name in manifest["classes"])
-            or not all(isinstance(digest, str) for digest in manifest["files"].values())
-        ):
-            raise TypeError
-    except FileNotFoundError:
+    if not lexists(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    try:
+        manifest: dict[str, Any] = parse_json(files.read_bytes(path))
+        _check_manifest(manifest)
+    # An InputError, where the file cannot be read, is a ValueError.
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is damaged; delete {folder} and write the lists again") from None
     return manifest
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """One of several exceptions where a value that is read is missing or of a wrong type."""
+    described, images = manifest["files"], manifest["images"]
+    texts = [*(manifest[key] for key in ("dataset", "variant", "dirmap_sha256")), *described.values()]
+    sound = (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(manifest["classes"], list)
+        and all(isinstance(name, str) or type(name) is int for name in manifest["classes"])
+        and all(_TASK.fullmatch(name) or name in (TEST, ALL) for name in described)
+        and isinstance(images["tasks"], list)
+        and all(type(count) is int and count >= 0 for count in (*images["tasks"], images["test"]))
+        and len(images["tasks"]) > 0
+        and manifest.get("paths", ENCODED) == ENCODED
+    )
+    if not sound:
+        raise TypeError
 
 
 def image_counts(folder: Path) -> dict[str, Any]:
@@ -88,10 +106,7 @@ def missing_files(folder: Path, names: list[str]) -> list[str]:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a list; `InputError` where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return files.read_bytes(path, _LARGEST)
 
 
 def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
@@ -166,14 +181,16 @@ def label_problems(folder: Path, known: np.ndarray, test: Task) -> list[str]:
 def classes_of_labels(path: Path, count: int) -> tuple[int | str, ...]:
     """The class of each label by a `train_all.txt`."""
     classes: dict[str, str] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
+    table = csv.DictReader(io.StringIO(files.read_text(path, _LARGEST), newline=""))
+    try:
         for row in table:
             name, label = row.get("class"), row.get("label")
             if not name or not label or classes.setdefault(label, name) != name:
                 raise InputError(
-                    f"{path}:{table.line_num}: expected a class and a label of its own, got {row}"
+                    f"{path}:{table.line_num}: expected a class and a label of its own, got {str(row)[:200]}"
                 )
+    except csv.Error as error:
+        raise InputError(f"{path}:{table.line_num}: is no CSV table: {error}") from None
     if sorted(classes) != sorted(map(str, range(count))):
         raise InputError(f"{path}: has labels {', '.join(sorted(classes))}; the tasks have 0 to {count - 1}")
     numbers = all(re.fullmatch(INTEGER, name) for name in classes.values())

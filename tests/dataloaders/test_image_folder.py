@@ -244,6 +244,19 @@ def test_a_class_folder_that_the_dirmap_lacks_is_named(indexed, capsys):
     assert main(["check", "pets"]) == 0
 
 
+def test_a_dirmap_that_lost_a_line_is_told_and_edited_ones_are_used_on_request(indexed, capsys):
+    path = Path("data/lists/pets_dirmap.csv")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert main(TASKS) == 2
+    told = capsys.readouterr().err
+    assert (
+        "pets_dirmap.csv: is not as it was indexed; if it was edited on purpose, delete data/lists/pets"
+        in told
+    )
+    path.with_suffix(".json").unlink()
+    assert main(TASKS) == 0
+
+
 def test_classes_in_another_order_are_another_index(indexed, capsys):
     described(indexed, CLASSES + 'classes = ["fox", "cat", "dog", "emu"]\n')
     assert main(TASKS) == 2
@@ -545,7 +558,7 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (CLASSES + "task_classes", "is no TOML: "),
+        (CLASSES + "task_classes", "is not valid TOML: "),
         (CLASSES.replace("task_classes = 2", "task_classes = 5"), ":5: task_classes = 5: there are only 4"),
         (CLASSES.replace("test_fraction = 0.25", ""), ": test_fraction is missing: expected a number"),
         (CLASSES + "test_sessions = [1]", ':6: test_sessions means nothing with layout = "class"'),
@@ -639,7 +652,9 @@ def counted_reads(monkeypatch) -> list[Path]:
     """The dataset.toml files that are read from now on."""
     reads = []
     read_text = dataset_file.read_text
-    monkeypatch.setattr(dataset_file, "read_text", lambda path: reads.append(path) or read_text(path))
+    monkeypatch.setattr(
+        dataset_file, "read_text", lambda path, *limit: reads.append(path) or read_text(path, *limit)
+    )
     return reads
 
 
