@@ -31,6 +31,7 @@ from lethe.common.input_problems import raise_any
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
+from lethe.dataloaders.tasks.order import read_classes
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -169,6 +170,11 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
+    class_order: tuple[str, ...] | None = None
+    try:
+        class_order = read_classes(options.class_order) if options.class_order else None
+    except InputError as error:
+        problems += error.problems
     pairs = [pair for pair in options.set if pair not in misplaced]
     for stream in options.streams:
         dataset, slash, paradigm = stream.partition("/")
@@ -191,6 +197,9 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
                         feature_dtype=options.feature_dtype,
+                        tasks=options.tasks,
+                        class_order=class_order,
+                        order_seed=options.order_seed,
                         data=options.data,
                     )
                 )

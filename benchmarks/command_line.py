@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
+from lethe.dataloaders.order_options import add_order
 
 SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
@@ -106,6 +107,7 @@ def _add_run(commands: Commands) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    add_order(run)
     run.add_argument(
         "--network",
         help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",

@@ -24,6 +24,7 @@ from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
@@ -198,17 +199,14 @@ def load(
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
     stream = Stream.bind(read, pixels.rows)
-    names = class_names(stream.class_of_label, located.dataset.classes)
+    names = class_names(stream.class_of_label, located.dataset)
     return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
 
 
-def class_names(class_of_label: Sequence[int | str], names: Sequence[str]) -> tuple[str, ...]:
-    """Names by label; in a dirmap a class is its name, or its number from 1 among the dataset's `names`.
-
-    Lists that tell no classes have the labels in their place, from 0.
-    """
-    numbered = set(range(1, len(names) + 1)).issuperset(class_of_label)
-    return tuple(names[int(one) - 1] if numbered else str(one) for one in class_of_label)
+def class_names(class_of_label: Sequence[int | str], dataset: Dataset) -> tuple[str, ...]:
+    """Names by label. Lists that tell no classes have the labels, from 0, in the place of the dirmap's classes."""
+    known = set(range(1, len(dataset.classes) + 1)).issuperset(class_of_label)
+    return tuple(dataset.class_name(one) if known else str(one) for one in class_of_label)
 
 
 @functools.lru_cache(maxsize=4)
@@ -228,6 +226,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             stores,
             progress=bar.set,
             remedy=remedy(located),
+            confined=located.dataset.confined,
         )
 
 

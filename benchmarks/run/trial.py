@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
-from lethe.common.input_problems import Problems
+from lethe.common.input_problems import InputErrorByKey, Problems
 from lethe.dataloaders.index import find, folders
-from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
+from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
+from lethe.dataloaders.tasks.order import ordered
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Trial:
     """Images to evaluate on: "test", or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
     """Storage of the frozen part's output: "float32", or "bfloat16" in half the space."""
+    tasks: int | None = None
+    """Number of tasks; None: as many as the dataset's task sizes make."""
+    class_order: tuple[str, ...] | None = None
+    """All classes in the order in which tasks show them; None: a random order in each run."""
+    order_seed: int = 0
+    """Of the random orders of the stream, beside the run's number; 0: of that alone, as published."""
 
     @classmethod
     def create(
@@ -60,6 +67,9 @@ class Trial:
         seed: int = 0,
         split: str = "test",
         feature_dtype: str = "float32",
+        tasks: int | None = None,
+        class_order: Sequence[str] | None = None,
+        order_seed: int = 0,
         data: Path = folders.DATA,
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputErrorByKey`.
@@ -76,8 +86,10 @@ class Trial:
             check_variant(variant or VARIANTS[0])
         with problems.about("dataset"):
             spec = find.get(dataset, data / dataset) if isinstance(dataset, str) else dataset
-            with problems.about("paradigm"):
-                check_paradigm(spec, paradigm)
+            try:
+                spec = ordered(spec, paradigm, tasks, class_order, order_seed)
+            except InputErrorByKey as error:
+                problems.add(error)
         with problems.about("agent"):
             agent_class = registry.get(agent)
             with problems.about("settings"):
@@ -111,6 +123,9 @@ class Trial:
             spec=spec,
             split=split,
             feature_dtype=feature_dtype,
+            tasks=tasks,
+            class_order=None if class_order is None else tuple(class_order),
+            order_seed=order_seed,
         )
 
     def __hash__(self) -> int:
@@ -125,6 +140,7 @@ class Trial:
             **values,
             "settings": dict(self.settings),
             "image_size": list(self.image_size),
+            "class_order": None if self.class_order is None else list(self.class_order),
         }
 
     @property
