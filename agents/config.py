@@ -75,6 +75,10 @@ class Config:
         except Exception as error:  # a name that an annotation has and its module has not
             raise InputError(f"{cls.__name__}: its types cannot be read: {told(error)}") from error
 
+    def notes(self) -> tuple[str, ...]:
+        """Remarks, a sentence each, on values that are allowed and rarely meant; told once, before learning."""
+        return ()
+
     def epochs_of(self, task: int) -> int:
         """Passes over task number `task`."""
         return self.epochs if task or self.epochs_first_task is None else self.epochs_first_task

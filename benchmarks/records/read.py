@@ -7,12 +7,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lethe.agents.outputs import check_name
 from lethe.benchmarks.records import schema, seal
 from lethe.common.errors import Damaged, InputError
 from lethe.common.files import is_there, read_json, read_text
@@ -33,6 +34,8 @@ class RunRecord:
     classes_seen: tuple[int, ...]
     """After each task."""
     summary: Mapping[str, Any]
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """`accuracy` of each further output of the agent (`Agent.predict_also`), by name."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class TrialRecord:
     """Finished runs, ascending."""
     unfinished: tuple[int, ...]
     """Runs that were begun and not finished, ascending."""
+
+
+def accuracy_file(output: str = "") -> str:
+    """The name of the file with the accuracies of an agent's answer (""), or of a further output."""
+    if output:
+        check_name(output)
+        return f"accuracy_{output}.csv"
+    return "accuracy.csv"
 
 
 def find_trials(root: Path) -> list[TrialRecord]:
@@ -125,13 +136,22 @@ def read_summary(folder: Path) -> dict[str, Any]:
 def read_run(folder: Path, number: int) -> RunRecord:
     """The finished run in `folder`; `Damaged` if its record is."""
     summary = read_summary(folder)
-    accuracy, top5 = read_accuracy(folder / "accuracy.csv")
     seen = tuple(summary["classes_seen"])
-    if len(seen) != len(accuracy):
-        raise Damaged(
-            f"{folder / 'accuracy.csv'}: damaged (expected {len(seen)} tasks, got {len(accuracy)}): {schema.REMEDY}"
-        )
-    return RunRecord(number, accuracy, top5, seen, summary)
+    accuracy, top5 = _accuracies(folder / accuracy_file(), len(seen))
+    try:
+        files = {name: accuracy_file(name) for name in summary.get("further") or ()}
+    except ValueError as error:
+        raise Damaged(f"{folder / 'summary.json'}: damaged ({error}): {schema.REMEDY}") from error
+    further = {name: _accuracies(folder / file, len(seen))[0] for name, file in files.items()}
+    return RunRecord(number, accuracy, top5, seen, summary, further)
+
+
+def _accuracies(path: Path, tasks: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `read_accuracy`; `Damaged` if the table is not over so many `tasks`."""
+    accuracy, top5 = read_accuracy(path)
+    if tasks != len(accuracy):
+        raise Damaged(f"{path}: damaged (expected {tasks} tasks, got {len(accuracy)}): {schema.REMEDY}")
+    return accuracy, top5
 
 
 def read_accuracy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -167,6 +167,7 @@ SUMMARY = Table(
         "software": Maybe(List(Table({}))),
         "conditions": Maybe(List(Table({}))),
         "collapsed": Maybe(Text()),
+        "further": Maybe(Table({}, rest=Table({}, rest=Maybe(Number())))),
         "files": Maybe(Table({}, rest=Text())),
         "sha256": Maybe(Text()),
     }
