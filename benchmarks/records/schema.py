@@ -169,6 +169,8 @@ SUMMARY = Table(
         "lists": Maybe(Text()),
         "software": Maybe(List(Table({}))),
         "conditions": Maybe(List(Table({}))),
+        "images_again": Maybe(COUNT),
+        "classes": Maybe(List(Text())),
         "collapsed": Maybe(Text()),
         "further": Maybe(Table({}, rest=Table({}, rest=Maybe(Number())))),
         "files": Maybe(Table({}, rest=Text())),
