@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.benchmarks.measure.confusion import Confusion
-from lethe.benchmarks.records.appended import AppendedFile
+from lethe.benchmarks.records.appended import NOTHING, AppendedFile
 
 CONFUSION = "confusion.csv"
 
@@ -44,15 +44,15 @@ class ConfusionFiles:
         self.collapses.append(confusion.collapse())
 
     def state(self) -> dict[str, Any]:
-        """Lengths of the files and the clauses, for a checkpoint."""
-        sizes = {"confusion_bytes": self._pairs.size(), "class_accuracy_bytes": self._accuracies.size()}
-        return {**sizes, "collapses": self.collapses}
+        """Lengths and checksums of the files, and the clauses, for a checkpoint."""
+        files = {"confusion_file": self._pairs.noted(), "class_accuracy_file": self._accuracies.noted()}
+        return {**files, "collapses": self.collapses}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state` told; from nothing without it."""
         self.collapses = list(saved.get("collapses", []))
-        self._pairs.cut(saved.get("confusion_bytes", 0))
-        self._accuracies.cut(saved.get("class_accuracy_bytes", 0))
+        self._pairs.cut(saved.get("confusion_file", NOTHING))
+        self._accuracies.cut(saved.get("class_accuracy_file", NOTHING))
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

@@ -221,6 +221,8 @@ ENVIRONMENT = Table(
 FAILURE = Table({"reason": Text(), "log": List(Text())})
 """Of failed.json."""
 
+_FILE = Table({"bytes": COUNT, "crc32": COUNT})
+
 CHECKPOINT = Table(
     {
         "identity": Table({}),
@@ -231,8 +233,9 @@ CHECKPOINT = Table(
         "images": COUNT,
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
-        "log_bytes": COUNT,
-        "log_crc32": COUNT,
+        **dict.fromkeys(("log_file", "confusion_file", "class_accuracy_file"), _FILE),
+        "images_again": COUNT,
+        "collapses": List(Text()),
         "software": Maybe(List(Table({}))),
         "agent": Table({}),
     }

@@ -10,6 +10,7 @@ import torch
 
 from lethe.agents.config import Config
 from lethe.benchmarks.records import checkpoint, going_on, read, schema, seal
+from lethe.benchmarks.records.appended import NOTHING, AppendedFile
 from lethe.common.errors import Damaged, InputError
 from tests.made_records import run, trial, write
 
@@ -150,8 +151,12 @@ def state(**changes: object) -> dict[str, object]:
         "seconds": 1.0,
         "wall_seconds": 2.0,
         "software": [],
-        "log_bytes": 4,
-        "log_crc32": 0x9BE3E0A3,
+        **{
+            f"{name}_file": {"bytes": 4, "crc32": 0xD87F7E0C}
+            for name in ("log", "confusion", "class_accuracy")
+        },
+        "images_again": 0,
+        "collapses": [""],
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
@@ -181,7 +186,8 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"rows": [[5000.0, 1.0]]}, "rows[0][0]: expected a number from 0 to 100, got 5000.0"),
         ({"top5": [None, None]}, "top5: expected 1"),
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
-        ({"log_bytes": None}, "log_bytes: expected a whole number"),
+        ({"log_file": {"bytes": -1, "crc32": 0}}, "log_file.bytes: expected a whole number"),
+        ({"collapses": None}, "collapses: expected a list"),
         ({"agent": 7}, "agent: expected an object"),
     ],
 )
@@ -211,19 +217,28 @@ def test_every_bit_of_a_checkpoint_counts(tmp_path):
     assert told == 8 * len(whole) > 4000
 
 
-def test_the_log_is_as_long_as_the_checkpoint_says_and_unchanged(tmp_path):
-    log = tmp_path / "metrics.jsonl"
+def test_a_file_that_grows_is_what_its_checkpoint_notes(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = AppendedFile(path)
+    file.append("te")
+    file.append("st")
+    noted = file.noted()
+    assert noted == {"bytes": 4, "crc32": 0xD87F7E0C}
+    file.append(" and more, from after the checkpoint")
+    AppendedFile(path).cut(noted)
+    assert path.read_text() == "test"
     for content, problem in (
-        (b"", "is 4 bytes too short"),
-        (b"\0\0\0\0", "has changed"),
-        (b"tesT and more", "has changed"),
+        (b"", "is 4 bytes shorter than"),
+        (b"\0\0\0\0", "is not what"),
+        (b"tesT and more", "is not what"),
     ):
-        log.write_bytes(content)
-        with pytest.raises(Damaged, match=f"damaged .it {problem}.*delete this run's folder"):
-            going_on.check_log(log, 4, 0xD87F7E0C)
-    log.write_bytes(b"test and more, from after the checkpoint")
-    going_on.check_log(log, 4, 0xD87F7E0C)
-    log.unlink()
-    going_on.check_log(log, 0, 0)
+        path.write_bytes(content)
+        with pytest.raises(
+            Damaged, match=f"damaged .it {problem} the checkpoint beside it notes.*delete its folder"
+        ):
+            AppendedFile(path).cut(noted)
+    path.unlink()
     with pytest.raises(Damaged, match="cannot be read"):
-        going_on.check_log(log, 4, 0xD87F7E0C)
+        AppendedFile(path).cut(noted)
+    AppendedFile(path).cut(NOTHING)
+    assert path.read_bytes() == b""
