@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -149,6 +149,12 @@ class Trial:
         return registry.get(self.agent).Config.from_settings(self.settings).epochs
 
     @property
+    def notes(self) -> list[str]:
+        """Remarks on the settings, each with the agent's name."""
+        config = registry.get(self.agent).Config.from_settings(self.settings)
+        return [f"agent {self.agent}: {note}" for note in config.notes()]
+
+    @property
     def id(self) -> str:
         """The settings that are not the default, and a hash of the whole configuration."""
         defaults = registry.get(self.agent).Config()
@@ -157,9 +163,14 @@ class Trial:
         digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
         return f"{prefix}-{digest[:10]}"
 
-    def folder(self, results: Path) -> Path:
+    def folder(self, results: Path | str) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
-        return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+        return Path(results) / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def notes(trials: Iterable[Trial]) -> list[str]:
+    """The remarks on the settings of `trials`, each once."""
+    return list(dict.fromkeys(f"note: {note}" for trial in trials for note in trial.notes))
 
 
 def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:
