@@ -15,6 +15,7 @@ from lethe.agents import registry
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
         return 0
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
@@ -67,14 +70,18 @@ def run(options: argparse.Namespace) -> int:
             run_jobs(left, places, [machine] * options.workers, watch)
     write_tables_of(trial.folder(places.results) for trial in trials)
     print(_table(trials, places))
+    for agent in sorted(watch.failed):
+        if ":" in agent and not agent.startswith("avalanche:"):
+            print(f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr)
     return 1 if watch.failed else 0
 
 
 class _Watch:
-    """Prints a line per run that ends, and counts failures."""
+    """Prints a line per run that ends, and notes whose runs fail."""
 
     def __init__(self, bar: "tqdm[NoReturn] | None" = None):
-        self.failed = 0
+        self.failed: set[str] = set()
+        """Agents with a failed run."""
         self._bar = bar
 
     def started(self, job: Job) -> None:
@@ -84,8 +91,9 @@ class _Watch:
         """Print nothing."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Count the outcome and print it."""
-        self.failed += isinstance(outcome, Failed)
+        """Note the outcome and print it."""
+        if isinstance(outcome, Failed):
+            self.failed.add(outcome.job.trial.agent)
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)
@@ -240,11 +248,12 @@ def _table(trials: Sequence[Trial], places: Places) -> str:
     comparison = compare([read_trial(trial.folder(places.results)) for trial in trials])
     rows = [
         (
-            f"{entry.dataset}/{entry.paradigm} {entry.label}",
+            collapsed.marked(f"{entry.dataset}/{entry.paradigm} {entry.label}", entry),
             str(len(entry.finished)),
             *(metric_cell(entry, name, len(entry.finished)) for name in _SHOWN),
         )
         for entry in comparison.entries
     ]
     caption = "Accuracy and forgetting in percent, and speed; mean and standard error over runs"
-    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows)))
+    notes = collapsed.notes(comparison.entries)
+    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows), notes))

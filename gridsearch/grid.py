@@ -21,7 +21,6 @@ A trial is one agent with one configuration on one dataset and paradigm; the sam
 
 import functools
 import itertools
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from lethe.agents import registry
 from lethe.agents.config import Config
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_text
+from lethe.common.files import MAX_TOML, parse_toml, read_text
 from lethe.common.input_problems import InputErrorByKey
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
@@ -93,11 +92,8 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
 
     `data` holds a folder per dataset; a user's own is described in its folder.
     """
-    text = read_text(path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not valid TOML: {error}") from None
+    text = read_text(path, MAX_TOML)
+    content = parse_toml(path, text)
     lines = toml_lines.lines(text)
     problems: list[tuple[int, str]] = []
 

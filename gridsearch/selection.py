@@ -15,10 +15,10 @@ from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord, read_trial
 from lethe.benchmarks.report.comparison import Stat, summarise
-from lethe.benchmarks.report.trial_names import printable
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.input_problems import first
+from lethe.common.printable import printable
 from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Run:
     log: pd.DataFrame
     """Logged values: columns task, step, name, value."""
     stream: ImageStream
+    further: Mapping[str, np.ndarray]
+    """`accuracy` of each further output of the agent (`Agent.predict_also`), by name."""
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores float32 [B, K], on the CPU, of images uint8 [B, C, H, W]."""
@@ -100,7 +102,7 @@ def run(
     """Learn run `number` of `trial` in this process and return the trained agent; nothing is recorded."""
     places = Places(data=Path(data), lists=Path(lists))
     opened = experiment.open_run(trial, number, places, Machine(device, threads))
-    shown = image_stream(opened.data, trial.spec)
+    shown = image_stream(opened.data)
     return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"))
 
 
@@ -152,7 +154,7 @@ def evaluate(agent: Agent[Any], stream: ImageStream, task: int | None = None) ->
     """Accuracies in percent of `agent` on the test images of the classes met until `task` (None: the last)."""
     frozen, pixels = agent.network.frozen, stream._pixels
     store = features.compute(pixels, frozen, agent.device) if list(frozen.children()) else pixels
-    evaluator = Evaluator(stream._stream, Images(store, agent.device), agent.device)
+    evaluator = Evaluator(stream._stream, Images(store, agent.device), agent.device, stream.class_names)
     agent.fill_cache()
     return evaluator(agent, len(stream._stream.tasks) - 1 if task is None else task)
 
@@ -184,7 +186,7 @@ def _network(
 
 def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int) -> Run:
     """Learn the stream with the same loop and record as every run; the record is read back and removed."""
-    evaluator = Evaluator(stream._stream, images, agent.device)
+    evaluator = Evaluator(stream._stream, images, agent.device, stream.class_names)
     with tempfile.TemporaryDirectory(prefix="lethe-") as name:
         folder = Path(name)
         recorder = Recorder(folder, order_seed, {}, checkpoints=False)
@@ -193,4 +195,4 @@ def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: i
         done = read_run(folder, 0)
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         log = pd.DataFrame(map(json.loads, lines), columns=["task", "step", "name", "value"])
-    return Run(agent, done.accuracy, dict(done.summary["metrics"]), log, stream)
+    return Run(agent, done.accuracy, dict(done.summary["metrics"]), log, stream, done.further)

@@ -14,7 +14,7 @@ from lethe.common.errors import InputError
 from lethe.dataloaders import arrays
 from lethe.dataloaders.arrays import Array, LabelledImages, StreamOptions
 from lethe.dataloaders.index import find, folders
-from lethe.dataloaders.index.spec import Dataset, check_paradigm
+from lethe.dataloaders.index.spec import check_paradigm
 from lethe.dataloaders.streams import Images, Stream, Task
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def stream(
     check_paradigm(dataset, paradigm)
     which = (paradigm, run, mode, variant or dataset.default_variant)
     loaded = experiment.load(located, which, split, dataset.image_size, Path(data) / "stores")
-    return image_stream(loaded, dataset)
+    return image_stream(loaded)
 
 
 def stream_of_arrays(
@@ -136,11 +136,6 @@ def parts(name: str) -> tuple[str, str]:
     return dataset, paradigm
 
 
-def image_stream(loaded: experiment.RunData, dataset: Dataset) -> ImageStream:
+def image_stream(loaded: experiment.RunData) -> ImageStream:
     """The stream of a dataset as users see it."""
-    return ImageStream(_class_names(loaded.stream, dataset), loaded.stream, loaded.pixels.pixels)
-
-
-def _class_names(stream: Stream, dataset: Dataset) -> tuple[str, ...]:
-    """Names by label; in a dirmap a class is its name, or a number from 1."""
-    return tuple(dataset.classes[one - 1] if isinstance(one, int) else one for one in stream.class_of_label)
+    return ImageStream(loaded.classes, loaded.stream, loaded.pixels.pixels)

@@ -17,6 +17,7 @@ def run(
     first: Sequence[float] | None = None,
     classes_seen: Sequence[int] | None = None,
     software: Sequence[Mapping[str, object]] = (),
+    collapsed: str | None = None,
     **metrics: float | None,
 ) -> RunRecord:
     """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
@@ -36,7 +37,12 @@ def run(
     }
     classes = tuple(classes_seen or range(2, 2 * len(seen) + 1, 2))
     accuracy = np.array([seen, first], np.float64).T
-    summary = {"metrics": values, "classes_seen": list(classes), "software": list(software)}
+    summary = {
+        "metrics": values,
+        "classes_seen": list(classes),
+        "software": list(software),
+        "collapsed": collapsed,
+    }
     return RunRecord(number, accuracy, None, classes, summary)
 
 

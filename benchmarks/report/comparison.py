@@ -9,14 +9,15 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lethe.benchmarks.measure.metrics import chance, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
-from lethe.benchmarks.report.trial_names import printable, text_of, trial_names
+from lethe.benchmarks.report.trial_names import text_of, trial_names
+from lethe.common.printable import printable
 from lethe.dataloaders.index.catalogue import NAMES
 from lethe.dataloaders.index.spec import PARADIGMS
 
@@ -87,6 +88,10 @@ class Entry:
     """Key of the reference of Ω_all: the offline entry with the same text."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
+    collapsed: Mapping[int, str] = field(default_factory=dict)
+    """For every finished run that has collapsed, a clause on how."""
+    further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
+    """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
 
     @property
     def offline(self) -> bool:
@@ -163,10 +168,10 @@ def rows(comparison: Comparison) -> list[Row]:
         named = {name: entry.stats[name] for name in METRICS}
         if not named["top5_last"].runs:
             del named["top5_last"]
-        for name, stats in entry.curves.items():
-            named |= {f"{name}_task_{task}": stat for task, stat in enumerate(stats, start=1)}
-        place = (entry.dataset, entry.paradigm, entry.label)
-        out += [Row(*place, name, stat.mean, stat.sem, stat.runs) for name, stat in named.items()]
+        outputs = {"": named | _by_task(entry.curves), **entry.further}
+        for output, stats in outputs.items():
+            place = (entry.dataset, entry.paradigm, f"{entry.label} [{output}]" if output else entry.label)
+            out += [Row(*place, name, stat.mean, stat.sem, stat.runs) for name, stat in stats.items()]
     return out
 
 
@@ -200,14 +205,6 @@ def agent_order(entry: Entry) -> tuple[int, str, str]:
 
 def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entry:
     numbers = {run.run: _numbers(run, reference) for run in trial.runs}
-    tasks = max((len(run.accuracy) for run in trial.runs), default=0)
-    curves = {
-        name: tuple(
-            summarise(run.accuracy[task, column] for run in trial.runs if task < len(run.accuracy))
-            for task in range(tasks)
-        )
-        for name, column in CURVES.items()
-    }
     return Entry(
         dataset=printable(trial.config["dataset"]),
         paradigm=printable(trial.config["paradigm"]),
@@ -219,14 +216,49 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         unfinished=tuple(trial.unfinished),
         numbers=numbers,
         stats={name: summarise(run.get(name) for run in numbers.values()) for name in METRICS},
-        curves=curves,
+        curves=_curves([run.accuracy for run in trial.runs]),
         classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
         conditions={
             name: printable(text_of(trial.config[name])) for name in CONDITIONS if name in trial.config
         },
         reference=_reference(trial),
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
+        collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
+        further=_further(trial),
     )
+
+
+def _curves(matrices: Sequence[np.ndarray]) -> dict[str, tuple[Stat, ...]]:
+    """Means per task over the runs that have it, for every name of `CURVES`."""
+    tasks = max((len(matrix) for matrix in matrices), default=0)
+    return {
+        name: tuple(
+            summarise(matrix[task, column] for matrix in matrices if task < len(matrix))
+            for task in range(tasks)
+        )
+        for name, column in CURVES.items()
+    }
+
+
+def _by_task(curves: Mapping[str, Sequence[Stat]]) -> dict[str, Stat]:
+    """The stats of curves by the metric's name and the task's number, from 1."""
+    return {
+        f"{name}_task_{task}": stat
+        for name, stats in curves.items()
+        for task, stat in enumerate(stats, start=1)
+    }
+
+
+def _further(trial: TrialRecord) -> dict[str, dict[str, Stat]]:
+    """Rows of the long form of each further output of the agent."""
+    found = {}
+    for output in sorted({name for run in trial.runs for name in run.further}):
+        runs = [run for run in trial.runs if output in run.further]
+        told = [run.summary["further"][output] for run in runs]
+        metrics = {name: summarise(one.get(name) for one in told) for name in METRICS}
+        curves = _curves([run.further[output] for run in runs])
+        found[output] = {name: stat for name, stat in metrics.items() if stat.runs} | _by_task(curves)
+    return found
 
 
 def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import Comparison, Entry, Row, Stat, agent_order, rows
 from lethe.common.files import atomic_write, write_text
 from lethe.dataloaders.index import find
@@ -42,6 +43,7 @@ _LATEX_SPECIAL = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "–": "--",
+    "†": r"$\dagger$",
 }
 
 
@@ -93,11 +95,13 @@ def main_table(comparison: Comparison, dataset: str) -> Table:
 def accuracy_table(
     comparison: Comparison, dataset: str, metric: str, name: str, caption: str, digits: int = 1
 ) -> Table:
-    """Agents x paradigms with mean ± s.e.m. of `metric`, to `digits` after the point."""
+    """Agents x paradigms with mean ± s.e.m. of `metric`, to `digits` after the point; collapsed runs are marked."""
     paradigms = comparison.paradigms(dataset)
     expected = {paradigm: comparison.expected_runs(dataset, paradigm) for paradigm in paradigms}
     cells = {
-        (entry.label, paradigm): metric_cell(entry, metric, expected[paradigm], digits)
+        (entry.label, paradigm): collapsed.marked(
+            metric_cell(entry, metric, expected[paradigm], digits), entry
+        )
         for paradigm in paradigms
         for entry in comparison.select(dataset, paradigm)
     }
@@ -106,7 +110,8 @@ def accuracy_table(
         (label, *(cells.get((label, paradigm), ABSENT) for paradigm in paradigms))
         for label in _entries_of(comparison, dataset)
     )
-    return Table(name, caption, header, lines)
+    shown = [entry for paradigm in paradigms for entry in comparison.select(dataset, paradigm)]
+    return Table(name, caption, header, lines, collapsed.notes(shown))
 
 
 def metric_cell(entry: Entry, metric: str, expected: int, digits: int = 1) -> str:

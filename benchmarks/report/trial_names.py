@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lethe.benchmarks.records.read import TrialRecord
+from lethe.common.printable import printable
 
 
 def trial_names(trials: Sequence[TrialRecord]) -> list[str]:
@@ -55,8 +56,3 @@ def _settings(trial: TrialRecord) -> dict[str, Any]:
 def text_of(value: object) -> str:
     """Text of a value of a configuration."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def printable(name: object) -> str:
-    """The text of `name` as one line without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in str(name))

@@ -1,6 +1,7 @@
 """Execution of one run of a trial: lists, images, a new agent, the loop, the record."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ class RunData:
     """Fingerprint of the task lists."""
     dirmap: str | None
     """Fingerprint of the dirmap that they were made from."""
+    classes: tuple[str, ...]
+    """Names of the labels."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def run(
         "weights": opened.weights,
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
-    evaluator = Evaluator(stream, opened.images, device)
+    evaluator = Evaluator(stream, opened.images, device, opened.data.classes)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -186,7 +189,18 @@ def load(
     source = _source(located)
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
-    return RunData(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
+    stream = Stream.bind(read, pixels.rows)
+    names = class_names(stream.class_of_label, located.dataset.classes)
+    return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
+
+
+def class_names(class_of_label: Sequence[int | str], names: Sequence[str]) -> tuple[str, ...]:
+    """Names by label; in a dirmap a class is its name, or its number from 1 among the dataset's `names`.
+
+    Lists that tell no classes have the labels in their place, from 0.
+    """
+    numbered = set(range(1, len(names) + 1)).issuperset(class_of_label)
+    return tuple(names[int(one) - 1] if numbered else str(one) for one in class_of_label)
 
 
 @functools.lru_cache(maxsize=4)

@@ -183,7 +183,7 @@ def _path(folder: Path, instance: int, session: int, frame: int) -> Path:
 def _draw_video(folder: Path, seed: int, video: tuple[int, int]) -> None:
     """Write the images of one (object, session)."""
     for frame, image in zip(FRAMES, frames_of(seed, *video), strict=True):
-        with atomic_write(_path(folder, *video, frame)) as temporary:
+        with atomic_write(_path(folder, *video, frame), durable=False) as temporary:
             Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
 
 

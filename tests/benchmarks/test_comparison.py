@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,19 @@ def test_one_configuration_per_paradigm_needs_no_brackets():
 def test_trials_of_equal_configuration_are_named_by_folder():
     trials = [trial("er", run(0, [50]), folder=name) for name in ("first", "second")]
     assert {entry.label for entry in compare(trials).entries} == {"er [first]", "er [second]"}
+
+
+def test_further_outputs_are_rows_of_their_own_and_the_tables_show_the_answer():
+    made = run(0, [90, 80], [90, 70])
+    summary = {**made.summary, "further": {"direct": {"accuracy_mean": 60.0, "forgetting": None}}}
+    other = replace(made, summary=summary, further={"direct": np.array([[70.0, 70], [50, 40]])})
+    compared = compare([trial("augmem", other)])
+    found = {row.metric: row.mean for row in rows(compared) if row.agent == "augmem [direct]"}
+    assert found == {
+        "accuracy_mean": 60,
+        "accuracy_task_1": 70, "accuracy_task_2": 50, "first_task_task_1": 70, "first_task_task_2": 40,
+    }  # fmt: skip
+    assert compared.entries[0].stats["accuracy_mean"].mean == 85
 
 
 def test_names_lose_control_characters():

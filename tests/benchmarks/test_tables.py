@@ -86,6 +86,22 @@ def test_agents_by_paradigms(comparison):
     )
 
 
+def test_a_collapsed_run_is_marked_and_explained_below_the_table():
+    how = "class 3 was predicted for 98 % of the test images after task 4"
+    runs = [run(0, [90, 50]), run(1, [90, 12], collapsed=how), run(2, [90, 10], collapsed="\033[2Jx")]
+    compared = compare(
+        [trial("er", runs[0]), trial("remind", *runs), trial("remind", runs[0], paradigm="iid")]
+    )
+    table = dataset_tables(compared, "core50")[1]
+    assert table.rows == (
+        ("er", "–", "50.0 (1/3 runs)"),
+        ("remind", "50.0", "24.0 ± 13.0 †"),
+    )
+    assert table.notes == (f"† class_iid: remind has collapsed in runs 1, 2 of 3 (run 1: {how})",)
+    assert r"24.0 $\pm$ 13.0 $\dagger$" in latex(table, "x")
+    assert "\033" not in compared.select("core50", "class_iid")[1].collapsed[2]
+
+
 def test_costs_show_needs_ranges_and_missing_runs(comparison):
     table = dataset_tables(comparison, "core50")[-1]
     lines = {line[0]: dict(zip(table.header, line, strict=True)) for line in table.rows}
