@@ -43,6 +43,7 @@ class Evaluator:
         groups = metrics.groups_of(self.classes_met)
         self.num_groups = max(groups.values()) + 1
         self._tasks = stream.tasks
+        self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
     def __call__(self, agent: Agent, task: int) -> Evaluation:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lethe.common.errors import InputError
 from lethe.common.files import read_json, write_text
 
-_FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
+_FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights")
 """Keys whose values all runs of a trial must share."""
 _NAME = "env.json"
 

@@ -45,18 +45,21 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
         task = stream.tasks[index]
         info = TaskInfo(index, evaluator.classes_met[index])
         if start == Position(index):
-            agent.begin_task(info)
+            with recorder.flops.whole():
+                agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):
             order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
             batches = task.batches(agent.config.batch_size_of(index), order, start.batch)
             for number, batch in enumerate(batches, start.batch + 1):
-                logged = agent.observe(*_handed(batch, images, agent.device))
+                with recorder.flops.step(len(batch)):
+                    logged = agent.observe(*_handed(batch, images, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
         data = task_data(task, images, agent.device) if agent.needs.task_data else UndeclaredTaskData()
         recorder.flush()
-        agent.end_task(info, data)
-        agent.fill_cache()
+        with recorder.flops.whole():
+            agent.end_task(info, data)
+            agent.fill_cache()
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)
