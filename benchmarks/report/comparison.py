@@ -9,7 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,17 @@ METRICS = (
     "images_per_second",
     "seconds",
     "wall_seconds",
+    "network_bytes",
+    "optimizer_bytes",
+    "data_bytes",
+    "total_bytes",
+    "stream_images",
+    "passes",
+    "passes_first_task",
+    "learn_seconds_per_image",
+    "trunk_seconds_per_image",
+    "learn_flops",
+    "predict_flops",
 )
 """One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
 of learning alone, `wall_seconds` those of the whole run."""
@@ -87,6 +98,8 @@ class Entry:
     """Key of the reference of Ω_all: the offline entry with the same text."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
+    processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """For every finished run, the conditions of each process that learned it, as recorded."""
 
     @property
     def offline(self) -> bool:
@@ -226,6 +239,7 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         },
         reference=_reference(trial),
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
+        processes={run.run: _processes(run.summary) for run in trial.runs},
     )
 
 
@@ -245,6 +259,11 @@ def _reference(trial: TrialRecord) -> str:
     """
     names = ("dataset", "paradigm", "variant", "image_size", "network", "pretrained", "seed")
     return json.dumps([trial.config.get(name) for name in names])
+
+
+def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    told = summary.get("conditions")
+    return tuple(one for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping))
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ the writers' job, so that no name of an agent, a setting or a dataset can break 
 
 import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
@@ -22,13 +22,6 @@ ACCURACY_TABLES = (
     ("first_task", "first_task_last", "Accuracy on the first task's classes after the last task (%)"),
 )
 """Name, metric and caption of each table of accuracies."""
-_NEEDS = {
-    "task_boundaries": "task boundaries",
-    "task_data": "task data again",
-    "frozen_trunk": "frozen trunk",
-    "offline": "offline lists",
-}
-
 _MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 # A row that starts with a bracket or a star would be read as an option of the line break before it.
 _LATEX_SPECIAL = {
@@ -76,12 +69,14 @@ def write_long_form(path: Path, lines: Sequence[Row]) -> None:
 
 
 def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
-    """The tables of one dataset: three of accuracies, one of needs and costs."""
+    """The tables of one dataset: three of accuracies, two of needs and costs."""
+    from lethe.benchmarks.report.costs import cost_tables
+
     accuracy = [
         accuracy_table(comparison, dataset, metric, name, caption)
         for name, metric, caption in ACCURACY_TABLES
     ]
-    return [*accuracy, cost_table(comparison, dataset)]
+    return [*accuracy, *cost_tables(comparison, dataset)]
 
 
 def main_table(comparison: Comparison, dataset: str) -> Table:
@@ -104,7 +99,7 @@ def accuracy_table(
     header = ("agent", *(f"{paradigm} ({_runs(expected[paradigm])})" for paradigm in paradigms))
     lines = tuple(
         (label, *(cells.get((label, paradigm), ABSENT) for paradigm in paradigms))
-        for label in _entries_of(comparison, dataset)
+        for label in entries_of(comparison, dataset)
     )
     return Table(name, caption, header, lines)
 
@@ -126,29 +121,6 @@ def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
     if stat.runs < expected:
         parts.append(f"({stat.runs}/{expected} runs)")
     return " ".join(parts) or ABSENT
-
-
-def cost_table(comparison: Comparison, dataset: str) -> Table:
-    """Needs, memory and time of each agent; ranges where paradigms differ."""
-    header = ("agent", *_NEEDS.values(), "memory", "images/s", "training time", "wall time", "runs")
-    lines = []
-    for label, entries in _entries_of(comparison, dataset).items():
-        needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
-        finished = sum(len(entry.finished) for entry in entries)
-        expected = sum(comparison.expected_runs(dataset, entry.paradigm) for entry in entries)
-        costs = (
-            _span(entries, "memory_bytes", format_bytes),
-            _span(entries, "images_per_second", "{:,.0f}".format),
-            _span(entries, "seconds", format_seconds),
-            _span(entries, "wall_seconds", format_seconds),
-            str(finished) if finished == expected else f"{finished}/{expected}",
-        )
-        lines.append((label, *needs, *costs))
-    caption = (
-        "Needs and cost: memory beyond the network's parameters; time of a run, in training steps and on the wall, "
-        "evaluation and writing included; ranges span the paradigms"
-    )
-    return Table("cost", caption, header, tuple(lines))
 
 
 def format_bytes(count: float) -> str:
@@ -246,21 +218,13 @@ def latex_page(tables: Mapping[str, Sequence[Table]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
+def entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
     """A dataset's entries by label, in the order of the tables' rows."""
     entries = [entry for entry in comparison.entries if entry.dataset == dataset]
     by_label: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=agent_order):
         by_label.setdefault(entry.label, []).append(entry)
     return by_label
-
-
-def _span(entries: Sequence[Entry], metric: str, show: Callable[[float], str]) -> str:
-    means = sorted(mean for entry in entries if (mean := entry.stats[metric].mean) is not None)
-    if not means:
-        return ABSENT
-    least, greatest = show(means[0]), show(means[-1])
-    return least if least == greatest else f"{least} – {greatest}"
 
 
 def _runs(count: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lethe.benchmarks.records.read import TrialRecord, find_trials
 from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry, compare, judged_alike
+from lethe.benchmarks.report.costs import instruction_set_notes
 from lethe.benchmarks.report.plots import write_plots
 from lethe.benchmarks.report.tables import dataset_title, main_table, plain_text, write_tables
 from lethe.common.errors import InputError
@@ -108,7 +109,12 @@ def notes(comparison: Comparison) -> list[str]:
             variants = sorted({entry.variant for entry in entries})
             if len(variants) > 1:
                 found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
-            told = (*_unlike(entries), *_without_omega(entries), *_mixed_code(entries))
+            told = (
+                *_unlike(entries),
+                *_without_omega(entries),
+                *_mixed_code(entries),
+                *instruction_set_notes(entries),
+            )
             found += [f"{place}: {note}" for note in told]
     return found
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lethe.benchmarks.report.comparison import Comparison, Stat
+from lethe.benchmarks.report.costs import cost_tables
 from lethe.benchmarks.report.tables import (
     ABSENT,
     ACCURACY_TABLES,
     Table,
     accuracy_cell,
     accuracy_table,
-    cost_table,
 )
 from lethe.gridsearch.grid import searched
 from lethe.gridsearch.report.final_results import LEVEL, Column, Difference, column
@@ -60,7 +60,7 @@ def chosen_settings(choice: Choice) -> str:
 def final_tables(comparison: Comparison, dataset: str, published: Mapping[Key, Published]) -> list[Table]:
     """The tables of one dataset: metrics with the best marked, the tests behind the marks, the cost."""
     measured = [_final_table(comparison, dataset, published, *table) for table in _TABLES]
-    return [*measured, difference_table(comparison, dataset), cost_table(comparison, dataset)]
+    return [*measured, difference_table(comparison, dataset), *cost_tables(comparison, dataset)]
 
 
 def main_table(comparison: Comparison, dataset: str) -> Table:
