@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
 
@@ -62,6 +63,15 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_portable(parser: argparse.ArgumentParser) -> None:
+    """Add the option that fixes the instruction set."""
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="the same numbers on every x86-64 processor with AVX2, to the bit, on the CPU; slower",
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -102,6 +112,7 @@ def _add_run(commands: Commands) -> None:
         help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
         "small network)",
     )
+    add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     run.add_argument("--dry-run", action="store_true", help="print what would run")
@@ -111,6 +122,8 @@ def _add_run(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from lethe.benchmarks.workers import forkserver
 
+    if options.portable:
+        processor.fix()
     if options.workers > 1 and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
     from lethe.benchmarks import command
