@@ -103,6 +103,11 @@ def _add_run(commands: Commands) -> None:
     )
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "--budget",
+        metavar="SIZE",
+        help="set each agent's memory so that all that it keeps, network included, stays within SIZE, such as 10MB",
+    )
     add_places(run)
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")

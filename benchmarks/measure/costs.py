@@ -44,20 +44,24 @@ def network_bytes(network: Network) -> int:
     return sum(tensor.nbytes for tensor in _distinct((*network.parameters(), *network.buffers())))
 
 
-def optimizer_bytes(agent: Agent) -> int:
-    """Bytes of the state of the agent's optimisers, such as momentum; gradients are no state."""
+def optimizers(agent: Agent) -> list[torch.optim.Optimizer]:
+    """The agent's optimisers; a learner of another library among its attributes holds its own."""
     found: dict[int, torch.optim.Optimizer] = {}
     for value in leaves(vars(agent)):
-        # A learner of another library holds its own.
         for one in (value, None if isinstance(value, nn.Module) else getattr(value, "optimizer", None)):
             if isinstance(one, torch.optim.Optimizer):
                 found[id(one)] = one
-    return sum(
-        leaf.nbytes
-        for one in found.values()
-        for leaf in leaves(list(one.state.values()))
-        if isinstance(leaf, Tensor)
-    )
+    return list(found.values())
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of an optimiser's state, such as momentum; gradients are no state."""
+    return sum(leaf.nbytes for leaf in leaves(list(optimizer.state.values())) if isinstance(leaf, Tensor))
+
+
+def optimizer_bytes(agent: Agent) -> int:
+    """Bytes of the state of the agent's optimisers."""
+    return sum(map(state_bytes, optimizers(agent)))
 
 
 def data_bytes(agent: Agent, images: int, one: Tensor) -> int:

@@ -84,16 +84,16 @@ class FlopCount(TorchDispatchMode):
     """The FLOPs of a block of code, in `flops`: `with FlopCount() as count: ...`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's
         self.flops = 0
 
     def __enter__(self) -> Self:
         told.listeners.append(self._add)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         told.listeners.remove(self._add)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -113,17 +113,17 @@ def _compute_table(comparison: Comparison, dataset: str) -> Table:
 
 def _unlike(entry: Entry) -> str:
     """In what the conditions of an entry's runs differ by more than `UNLIKE`; empty if in nothing."""
-    speeds = [run.get("learn_seconds_per_image") for run in entry.numbers.values()]
-    loads = [crowding(processes) for processes in entry.processes.values()]
-    found = []
-    for values, show in (
-        (speeds, lambda low, high: f"{format_brief(low)} to {format_brief(high)} an image"),
-        (loads, lambda low, high: f"load {low:.1f} to {high:.1f} per core"),
-    ):
-        known = [value for value in values if value]
-        if known and max(known) > UNLIKE * min(known):
-            found.append(show(min(known), max(known)))
+    speeds = _apart(run.get("learn_seconds_per_image") for run in entry.numbers.values())
+    loads = _apart(crowding(processes) for processes in entry.processes.values())
+    found = [f"{format_brief(speeds[0])} to {format_brief(speeds[1])} an image"] if speeds else []
+    found += [f"load {loads[0]:.1f} to {loads[1]:.1f} per core"] if loads else []
     return ", ".join(found)
+
+
+def _apart(values: Iterable[float | None]) -> tuple[float, float] | None:
+    """The least and the greatest of the known values, if they differ by more than `UNLIKE`."""
+    known = [value for value in values if value]
+    return (min(known), max(known)) if known and max(known) > UNLIKE * min(known) else None
 
 
 def _passes(entries: Sequence[Entry]) -> str:

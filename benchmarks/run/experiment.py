@@ -177,6 +177,15 @@ def _open(
     return data, network, weights, store, cost
 
 
+def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists:
+    """The task lists of run `number` of `trial`, made if they are not there; no image is decoded."""
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
+    return tasklists.load(
+        _source(located), trial.paradigm, number, mode, trial.variant, located.lists, trial.split
+    )
+
+
 def _data_of(trial: Trial, number: int, places: Places) -> RunData:
     """The stream of run `number` of `trial`, and its decoded images."""
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
