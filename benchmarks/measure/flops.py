@@ -78,6 +78,8 @@ FORMULAS: Mapping[Any, Callable[..., int]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
 """FLOPs of an operation, from its arguments and, as `out_val`, its result."""
+_known: dict[tuple[object, ...], int] = {}
+"""FLOPs by operation and arguments, of tensors their shapes."""
 
 
 class FlopCount(TorchDispatchMode):
@@ -99,9 +101,13 @@ class FlopCount(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute an operation and count it."""
         result = func(*args, **(kwargs or {}))
-        formula = FORMULAS.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        packet = func._overloadpacket
+        if packet in FORMULAS:
+            # PyTorch's formulas take longer than many of the operations.
+            key = (packet, *(value.shape if isinstance(value, Tensor) else str(value) for value in args))
+            if key not in _known:
+                _known[key] = FORMULAS[packet](*args, **(kwargs or {}), out_val=result)
+            self.flops += _known[key]
         return result
 
     def _add(self, flops: int) -> None:
