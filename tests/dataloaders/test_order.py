@@ -161,6 +161,9 @@ def test_from_the_command_line_to_the_record(tmp_path, monkeypatch, capsys):
         names[:5]
     )
     assert main(["tasks", "digits", "--runs", "1", "--paradigm", "class_iid", *choice]) == 0
+    assert (
+        main(["tasks", "digits", "--runs", "1", *choice]) == 0
+    )  # under those paradigms that have such an order
     Path("order.txt").write_text("zero\n")
     assert main(["tasks", "digits", "--runs", "1", "--paradigm", "class_iid", *choice]) == 2
     assert main(["show", "digits", "class_iid", "--class-order", "absent.txt"]) == 2
