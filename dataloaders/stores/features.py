@@ -69,6 +69,11 @@ def compute(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> np.nd
     return _stored(torch.cat(parts).permute(0, 2, 3, 1), "float32")
 
 
+def rounded(features: Tensor, dtype: str) -> Tensor:
+    """Features with the values that a store of `dtype` gives back; what is none, such as pixels, as it is."""
+    return features.bfloat16().float() if dtype == "bfloat16" else features
+
+
 def _stored(features: Tensor, dtype: str) -> np.ndarray:
     """Features as they are stored, on the CPU: float32, or the bits of bfloat16, rounded to nearest."""
     if dtype == "float32":

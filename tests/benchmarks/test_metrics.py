@@ -22,6 +22,10 @@ def test_forgetting_is_the_best_before_minus_the_last():
     assert metrics.forgetting(CLASSES_APART) == pytest.approx(((90 - 40) + (80 - 30)) / 2)
     better_later = np.array([[50.0, 50, NAN], [60.0, 70, 50], [60.0, 60, 60]])
     assert metrics.forgetting(better_later) == pytest.approx(70 - 60)
+    best_at_the_end = np.array([[50.0, 50, NAN], [60.0, 55, 65], [65.0, 75, 55]])
+    assert metrics.forgetting(best_at_the_end) == pytest.approx(55 - 75), (
+        "the last task is none of those before"
+    )
 
 
 def test_backward_transfer_compares_with_the_task_that_brought_the_classes():
