@@ -86,7 +86,7 @@ def test_tests_belong_to_what_they_reach_in_their_room_and_above():
 
 
 def test_the_choice_is_a_function_of_the_seed_and_spread_over_files():
-    files = ["benchmarks/measure/metrics.py", "gridsearch/plan.py", "gridsearch/report/significance.py"]
+    files = ["benchmarks/measure/metrics.py", "gridsearch/plan.py", "gridsearch/selection.py"]
     chosen = choose(files, 6, 1, set())
     assert chosen == choose(list(reversed(files)), 6, 1, set()) != choose(files, 6, 2, set())
     assert sorted({mutant.path for mutant in chosen[:3]}) == files
@@ -97,8 +97,9 @@ def test_the_choice_is_a_function_of_the_seed_and_spread_over_files():
 
 def test_mutants_called_equivalent_are_of_the_code_as_it_is():
     for file, before, after in known_equivalents():
-        text = (ROOT / file).read_text()
-        assert any(mutant.change(text) == (before, after) for mutant in mutants(file, text)), (file, before)
+        text = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+        known = any(mutant.change(text) == (before, after) for mutant in mutants(file, text))
+        assert known, f"{file}: '{before}' is no longer there: take it out of tests/mutation/equivalent.toml"
 
 
 @pytest.fixture
