@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from lethe.agents import registry
 from lethe.agents.config import Config
@@ -222,10 +222,10 @@ def _values(
     """The values of each hyperparameter of a block, typed."""
     try:
         config = registry.get(agent).Config
+        hints = config.types()
     except InputError as error:
         tell(where, str(error))
         return {}
-    hints = get_type_hints(config)
     typed: dict[str, list[Any]] = {}
     for key, given in table.items():
         if key in _PLACES:
