@@ -56,6 +56,7 @@ class Evaluator:
         self.num_groups = max(groups.values()) + 1
         self._tasks = stream.tasks
         self._checked = False
+        self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
     @torch.no_grad()

@@ -236,6 +236,8 @@ CHECKPOINT = Table(
         **dict.fromkeys(("log_file", "confusion_file", "class_accuracy_file"), _FILE),
         "images_again": COUNT,
         "collapses": List(Text()),
+        "conditions": List(Table({})),
+        "flops": Table({"total": _AMOUNT, "steps": Table({}, rest=List(_AMOUNT, low=3))}),
         "software": Maybe(List(Table({}))),
         "agent": Table({}),
     }

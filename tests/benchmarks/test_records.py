@@ -157,6 +157,8 @@ def state(**changes: object) -> dict[str, object]:
         },
         "images_again": 0,
         "collapses": [""],
+        "conditions": [],
+        "flops": {"total": 5.0, "steps": {3: [7, 2, 100]}},
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
@@ -187,6 +189,7 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"top5": [None, None]}, "top5: expected 1"),
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
         ({"log_file": {"bytes": -1, "crc32": 0}}, "log_file.bytes: expected a whole number"),
+        ({"flops": {"total": 0, "steps": {3: [1]}}}, "flops.steps.3: expected a list"),
         ({"collapses": None}, "collapses: expected a list"),
         ({"agent": 7}, "agent: expected an object"),
     ],
