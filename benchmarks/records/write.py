@@ -15,7 +15,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,6 +66,17 @@ def checkpointed(folder: Path) -> int | None:
         return (folder / _CHECKPOINT).stat().st_mtime_ns
     except FileNotFoundError:
         return None
+
+
+def tidy(folders: Iterable[Path]) -> None:
+    """Remove the checkpoints of finished runs of the trials in `folders`.
+
+    A process may have been killed between the summary of a run and the removal of its checkpoint.
+    """
+    for folder in folders:
+        for path in folder.glob(f"run*/{_CHECKPOINT.parent}"):
+            if is_there(path.parent / "summary.json"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class Recorder:
