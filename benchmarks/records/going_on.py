@@ -54,6 +54,8 @@ def _check_position(saved: Mapping[str, Any], config: Config, tasks: Sequence[in
         ("images", images, saved["images"]),
         ("rows", task, len(saved["rows"])),
         ("top5", task, len(saved["top5"])),
+        ("collapses", task, len(saved["collapses"])),
+        ("confusion_file", task > 0, saved["confusion_file"]["bytes"] > 0),
     ):
         if expected != found:
             raise ValueError(f"{name}: expected {expected} at position {task}, {epoch}, {batch}, got {found}")

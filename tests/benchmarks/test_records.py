@@ -170,8 +170,22 @@ def check(saved: dict[str, object]) -> None:
 
 def test_a_checkpoint_of_the_stream_is_gone_on_from():
     check(state())
-    check(state(position=[0, 1, 3], steps=6, images=14, rows=[], top5=[]))
-    check(state(position=[2, 0, 0], steps=8, images=19, rows=[[1.0, 1.0]] * 2, top5=[None] * 2))
+    check(
+        state(
+            position=[0, 1, 3],
+            steps=6,
+            images=14,
+            rows=[],
+            top5=[],
+            collapses=[],
+            confusion_file={"bytes": 0, "crc32": 0},
+        )
+    )
+    check(
+        state(
+            position=[2, 0, 0], steps=8, images=19, rows=[[1.0, 1.0]] * 2, top5=[None] * 2, collapses=["", ""]
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,6 +204,8 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
         ({"log_file": {"bytes": -1, "crc32": 0}}, "log_file.bytes: expected a whole number"),
         ({"flops": {"total": 0, "steps": {3: [1]}}}, "flops.steps.3: expected a list"),
+        ({"collapses": []}, "collapses: expected 1"),
+        ({"confusion_file": {"bytes": 0, "crc32": 0}}, "confusion_file: expected True"),
         ({"collapses": None}, "collapses: expected a list"),
         ({"agent": 7}, "agent: expected an object"),
     ],
