@@ -34,12 +34,13 @@ METRICS = (
     "omega_all",
     "top5_last",
     "memory_bytes",
+    "images_again",
     "images_per_second",
     "seconds",
     "wall_seconds",
 )
-"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
-of learning alone, `wall_seconds` those of the whole run."""
+"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `images_again` were
+handed out once more as data of their task; `seconds` are those of learning alone, `wall_seconds` of the whole run."""
 
 CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
@@ -267,7 +268,8 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     omega = None
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
-    return {**run.summary["metrics"], "omega_all": omega}
+    again = run.summary.get("images_again")
+    return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
 
 
 def _reference(trial: TrialRecord) -> str:

@@ -138,7 +138,7 @@ def cost_table(comparison: Comparison, dataset: str) -> Table:
     header = ("agent", *_NEEDS.values(), "memory", "images/s", "training time", "wall time", "runs")
     lines = []
     for label, entries in _entries_of(comparison, dataset).items():
-        needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
+        needs = [_need(entries, need) for need in _NEEDS]
         finished = sum(len(entry.finished) for entry in entries)
         expected = sum(comparison.expected_runs(dataset, entry.paradigm) for entry in entries)
         costs = (
@@ -154,6 +154,14 @@ def cost_table(comparison: Comparison, dataset: str) -> Table:
         "evaluation and writing included; ranges span the paradigms"
     )
     return Table("cost", caption, header, tuple(lines))
+
+
+def _need(entries: Sequence[Entry], need: str) -> str:
+    """Whether the agent has the need; of task data, how many images of a run it was handed once more."""
+    if not entries[0].needs.get(need):
+        return "no"
+    again = _span(entries, "images_again", "{:,.0f}".format) if need == "task_data" else ABSENT
+    return "yes" if again == ABSENT else f"{again} images"
 
 
 def format_bytes(count: float) -> str:
