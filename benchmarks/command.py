@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
         return 0
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
@@ -72,14 +74,18 @@ def run(options: argparse.Namespace) -> int:
     if options.keep_model:
         _tell_unkept([job for job in jobs if job not in left], places)
     print(_table(trials, places))
+    for agent in sorted(watch.failed):
+        if ":" in agent and not agent.startswith("avalanche:"):
+            print(f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr)
     return 1 if watch.failed else 0
 
 
 class _Watch:
-    """Prints a line per run that ends, and counts failures."""
+    """Prints a line per run that ends, and notes whose runs fail."""
 
     def __init__(self, bar: "tqdm[NoReturn] | None" = None):
-        self.failed = 0
+        self.failed: set[str] = set()
+        """Agents with a failed run."""
         self._bar = bar
 
     def started(self, job: Job) -> None:
@@ -89,8 +95,9 @@ class _Watch:
         """Print nothing."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Count the outcome and print it."""
-        self.failed += isinstance(outcome, Failed)
+        """Note the outcome and print it."""
+        if isinstance(outcome, Failed):
+            self.failed.add(outcome.job.trial.agent)
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)

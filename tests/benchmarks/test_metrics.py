@@ -61,3 +61,9 @@ def test_groups_are_the_classes_first_met_in_a_task_numbered_without_gaps():
 
 def test_chance():
     assert metrics.chance(4) == 25
+
+
+def test_two_groups_are_enough_to_forget_one():
+    matrix = np.array([[90.0, 90, NAN], [60.0, 50, 80]])
+    assert metrics.forgetting(matrix) == 90 - 50
+    assert metrics.backward_transfer(matrix) == 50 - 90

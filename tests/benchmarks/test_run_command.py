@@ -65,6 +65,7 @@ def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsy
     assert "2 runs, 1 finished, 1 to do" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("summary.json"))) == 1, "a dry run does nothing"
     assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 0
+    assert capsys.readouterr().out.startswith("1 of 2 runs were finished before\n")
     assert (summary.read_bytes(), summary.stat().st_mtime_ns) == before
     assert len(list(tmp_path.rglob("summary.json"))) == 2
 
@@ -119,7 +120,9 @@ def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, caps
     )
     assert run(places, tmp_path / "out", "--agent", "fragile:Fragile", "finetune") == 1
     told = capsys.readouterr()
-    assert "out of luck" in told.err
+    assert "out of luck" in told.err and told.err.endswith(
+        "`lethe check fragile:Fragile` tells what the agent breaks, on a tiny problem\n"
+    )
     assert "finetune digits/class_iid run 0:" in told.out
     assert not list((tmp_path / "out").rglob("fragile.Fragile/**/summary.json"))
 
