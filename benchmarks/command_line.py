@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
+from lethe.dataloaders.order_options import add_order
 
 SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
@@ -23,10 +24,20 @@ def add_commands(commands: Commands) -> None:
     """Add the commands on trials."""
     _add_run(commands)
     report = commands.add_parser(
-        "report", help="tables and plots of finished runs", description="Tables and plots of finished runs."
+        "report",
+        help="tables and plots of finished runs",
+        description="Tables and plots of finished runs; of two results folders also the differences of the trials "
+        "that both have.",
     )
     report.add_argument("results", type=Path, help="folder that trials were written to")
+    report.add_argument("other", type=Path, nargs="?", help="another one, to compare with the first")
     report.add_argument("--out", type=Path, required=True, help="folder for the tables and plots")
+    report.add_argument(
+        "--data",
+        type=Path,
+        default=folders.DATA,
+        help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
+    )
     report.set_defaults(command=_report)
     predict = commands.add_parser(
         "predict",
@@ -78,6 +89,16 @@ def add_keep_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits the memory of a run's process."""
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="memory that the process of a run may keep before it is ended, such as 8GB (default: its part of 90 %% of "
+        "the machine's)",
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -96,6 +117,7 @@ def _add_run(commands: Commands) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    add_order(run)
     run.add_argument(
         "--network",
         help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
@@ -118,6 +140,7 @@ def _add_run(commands: Commands) -> None:
         help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
         "small network)",
     )
+    add_max_memory(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     add_keep_model(run)
@@ -138,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
-    summary = report(options.results, options.out)
+    summary = report(options.results, options.out, options.other, options.data)
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0

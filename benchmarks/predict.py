@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from lethe.benchmarks.run import kept
-from lethe.common.errors import InputError
 from lethe.common.printable import printable
-from lethe.dataloaders.stores.decode import FAULTS, decode
+from lethe.dataloaders.stores.decode import Undecodable, decode
 
 _SHOWN = 3  # classes
 _BATCH = 32  # images
@@ -27,20 +26,13 @@ def predict(folder: Path, images: Sequence[Path]) -> int:
             try:
                 pixels.append(decode(path, model.image_size))
                 read.append(path)
-            except (*FAULTS, InputError) as error:
+            except Undecodable as error:
                 failed = True
-                print(f"error: {printable(_problem(path, error))}", file=sys.stderr)
+                print(f"error: {printable(error)}", file=sys.stderr)
         with suppress(BrokenPipeError):  # a reader such as `head` may have left
             for path, line in zip(read, _lines(model, pixels), strict=True):
                 print(f"{printable(path)}: {line}")
     return 2 if failed else 0
-
-
-def _problem(path: Path, error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    told = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return f"{path}: cannot be decoded as an image: {told}"
 
 
 def _lines(model: kept.Model, pixels: Sequence[np.ndarray]) -> Iterator[str]:

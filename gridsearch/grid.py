@@ -3,8 +3,9 @@
     datasets = ["core50_mini"]
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
-    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed; as on the
-    #                                            # command line of `lethe run`
+    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed, tasks,
+    #                                            # order_seed; as on the command line of `lethe run`
+    # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
 
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
     [agents.ewc]
@@ -44,6 +45,9 @@ _OF_TRIALS = {
     "feature_dtype": str,
     "variant": str,
     "seed": int,
+    "tasks": int,
+    "class_order": list,
+    "order_seed": int,
 }
 """Keys that hold for all trials of a file, and their types; keyword arguments of `Trial.create`."""
 _TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")

@@ -15,6 +15,7 @@ from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord, read_trial
 from lethe.benchmarks.report.comparison import Stat, summarise
+from lethe.benchmarks.report.tables import counted
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.input_problems import first
@@ -145,23 +146,12 @@ def _candidate(trial: Trial, results: Path, runs: int) -> Candidate:
     values, failed, missing = [], [], []
     for run in range(runs):
         if run in records:
-            values.append(_accuracy(records[run], folder))
+            values.append(records[run].summary["metrics"][METRIC])
         elif found := failures.read(folder / f"run{run}"):
             failed.append(f"run {run}: {printable(found.reason)}")
         else:
             missing.append(run)
     return Candidate(trial, summarise(values), tuple(failed), tuple(missing))
-
-
-def _accuracy(record: RunRecord, folder: Path) -> float:
-    metrics = record.summary.get("metrics")
-    value = metrics.get(METRIC) if isinstance(metrics, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100:
-        path = folder / f"run{record.run}" / "summary.json"
-        raise InputError(
-            f"{path}: expected {METRIC} in percent, got {value!r}: delete its folder to make it anew"
-        )
-    return value
 
 
 def _choice(ranking: Sequence[Candidate], reason: str) -> Choice:
@@ -189,11 +179,6 @@ def _reasons(candidates: Sequence[Candidate]) -> str:
 
 def _shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _block(choice: Choice) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,9 @@ def trial(
     seed: int = 0,
     split: str = "test",
     feature_dtype: str = "float32",
+    tasks: int | None = None,
+    class_order: Sequence[str] | None = None,
+    order_seed: int = 0,
     data: PathLike = folders.DATA,
     **settings: object,
 ) -> Trial:
@@ -89,6 +92,9 @@ def trial(
         seed=seed,
         split=split,
         feature_dtype=feature_dtype,
+        tasks=tasks,
+        class_order=class_order,
+        order_seed=order_seed,
         data=Path(data),
     )
 

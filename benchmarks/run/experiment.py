@@ -14,16 +14,18 @@ from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
-from lethe.common.files import read_json
+from lethe.common.files import is_there
 from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
@@ -54,6 +56,8 @@ class Machine:
     """Whether the scores of the last evaluation are written."""
     keep_model: bool = False
     """Whether the trained agent is written."""
+    max_memory: int | None = None
+    """Bytes that the run's process may keep for itself; None: as much as it gets."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ def run(
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
-    if finished.exists():
-        return read_json(finished)
+    if is_there(finished):
+        return read_summary(finished.parent)
     if machine.keep_model:
         raise_any(kept.cannot_keep([trial]))
     opened = open_run(trial, number, places, machine)
@@ -118,7 +122,7 @@ def run(
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
-    recorder.restore(agent)
+    recorder.restore(agent, [len(task) for task in stream.tasks])
     learn(agent, stream, opened.images, evaluator, recorder)
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
@@ -198,17 +202,14 @@ def load(
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
     stream = Stream.bind(read, pixels.rows)
-    names = class_names(stream.class_of_label, located.dataset.classes)
+    names = class_names(stream.class_of_label, located.dataset)
     return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
 
 
-def class_names(class_of_label: Sequence[int | str], names: Sequence[str]) -> tuple[str, ...]:
-    """Names by label; in a dirmap a class is its name, or its number from 1 among the dataset's `names`.
-
-    Lists that tell no classes have the labels in their place, from 0.
-    """
-    numbered = set(range(1, len(names) + 1)).issuperset(class_of_label)
-    return tuple(names[int(one) - 1] if numbered else str(one) for one in class_of_label)
+def class_names(class_of_label: Sequence[int | str], dataset: Dataset) -> tuple[str, ...]:
+    """Names by label. Lists that tell no classes have the labels, from 0, in the place of the dirmap's classes."""
+    known = set(range(1, len(dataset.classes) + 1)).issuperset(class_of_label)
+    return tuple(dataset.class_name(one) if known else str(one) for one in class_of_label)
 
 
 @functools.lru_cache(maxsize=4)
@@ -228,6 +229,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             stores,
             progress=bar.set,
             remedy=remedy(located),
+            confined=located.dataset.confined,
         )
 
 

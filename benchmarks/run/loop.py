@@ -48,7 +48,8 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
     start = recorder.start
     for index in range(start.task, len(stream.tasks)):
         task = stream.tasks[index]
-        info = TaskInfo(index, evaluator.classes_met[index])
+        images_told = len(task) if agent.needs.task_data else None
+        info = TaskInfo(index, evaluator.classes_met[index], images_told)
         if start == Position(index) and agent.needs.task_boundaries:
             agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):

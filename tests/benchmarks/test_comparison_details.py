@@ -1,8 +1,8 @@
 """What the comparison says where trials are unlike: orders of notes, trials without runs, names of settings."""
 
 from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.notes import notes
 from lethe.benchmarks.report.trial_names import text_of
-from lethe.benchmarks.report.write import notes
 from tests.made_records import run, trial
 
 

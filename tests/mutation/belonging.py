@@ -57,13 +57,15 @@ def _module(path: str) -> str:
 def _imports(path: Path) -> set[str]:
     """Every name that may be that of an imported module."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
         match node:
             case ast.Import():
                 found |= {alias.name for alias in node.names}
             case ast.ImportFrom(module=str(module)):
                 found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-            case ast.Constant(value=str(text)):
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
                 found |= {named.group() for named in _NAMED.finditer(text)}
     return found
 

@@ -76,6 +76,9 @@ def test_tests_belong_to_what_they_reach_in_their_room_and_above():
     assert "tests/benchmarks/test_metrics.py" in found["benchmarks/measure/metrics.py"]
     assert "tests/gridsearch/test_selection.py" in found["benchmarks/report/comparison.py"]
     assert "tests/gridsearch/test_grid_command.py" in found["gridsearch/command.py"]  # named in a text
+    assert (
+        "tests/project/test_mutation.py" not in found["gridsearch/command.py"]
+    )  # named in a docstring alone
     assert "tests/benchmarks/test_metrics.py" not in found["benchmarks/report/tables.py"]
     assert not any(test.startswith("tests/agents") for test in found["benchmarks/run/loop.py"])
     product = [file for file in found if file.split("/")[0] in ("benchmarks", "gridsearch")]
