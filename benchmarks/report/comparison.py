@@ -49,13 +49,9 @@ METRICS = (
     "learn_flops",
     "predict_flops",
 )
-<<<<<<< HEAD
 """One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `images_again` were
-handed out once more as data of their task; `seconds` are those of learning alone, `wall_seconds` of the whole run."""
-=======
-"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
-of learning alone, `wall_seconds` those of the whole run; those per image and the FLOPs are per image of the stream."""
->>>>>>> main
+handed out once more as data of their task; `seconds` are those of learning alone, `wall_seconds` those of the whole
+run; those per image and the FLOPs are per image of the stream."""
 
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
