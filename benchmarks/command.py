@@ -19,7 +19,7 @@ from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
-from lethe.benchmarks.run import kept
+from lethe.benchmarks.run import budget, kept
 from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     """Run every agent on every stream; 0 only if every run is finished."""
     trials = _trials(options)
     places = Places(options.out, options.data, options.lists)
+    if options.budget is not None:
+        trials = _within_budget(trials, options, places)
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
@@ -253,6 +255,25 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return trials
+
+
+def _within_budget(trials: Sequence[Trial], options: argparse.Namespace, places: Places) -> list[Trial]:
+    """The trials with the memory that the budget allows, which is printed; all that cannot are one `InputError`."""
+    limit = budget.parse(options.budget)
+    found: list[tuple[Trial, budget.Kept]] = []
+    problems: list[str] = []
+    for trial in trials:
+        try:
+            given = _settings(options.set, trial.agent, options.agent)
+            found.append(budget.within(trial, limit, places, given))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    for trial, within in found:
+        settings = trial.id.rpartition("-")[0]
+        print(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {within}")
+    return [trial for trial, _ in found]
 
 
 def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
 from lethe.dataloaders.order_options import add_order
@@ -99,6 +100,15 @@ def add_max_memory(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_portable(parser: argparse.ArgumentParser) -> None:
+    """Add the option that fixes the instruction set."""
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="the same numbers on every x86-64 processor with AVX2, to the bit, on the CPU; slower",
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -131,6 +141,11 @@ def _add_run(commands: Commands) -> None:
     )
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "--budget",
+        metavar="SIZE",
+        help="set each agent's memory so that all that it keeps, network included, stays within SIZE, such as 10MB",
+    )
     add_places(run)
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
@@ -141,6 +156,7 @@ def _add_run(commands: Commands) -> None:
         "small network)",
     )
     add_max_memory(run)
+    add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     add_keep_model(run)
@@ -151,6 +167,8 @@ def _add_run(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from lethe.benchmarks.workers import forkserver
 
+    if options.portable:
+        processor.fix()
     if options.workers > 1 and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
     from lethe.benchmarks import command

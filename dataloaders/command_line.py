@@ -169,11 +169,11 @@ def _tasks(options: argparse.Namespace) -> None:
     from lethe.dataloaders import prepare
     from lethe.dataloaders.index import dirmap
     from lethe.dataloaders.tasks import listfiles, paradigms, tasklists
-    from lethe.dataloaders.tasks.order import of_options
+    from lethe.dataloaders.tasks.order import of_options, offered
 
     located = find.locate(options.dataset, lists=options.out)
     dataset = located.dataset
-    chosen = options.paradigm or dataset.paradigms
+    chosen = options.paradigm or offered(dataset, options)
     variant = options.variant or dataset.default_variant
     for paradigm in chosen:
         dataset = of_options(located.dataset, paradigm, options)

@@ -67,7 +67,7 @@ def table(options: argparse.Namespace) -> int:
 
 
 def _grids(options: argparse.Namespace) -> list[grid.Grid]:
-    return [grid.read(path, options.data) for path in options.grids]
+    return [grid.read(path, options.data, options.lists) for path in options.grids]
 
 
 def _grids_of_names(options: argparse.Namespace) -> list[grid.Grid]:

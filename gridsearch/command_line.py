@@ -4,8 +4,9 @@ import argparse
 import functools
 from pathlib import Path
 
-from lethe.benchmarks.command_line import add_keep_model, add_max_memory, add_places
+from lethe.benchmarks.command_line import add_keep_model, add_max_memory, add_places, add_portable
 from lethe.benchmarks.workers import forkserver
+from lethe.common import processor
 from lethe.common.command_line import Commands
 
 SPEED_PARTS = {"search": ("lethe.gridsearch.speed", "cost of a search beside learning")}
@@ -42,6 +43,8 @@ def _add(commands: Commands, name: str, function: str, help: str) -> argparse.Ar
 
 
 def _do(function: str, options: argparse.Namespace) -> int:
+    if getattr(options, "portable", False):
+        processor.fix()
     if function in ("search", "final") and options.engine == "local" and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
     from lethe.gridsearch import command
@@ -60,6 +63,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--address", help="of a running Ray cluster; auto: the one that this machine is in")
     add_max_memory(parser)
+    add_portable(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
     parser.add_argument("--dry-run", action="store_true", help="print what would run")
     parser.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")

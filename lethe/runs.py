@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
+from lethe.benchmarks.measure import trunk
+from lethe.benchmarks.measure.costs import Trunk
 from lethe.benchmarks.measure.evaluate import Evaluation, Evaluator
 from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
@@ -112,7 +114,7 @@ def run(
     places = Places(data=Path(data), lists=Path(lists))
     opened = experiment.open_run(trial, number, places, Machine(device, threads))
     shown = image_stream(opened.data)
-    return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"))
+    return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"), opened.trunk)
 
 
 def learn(
@@ -156,7 +158,8 @@ def learn(
     images = Images(store, on)
     problem = Problem(stream.num_classes, images.shape)
     learner = agent_class(problem, config, built, seed=derive(seed, run, "agent"), device=on)
-    return _learn(learner, images, stream, derive(seed, run, "order"))
+    cost = trunk.measure(pixels, built.frozen, on)
+    return _learn(learner, images, stream, derive(seed, run, "order"), cost)
 
 
 def evaluate(agent: Agent[Any], stream: ImageStream, task: int | None = None) -> Evaluation:
@@ -193,14 +196,14 @@ def _network(
     )
 
 
-def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int) -> Run:
+def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int, cost: Trunk) -> Run:
     """Learn the stream with the same loop and record as every run; the record is read back and removed."""
     evaluator = Evaluator(stream._stream, images, agent.device, stream.class_names)
     with tempfile.TemporaryDirectory(prefix="lethe-") as name:
         folder = Path(name)
         recorder = Recorder(folder, order_seed, {}, checkpoints=False)
         loop.learn(agent, stream._stream, images, evaluator, recorder)
-        recorder.finish(agent, evaluator, predictions=False)
+        recorder.finish(agent, evaluator, predictions=False, trunk=cost)
         done = read_run(folder, 0)
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         log = pd.DataFrame(map(json.loads, lines), columns=["task", "step", "name", "value"])

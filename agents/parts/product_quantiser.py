@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lethe.agents.parts import flops
 from lethe.common.errors import InputError
 
 CENTROIDS = 256
@@ -45,8 +46,17 @@ def fit(vectors: Tensor, codebooks: int) -> Tensor:
         quantiser.train(vectors.float().cpu().contiguous().numpy())
     finally:
         faiss.omp_set_num_threads(threads)
+    flops.tell(fit_flops(count, size, quantiser.cp.niter, quantiser.cp.max_points_per_centroid))
     centroids = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
     return centroids.view(codebooks, CENTROIDS, size // codebooks).to(vectors.device)
+
+
+def fit_flops(count: int, size: int, rounds: int, most: int) -> int:
+    """FLOPs of k-means on all parts of `count` vectors [size]: the distances to 256 centroids in each round.
+
+    faiss takes at most `most` vectors per centroid.
+    """
+    return 2 * min(count, most * CENTROIDS) * CENTROIDS * size * rounds
 
 
 def encode(maps: Tensor, centroids: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from lethe.benchmarks.records import schema
 from lethe.common.errors import InputError
 from lethe.common.files import is_there, write_text
 
-_FIXED = ("device", "threads", "torch", "protocol", "dirmap", "images", "weights")
+_FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights")
 """Keys whose values all runs of a trial must share."""
 _NAME = "env.json"
 

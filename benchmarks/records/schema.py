@@ -36,10 +36,12 @@ class Number:
         """`ValueError` if `value` is no such number."""
         if self.undefined and isinstance(value, float) and math.isnan(value):
             return
-        kinds = int if self.whole else (int, float)
-        wrong = isinstance(value, bool) or not isinstance(value, kinds)
-        if wrong or not (math.isfinite(value) and self.low <= value <= self.high):
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        if not (number and self._holds(value)):
             raise ValueError(f"{where}: expected {self}, got {_shown(value)}")
+
+    def _holds(self, value: Any) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
         name = "a whole number" if self.whole else "a number"
@@ -127,8 +129,9 @@ class Table:
                 kind.check(value[key], name)
             elif not isinstance(kind, Maybe):
                 raise ValueError(f"{name} is missing")
-        for key in value.keys() - self.keys.keys() if self.rest else ():
-            self.rest.check(value[key], f"{where}.{key}" if where else key)
+        if self.rest is not None:
+            for key in value.keys() - self.keys.keys():
+                self.rest.check(value[key], f"{where}.{key}" if where else key)
 
 
 COUNT = Number(0, 1 << 62, whole=True)
@@ -235,6 +238,8 @@ CHECKPOINT = Table(
         "images": COUNT,
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
+        "conditions": Maybe(List(Table({}))),
+        "flops": Maybe(Table({})),
         "log_bytes": COUNT,
         "log_crc32": COUNT,
         "images_again": COUNT,

@@ -27,11 +27,14 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent
-from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.measure import costs, metrics
 from lethe.benchmarks.measure.confusion import collapse_of_run
+from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
+from lethe.benchmarks.measure.flops import FlopMeter
 from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.benchmarks.records.accuracies import Accuracies
+from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, is_there, open_regular, write_text
@@ -70,8 +73,8 @@ class Recorder:
     """Writer of one run's folder, which its owner has locked (see `lock`).
 
     `identity` (lists, number of the run) must be equal for a checkpoint to be continued. `software` is that of this
-    process; the summary lists the software of all processes that learned the run. Without `checkpoints`, a run that is
-    interrupted cannot be continued.
+    process; the summary lists the software of all processes that learned the run, and the `conditions` of each. Without
+    `checkpoints`, a run that is interrupted cannot be continued.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Recorder:
         identity: Mapping[str, object],
         *,
         software: Mapping[str, object] | None = None,
+        conditions: Conditions | None = None,
         checkpoint_batches: int | None = None,
         checkpoints: bool = True,
         progress: Progress | None = None,
@@ -90,6 +94,9 @@ class Recorder:
         self.start = Position()
         self._identity = dict(identity)
         self._software = [dict(software)] if software else []
+        self._conditions = conditions
+        self._conditions_before: list[dict[str, object]] = []
+        self.flops = FlopMeter()
         self._every = checkpoint_batches
         self._checkpoints = checkpoints
         self._progress = progress
@@ -119,6 +126,8 @@ class Recorder:
             self._earlier = saved["wall_seconds"]
             earlier = saved.get("software") or []
             self._software = earlier + [one for one in self._software if one not in earlier]
+            self._conditions_before = saved["conditions"]
+            self.flops.restore(saved["flops"])
             offset, self._log_crc32 = saved["log_bytes"], saved["log_crc32"]
             going_on.check_log(self._log, offset, self._log_crc32)
             going_on.load(self._checkpoint, saved["agent"], agent)
@@ -168,6 +177,8 @@ class Recorder:
 
     def task(self, position: Position, evaluation: Evaluation, agent: Agent) -> None:
         """Record the evaluation after a task, and write a checkpoint from which the next task begins."""
+        if self._conditions is not None:
+            self._conditions.look()
         self._accuracies.add(evaluation)
         self._check_folder()
         self._accuracies.write(self.folder)
@@ -176,22 +187,27 @@ class Recorder:
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
 
-    def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict[str, Any]:
+    def finish(
+        self, agent: Agent, evaluator: Evaluator, predictions: bool, trunk: Trunk = NO_TRUNK
+    ) -> dict[str, Any]:
         """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
+        self._mark = time.perf_counter()
+        agent.fill_cache()  # the last evaluation's is lost where another process made it
+        self.pause()
         if predictions:
-            self._mark = time.perf_counter()
-            agent.fill_cache()  # the last evaluation's is lost where another process made it
-            self.pause()
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
                 arrays = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
-        values = _metrics(self._accuracies, shared) | {
-            "memory_bytes": agent.memory_bytes(),
-            "images_per_second": self._images / self._seconds,
-            "seconds": self._seconds,
-            "wall_seconds": self._wall,
-        }
+        values = _metrics(self._accuracies, shared) | costs.measured(
+            agent,
+            evaluator,
+            images=self._images,
+            seconds=self._seconds,
+            flops=self.flops.total,
+            trunk=trunk,
+        )
+        values |= {"seconds": self._seconds, "wall_seconds": self._wall}
         summary = {
             "metrics": values,
             "further": {name: _metrics(each, shared) for name, each in self._accuracies.further.items()},
@@ -204,6 +220,7 @@ class Recorder:
             "appended": self._confusions.state()["appended"],
             **self._identity,
             "software": self._software,
+            "conditions": self._all_conditions,
         }
         self._check_folder()
         summary = seal.sealed(self.folder, summary)
@@ -215,6 +232,11 @@ class Recorder:
     def _wall(self) -> float:
         """Wall-clock seconds of the run, evaluation and writing included, without the work that kills have undone."""
         return self._earlier + time.perf_counter() - self._begun
+
+    @property
+    def _all_conditions(self) -> list[dict[str, object]]:
+        """Those of every process that learned the run, this one last."""
+        return self._conditions_before + ([self._conditions.record()] if self._conditions else [])
 
     @property
     def _checkpoint(self) -> Path:
@@ -250,6 +272,8 @@ class Recorder:
             "seconds": self._seconds,
             "wall_seconds": self._wall,
             "software": self._software,
+            "conditions": self._all_conditions,
+            "flops": self.flops.state(),
             "log_bytes": self._log.stat().st_size,
             "log_crc32": self._log_crc32,
             "agent": agent.state_dict(),

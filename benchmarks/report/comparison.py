@@ -44,6 +44,7 @@ METRICS = (
     "total_bytes",
     "stream_images",
     "passes",
+    "passes_first_task",
     "learn_seconds_per_image",
     "trunk_seconds_per_image",
     "learn_flops",
@@ -109,6 +110,8 @@ class Entry:
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
+    processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """For every finished run, the conditions of each process that learned it, as recorded."""
 
     @property
     def offline(self) -> bool:
@@ -267,6 +270,7 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
+        processes={run.run: _processes(run.summary) for run in trial.runs},
     )
 
 
@@ -311,6 +315,11 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
         omega = omega_all(accuracy, reference)
     again = run.summary.get("images_again")
     return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
+
+
+def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    told = summary.get("conditions")
+    return tuple(one for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping))
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

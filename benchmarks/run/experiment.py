@@ -12,14 +12,18 @@ import torch
 from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
+from lethe.benchmarks.measure import trunk
+from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
+from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
+from lethe.common import processor
 from lethe.common.files import is_there
 from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
@@ -84,6 +88,8 @@ class OpenRun:
     """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
+    trunk: Trunk
+    """Cost of the network's frozen part for one image."""
 
 
 def run(
@@ -119,6 +125,7 @@ def run(
         derive(trial.seed, number, "order"),
         {"run": number, "lists": opened.data.lists},
         software=provenance.software(),
+        conditions=Conditions(machine.threads),
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
@@ -126,16 +133,16 @@ def run(
     learn(agent, stream, opened.images, evaluator, recorder)
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
-    return recorder.finish(agent, evaluator, machine.predictions)
+    return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
 
 
 def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
     """Data and a new agent of run `number` of `trial`; lists and stores are made where they are missing."""
     device = torch.device(machine.device)
-    data, network, weights, store = _open(trial, number, places, machine)
+    data, network, weights, store, cost = _open(trial, number, places, machine)
     images = Images(store, device)
     problem = Problem(data.stream.num_classes, images.shape)
-    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights)
+    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights, cost)
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
@@ -152,8 +159,9 @@ def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None
 
 def _open(
     trial: Trial, number: int, places: Places, machine: Machine
-) -> tuple[RunData, Network, str, np.ndarray]:
-    """Data, a new network, the fingerprint of its weights, and the store [N, H, W, C] of its plastic part's inputs.
+) -> tuple[RunData, Network, str, np.ndarray, Trunk]:
+    """Data, a new network, the fingerprint of its weights, the store [N, H, W, C] of its plastic part's inputs, and
+    the cost of its frozen part.
 
     Shows progress bars while stores are built.
     """
@@ -168,18 +176,29 @@ def _open(
         device=device,
     )
     if not list(network.frozen.children()):
-        return data, network, weights, data.pixels.pixels
+        return data, network, weights, data.pixels.pixels, NO_TRUNK
+    fingerprint, stores = networks.fingerprint(network.frozen), places.data / "stores"
     with Bar("computing features", "image") as bar:
         store = feature_store(
             data.pixels,
             network.frozen,
-            networks.fingerprint(network.frozen),
-            places.data / "stores",
+            fingerprint,
+            stores,
             device,
             bar.set,
             dtype=trial.feature_dtype,
         )
-    return data, network, weights, store
+    cost = trunk.measured_once(data.pixels.pixels, network.frozen, fingerprint, stores, device)
+    return data, network, weights, store, cost
+
+
+def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists:
+    """The task lists of run `number` of `trial`, made if they are not there; no image is decoded."""
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
+    return tasklists.load(
+        _source(located), trial.paradigm, number, mode, trial.variant, located.lists, trial.split
+    )
 
 
 def _data_of(trial: Trial, number: int, places: Places) -> RunData:
@@ -245,6 +264,7 @@ def check_machine(folder: Path, machine: Machine) -> None:
     now = {
         "device": torch.device(machine.device).type,
         "threads": machine.threads,
+        "portable": processor.is_portable(),
         "torch": torch.__version__,
     }
     environment.check(folder, now)

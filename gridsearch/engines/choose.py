@@ -1,6 +1,6 @@
 """Choice of the engine that executes runs: worker processes on this machine, or a Ray cluster.
 
-Both give the same results to the bit, given the same number of CPU threads per run.
+Both give the same results to the bit, given the same number of CPU threads per run and the same instruction sets.
 """
 
 import argparse

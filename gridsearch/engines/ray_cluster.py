@@ -28,6 +28,7 @@ from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
 from lethe.benchmarks.workers.messages import Died, Elsewhere, Learned, Message
 from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
+from lethe.common import processor
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.common.locks import Locked
@@ -109,6 +110,7 @@ def _connect(address: str) -> None:
         "PYTHONPATH": str(Path.cwd()),
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", KEEP_PAGES),
         provenance.CODE: json.dumps(provenance.code()),
+        **(processor.PORTABLE if processor.is_portable() else {}),
     }
     try:
         with package_copy() as code:  # sent by the time that `init` returns

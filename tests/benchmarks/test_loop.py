@@ -16,6 +16,7 @@ from lethe.agents.contract.toy import CPU, batch, network
 from lethe.agents.er import ER
 from lethe.agents.ewc import EWC
 from lethe.agents.offline import Offline
+from lethe.benchmarks.measure.costs import TIMED
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
 from lethe.benchmarks.measure.unchanged import StateChanged
 from lethe.benchmarks.records import checkpoint, confusions
@@ -552,7 +553,7 @@ def finished_files(folder: Path) -> dict[str, bytes | dict]:
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "predictions.npz"}
     summary = json.loads(files.pop("summary.json"))
     del summary["sha256"]  # of the times as well
-    for timed in ("seconds", "wall_seconds", "images_per_second"):
+    for timed in TIMED:
         del summary["metrics"][timed]
     scores = np.load(folder / "predictions.npz", allow_pickle=False)
     return files | {"summary": summary, "scores": scores["scores"].tobytes()}

@@ -53,7 +53,7 @@ def test_an_accuracy_that_changed_since_it_was_written_is_told(folder):
     with pytest.raises(Damaged, match=r"accuracy\.csv: damaged \(it has changed since it was written\)"):
         read.read_trial(folder)
     path.unlink()
-    with pytest.raises(Damaged, match=r"accuracy\.csv: cannot be read"):
+    with pytest.raises(Damaged, match=r"accuracy\.csv: damaged \(cannot be read: No such file"):
         read.read_summary(folder / "run0")
 
 
