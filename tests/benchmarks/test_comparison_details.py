@@ -2,8 +2,10 @@
 
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.differences import Difference
 from lethe.benchmarks.report.notes import notes
 from lethe.benchmarks.report.point_names import _common
+from lethe.benchmarks.report.tested_tables import difference_text
 from lethe.benchmarks.report.trial_names import text_of
 from tests.made_records import run, trial
 
@@ -51,3 +53,11 @@ def test_boxes_that_are_apart_in_one_direction_share_no_area():
     assert _common((0, 0, 4, 3), (2, 1, 9, 9)) == 2 * 2
     for apart in (5, 0, 9, 3), (0, 4, 4, 9), (5, 4, 9, 9), (4, 0, 9, 3):
         assert _common((0, 0, 4, 3), apart) == 0
+
+
+def test_a_small_p_value_is_told_as_long_as_three_digits_show_it():
+    def told(p):
+        return difference_text(Difference(mean=-2.0, pairs=16, p=p, p_adjusted=p, least=2**-15))
+
+    assert told(0.0005) == "-2.0 (p = 0.001)"
+    assert told(0.00049) == "-2.0 (p < 0.001)"
