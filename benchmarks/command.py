@@ -18,8 +18,9 @@ from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
+from lethe.benchmarks.run.construction import refusals
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
-from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.run.job import Job, check_count
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     places = Places(options.out, options.data, options.lists)
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
+    check_count(len(trials), options.runs)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
         check_protocol(trial, places)
@@ -54,6 +56,10 @@ def run(options: argparse.Namespace) -> int:
             state = "to do" if job in left else "finished"
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
+        refused, notes = refusals(job.trial for job in left)
+        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" * bool(notes))
+        if refused:
+            raise InputError(*(f"{Job(trial, 0)}: {reason}" for trial, reason in refused.items()))
         return 0
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
