@@ -89,3 +89,12 @@ def test_what_finished_before_is_known_to_the_plan(places):
     todo = plan([job.trial, trial("finetune", 0.1)], 2, places, False)
     assert ([str(done) for done in todo.finished], len(todo.left), todo.total) == ([str(job)], 1, 2)
     assert TimeEstimate(todo.finished, places).left(todo.left, 1) == 7.0
+
+
+def test_a_collapsed_run_says_so_at_its_end(places, capsys):
+    todo = plan([trial("finetune", 0.1)], 1, places, False)
+    ended = outcome(todo.left[0], 20.0, None)
+    ended.summary["collapsed"] = "class 3 was predicted\x1b for 98 % of the test images"
+    with Live(todo, 1, 1, places) as live:
+        live.ended(ended)
+    assert "20.0 %, collapsed: class 3 was predicted? for 98 % of the test images" in capsys.readouterr().out

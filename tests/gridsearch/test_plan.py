@@ -119,7 +119,7 @@ def test_a_dry_run_builds_each_agent_once_and_tells_what_its_constructor_refuses
     assert main(["search", str(path), "--dry-run", "--gpus", "none", "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr()
     assert told.out.count("\nto do ") == 3 * 3 * 2
-    assert built.read_text() == "10 (3, 8, 8)\n" * 3
+    assert built.read_text() == "10 (3, 32, 32)\n" * 3
     errors = told.err.strip().split("\n")
     assert [line.rpartition(": ")[2] for line in errors] == ["lr 2.0 is too high", "lr 3.0 is too high"]
     assert "digits/iid" in errors[0] and "ValueError" in errors[0]
