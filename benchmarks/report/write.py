@@ -58,7 +58,7 @@ def report(results: Path, out: Path, other: Path | None = None, data: Path = fol
     for trial, source in found:
         if reason := _failure(trial):
             place = f"{trial.config['dataset']}/{trial.config['paradigm']}"
-            name = f"{trial.config['agent']} [{trial.path.name}]"
+            name = f"{trial.config['agent']} [{trial.path.name}]{f' ({source})' if other else ''}"
             told.append(printable(f"{place}: {name} is left out, {reason}"))
         else:
             kept.append((trial, source))
