@@ -45,6 +45,8 @@ class TaskInfo:
     """0 for the first task."""
     classes: tuple[int, ...]
     """The labels met up to and including this task, ascending."""
+    images: int | None = None
+    """Images of the task, for agents that declare `Needs.task_data`; None for others."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Every agent by name. A new agent is one file and one line here; tables show a family's agents in this order."""
 
+import types
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lethe.agents.base import Agent
+from lethe.agents.base import Agent, Needs
 from lethe.agents.card import FAMILIES, Card, card_of
+from lethe.agents.config import Config
 from lethe.common.errors import InputError, unknown
 from lethe.common.imports import load
 
@@ -51,7 +53,33 @@ def get(name: str) -> type[Agent]:
     if not (isinstance(found, type) and issubclass(found, Agent)):
         class_name = name.rpartition(":")[2]
         raise InputError(f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent")
+    _check_declared(name, found)
     return found
+
+
+_DECLARED: Mapping[str, tuple[type | types.UnionType, str]] = MappingProxyType(
+    {
+        "needs": (Needs, "Needs(...)"),
+        "Config": (type, "a class derived from lethe.agents.config.Config"),
+        "cut": (str | None, "the name of a stage or None"),
+        "resumable": (bool, "True or False"),
+    }
+)
+
+
+def _check_declared(name: str, agent_class: type[Agent]) -> None:
+    """`InputError` with all that the class declares otherwise than `Agent` says; what the harness reads of it."""
+    declared: dict[str, object] = {key: getattr(agent_class, key) for key in _DECLARED}
+    problems = [
+        f"{key}: expected {expected}, got {declared[key]!r:.60}"
+        for key, (kind, expected) in _DECLARED.items()
+        if not isinstance(declared[key], kind)
+    ]
+    given = declared["Config"]
+    if isinstance(given, type) and not issubclass(given, Config):
+        problems.append(f"Config: expected {_DECLARED['Config'][1]}, got {given!r:.60}")
+    if problems:
+        raise InputError(*(f"agent '{name}': {problem}" for problem in problems))
 
 
 def card(name: str) -> Card:

@@ -12,24 +12,40 @@ import torch
 from tqdm import tqdm
 
 from lethe.agents import registry
+from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
+from lethe.benchmarks.run import budget, kept
 from lethe.benchmarks.run.construction import refusals
+from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job, check_count
-from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.run.trial import Trial, notes
+from lethe.benchmarks.workers import memory
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
-from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
+from lethe.benchmarks.workers.pool import (
+    ELSEWHERE,
+    cores,
+    damage,
+    do_all,
+    finished,
+    prepare_all,
+    record,
+    run_jobs,
+)
 from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
-from lethe.common.errors import InputError
+from lethe.common.errors import Damaged, InputError
+from lethe.common.input_problems import first, raise_any
+from lethe.common.printable import printable
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
+from lethe.dataloaders.tasks.order import read_classes
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -44,25 +60,34 @@ def run(options: argparse.Namespace) -> int:
     """Run every agent on every stream; 0 only if every run is finished."""
     trials = _trials(options)
     places = Places(options.out, options.data, options.lists)
+    if options.budget is not None:
+        trials = _within_budget(trials, options, places)
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
     check_count(len(trials), options.runs)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
-        check_protocol(trial, places)
-    left = [job for job in jobs if not finished(job, places)]
+        with suppress(Damaged):  # told with each of its runs
+            check_protocol(trial, places)
+    if options.keep_model:
+        raise_any(kept.cannot_keep(trials))
+    broken = [failed for job in jobs if (failed := damage(job, places))]
+    damaged = {failed.job for failed in broken}
+    left = [job for job in jobs if job not in damaged and not finished(job, places)]
+    for note in notes(job.trial for job in left):
+        print(printable(note))
+    done = len(jobs) - len(left) - len(broken)
     if options.dry_run:
+        states = dict.fromkeys(jobs, "finished") | dict.fromkeys(left, "to do")
+        states |= dict.fromkeys(damaged, "damaged")
         for job in jobs:
-            state = "to do" if job in left else "finished"
-            print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
-        print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
-        refused, notes = refusals(job.trial for job in left)
-        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" * bool(notes))
-        if refused:
-            raise InputError(*(f"{Job(trial, 0)}: {reason}" for trial, reason in refused.items()))
-        return 0
-    if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
+            print(printable(f"{states[job]:8}  {job}  {job.trial.folder(places.results)}"))
+        told = f", {len(broken)} damaged" if broken else ""
+        print(f"{len(jobs)} runs, {done} finished{told}, {len(left)} to do")
+        _build_all(left)
+        return _tell_all(broken)
+    if done:
+        print(f"{done} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
@@ -72,12 +97,34 @@ def run(options: argparse.Namespace) -> int:
         with live_line(len(left), "runs", "run") as bar:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
-    write_tables_of(trial.folder(places.results) for trial in trials)
-    print(_table(trials, places))
-    for agent in sorted(watch.failed):
-        if ":" in agent and not agent.startswith("avalanche:"):
-            print(f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr)
-    return 1 if watch.failed else 0
+    status = _tell_all(broken)
+    whole = [trial for trial in trials if not any(failed.job.trial is trial for failed in broken)]
+    write_tables_of(trial.folder(places.results) for trial in whole)
+    if options.keep_model:
+        _tell_unkept([job for job in jobs if job not in left and job not in damaged], places)
+    if whole:
+        print(_table(whole, places))
+    return watch.tell_remedies() or status
+
+
+def _build_all(left: Sequence[Job]) -> None:
+    """`InputError` with the trials whose agents cannot be built."""
+    refused, remarks = refusals(job.trial for job in left)
+    for remark in remarks:
+        print(f"note: {remark}")
+    if refused:
+        raise InputError(
+            *first(
+                [f"{trial.agent} {trial.dataset}/{trial.paradigm}: {why}" for trial, why in refused.items()]
+            )
+        )
+
+
+def _tell_all(broken: Sequence[Failed]) -> int:
+    """Print the damage of finished runs; 1 if there is any, else 0."""
+    for failed in broken:
+        _tell(failed)
+    return 1 if broken else 0
 
 
 class _Watch:
@@ -101,6 +148,15 @@ class _Watch:
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)
+
+    def tell_remedies(self) -> int:
+        """Print what to do about failed agents of users; 1 if a run has failed, else 0."""
+        for agent in sorted(self.failed):
+            if ":" in agent and not agent.startswith("avalanche:"):
+                print(
+                    f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr
+                )
+        return 1 if self.failed else 0
 
 
 class _Here:
@@ -128,9 +184,16 @@ class _Here:
         if self.job is None:
             time.sleep(ELSEWHERE)
             return
-        line = RunLine(str(self.job))
+        job, line = self.job, RunLine(str(self.job))
+
+        def last_words(reason: str) -> None:
+            outcome = Failed(job, failures.failure(job.folder(self._places.results), reason))
+            record(outcome, self._places)
+            _tell(outcome)
+
         try:
-            outcome = attempt(self.job, self._places, self._machine, line)
+            with memory.limited(self._machine.max_memory, last_words):
+                outcome = attempt(job, self._places, self._machine, line)
         finally:
             line.close()
         yield self, outcome
@@ -151,6 +214,15 @@ def _tell(outcome: Outcome) -> None:
     )
 
 
+def _tell_unkept(jobs: Sequence[Job], places: Places) -> None:
+    """Name the runs that had finished before, without keeping their agents."""
+    for job in jobs:
+        folder = job.folder(places.results)
+        if finished(job, places) and not kept.is_kept(folder):
+            told = "finished before, and its agent was not kept: delete its folder to learn it again"
+            print(f"note: {job}: {told}: {folder}", file=sys.stderr)
+
+
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
     trials: list[Trial] = []
@@ -158,6 +230,11 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
+    class_order: tuple[str, ...] | None = None
+    try:
+        class_order = read_classes(options.class_order) if options.class_order else None
+    except InputError as error:
+        problems += error.problems
     pairs = [pair for pair in options.set if pair not in misplaced]
     for stream in options.streams:
         dataset, slash, paradigm = stream.partition("/")
@@ -180,6 +257,9 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
                         feature_dtype=options.feature_dtype,
+                        tasks=options.tasks,
+                        class_order=class_order,
+                        order_seed=options.order_seed,
                         data=options.data,
                     )
                 )
@@ -188,6 +268,25 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return trials
+
+
+def _within_budget(trials: Sequence[Trial], options: argparse.Namespace, places: Places) -> list[Trial]:
+    """The trials with the memory that the budget allows, which is printed; all that cannot are one `InputError`."""
+    limit = budget.parse(options.budget)
+    found: list[tuple[Trial, budget.Kept]] = []
+    problems: list[str] = []
+    for trial in trials:
+        try:
+            given = _settings(options.set, trial.agent, options.agent)
+            found.append(budget.within(trial, limit, places, given))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    for trial, within in found:
+        settings = trial.id.rpartition("-")[0]
+        print(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {within}")
+    return [trial for trial, _ in found]
 
 
 def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
@@ -227,10 +326,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: not available here ({error})") from error
+    check_device(device)
     return Machine(
         device,
         options.threads
@@ -238,6 +334,8 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
+        options.keep_model,
+        memory.limit_of(options.max_memory, options.workers),
     )
 
 

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
+from lethe.dataloaders.order_options import add_order
 
 SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
@@ -38,6 +40,15 @@ def add_commands(commands: Commands) -> None:
         help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
     )
     report.set_defaults(command=_report)
+    predict = commands.add_parser(
+        "predict",
+        help="what a kept agent takes images for",
+        description="Print the likeliest classes of each image, with their scores, by an agent that a run kept "
+        "(--keep-model).",
+    )
+    predict.add_argument("folder", type=Path, metavar="FOLDER", help="of the run, or of its trial")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.set_defaults(command=_predict)
     pretrain = commands.add_parser(
         "pretrain",
         help="make the small network's shipped weights anew",
@@ -72,6 +83,32 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_keep_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps trained agents."""
+    parser.add_argument(
+        "--keep-model", action="store_true", help="keep the trained agent of each run, for `lethe predict`"
+    )
+
+
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits the memory of a run's process."""
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="memory that the process of a run may keep before it is ended, such as 8GB (default: its part of 90 %% of "
+        "the machine's)",
+    )
+
+
+def add_portable(parser: argparse.ArgumentParser) -> None:
+    """Add the option that fixes the instruction set."""
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="the same numbers on every x86-64 processor with AVX2, to the bit, on the CPU; slower",
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -90,6 +127,7 @@ def _add_run(commands: Commands) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    add_order(run)
     run.add_argument(
         "--network",
         help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
@@ -103,6 +141,11 @@ def _add_run(commands: Commands) -> None:
     )
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "--budget",
+        metavar="SIZE",
+        help="set each agent's memory so that all that it keeps, network included, stays within SIZE, such as 10MB",
+    )
     add_places(run)
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     run.add_argument("--workers", type=int, default=1, help="processes that run at a time (default 1)")
@@ -112,8 +155,11 @@ def _add_run(commands: Commands) -> None:
         help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
         "small network)",
     )
+    add_max_memory(run)
+    add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    add_keep_model(run)
     run.add_argument("--dry-run", action="store_true", help="print what would run")
     run.set_defaults(command=_run)
 
@@ -121,6 +167,8 @@ def _add_run(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from lethe.benchmarks.workers import forkserver
 
+    if options.portable:
+        processor.fix()
     if options.workers > 1 and not options.dry_run:
         forkserver.start()  # both import PyTorch for seconds: at the same time
     from lethe.benchmarks import command
@@ -135,6 +183,12 @@ def _report(options: argparse.Namespace) -> int:
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.predict import predict
+
+    return predict(options.folder, options.images)
 
 
 def _pretrain(options: argparse.Namespace) -> int:

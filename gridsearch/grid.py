@@ -3,8 +3,10 @@
     datasets = ["core50_mini"]
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
-    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed; as on the
-    #                                            # command line of `lethe run`
+    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed, tasks,
+    #                                            # order_seed; as on the command line of `lethe run`
+    # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
+    # budget = "10 MB"                           # sets each agent's memory, as `lethe run --budget`
 
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
     [agents.ewc]
@@ -26,10 +28,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from lethe.agents import registry
 from lethe.agents.config import Config
+from lethe.benchmarks.run import budget as budgets
+from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import check_count
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
@@ -47,9 +51,12 @@ _OF_TRIALS = {
     "feature_dtype": str,
     "variant": str,
     "seed": int,
+    "tasks": int,
+    "class_order": list,
+    "order_seed": int,
 }
 """Keys that hold for all trials of a file, and their types; keyword arguments of `Trial.create`."""
-_TOP = (*_PLACES, "runs", *_OF_TRIALS, "agents")
+_TOP = (*_PLACES, "runs", "budget", *_OF_TRIALS, "agents")
 
 
 @dataclass(frozen=True)
@@ -90,10 +97,11 @@ def for_test(trial: Trial) -> Trial:
     return replace(trial, split="test")
 
 
-def read(path: Path, data: Path = folders.DATA) -> Grid:
+def read(path: Path, data: Path = folders.DATA, lists: Path = folders.LISTS) -> Grid:
     """The grid in the file at `path`; `InputError` with the line of every problem in it.
 
-    `data` holds a folder per dataset; a user's own is described in its folder.
+    `data` holds a folder per dataset; a user's own is described in its folder. `lists` holds task lists, of which a
+    budget asks the sizes.
     """
     text = read_text(path, MAX_TOML)
     content = parse_toml(path, text)
@@ -116,10 +124,17 @@ def read(path: Path, data: Path = folders.DATA) -> Grid:
     trials: dict[Trial, None] = {}
     for where, agent, places, values in blocks:
         try:
-            trials |= dict.fromkeys(_expand(agent, places, values, shared))
+            expanded = _expand(agent, places, values, shared)
+            if "budget" in content:
+                limit, at = budgets.parse(content["budget"]), Places(data=data, lists=lists)
+                expanded = (budgets.within(trial, limit, at, values)[0] for trial in expanded)
+            trials |= dict.fromkeys(expanded)
         except InputErrorByKey as error:
             for key, problem in error.by_key:
                 tell((key,) if key in shared else where, problem)
+        except InputError as error:  # of the budget
+            for problem in error.problems:
+                tell(where, problem)
     _raise_any(problems)
     return Grid(path, content.get("runs", 1), tuple(sorted(trials, key=_order)), shared)
 
@@ -141,6 +156,7 @@ def _checked_blocks(content: Mapping[str, Any], lookup: _Lookup, tell: _Tell) ->
     runs = content.get("runs", 1)
     if type(runs) is not int or runs < 1:
         tell(("runs",), f"runs: expected a number from 1, got {runs!r}")
+    _check_budget(content, tell)
     _check_names(content, (), tell)
     agents = content.get("agents")
     if not isinstance(agents, dict) or not agents:
@@ -156,6 +172,14 @@ def _checked_blocks(content: Mapping[str, Any], lookup: _Lookup, tell: _Tell) ->
             _check_names(table, where, tell)
             values = _values(agent, table, where, tell)
             yield where, agent, _places(content, table, where, lookup, tell), values
+
+
+def _check_budget(content: Mapping[str, Any], tell: _Tell) -> None:
+    given = content.get("budget", "1 B")
+    try:
+        budgets.parse(given if isinstance(given, str) else repr(given))
+    except InputError as error:
+        tell(("budget",), str(error))
 
 
 def _check_names(table: Mapping[str, Any], where: tuple[str | int, ...], tell: _Tell) -> None:
@@ -206,10 +230,10 @@ def _values(
     """The values of each hyperparameter of a block, typed."""
     try:
         config = registry.get(agent).Config
+        hints = config.types()
     except InputError as error:
         tell(where, str(error))
         return {}
-    hints = get_type_hints(config)
     typed: dict[str, list[Any]] = {}
     for key, given in table.items():
         if key in _PLACES:

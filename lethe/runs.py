@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
+from lethe.benchmarks.measure import trunk
+from lethe.benchmarks.measure.costs import Trunk
 from lethe.benchmarks.measure.evaluate import Evaluation, Evaluator
 from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
-from lethe.benchmarks.run import experiment, loop
+from lethe.benchmarks.run import experiment, kept, loop
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.kept import Model
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.dataloaders.index import folders
@@ -36,7 +39,7 @@ class Run:
     accuracy: np.ndarray
     """float64 [T, 1 + G], percent after each task: on all classes seen so far, and on each group of classes."""
     metrics: dict[str, float | None]
-    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/data.md)."""
+    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/results.md)."""
     log: pd.DataFrame
     """Logged values: columns task, step, name, value."""
     stream: ImageStream
@@ -45,14 +48,16 @@ class Run:
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores float32 [B, K], on the CPU, of images uint8 [B, C, H, W]."""
-        network = self.agent.network
-        self.agent.fill_cache()
-        network.eval()
-        with torch.no_grad():
-            inputs = network.frozen(x.to(self.agent.device).contiguous(memory_format=torch.channels_last))
-            scores = self.agent.predict(inputs).float().cpu()
-        network.train()
-        return scores
+        return kept.scores(self.agent, x)
+
+
+def load(folder: PathLike, *, device: str = "cpu") -> Model:
+    """The trained agent that a run kept (`lethe run ... --keep-model`), from the folder of the run or of its trial.
+
+    Its predictions are those of the agent at the end of the run, to the bit. Raises `InputError` where there is none,
+    or where it is damaged.
+    """
+    return kept.load(Path(folder), torch.device(device))
 
 
 def trial(
@@ -66,6 +71,9 @@ def trial(
     seed: int = 0,
     split: str = "test",
     feature_dtype: str = "float32",
+    tasks: int | None = None,
+    class_order: Sequence[str] | None = None,
+    order_seed: int = 0,
     data: PathLike = folders.DATA,
     **settings: object,
 ) -> Trial:
@@ -86,6 +94,9 @@ def trial(
         seed=seed,
         split=split,
         feature_dtype=feature_dtype,
+        tasks=tasks,
+        class_order=class_order,
+        order_seed=order_seed,
         data=Path(data),
     )
 
@@ -103,7 +114,7 @@ def run(
     places = Places(data=Path(data), lists=Path(lists))
     opened = experiment.open_run(trial, number, places, Machine(device, threads))
     shown = image_stream(opened.data)
-    return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"))
+    return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"), opened.trunk)
 
 
 def learn(
@@ -147,7 +158,8 @@ def learn(
     images = Images(store, on)
     problem = Problem(stream.num_classes, images.shape)
     learner = agent_class(problem, config, built, seed=derive(seed, run, "agent"), device=on)
-    return _learn(learner, images, stream, derive(seed, run, "order"))
+    cost = trunk.measure(pixels, built.frozen, on)
+    return _learn(learner, images, stream, derive(seed, run, "order"), cost)
 
 
 def evaluate(agent: Agent[Any], stream: ImageStream, task: int | None = None) -> Evaluation:
@@ -184,14 +196,14 @@ def _network(
     )
 
 
-def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int) -> Run:
+def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int, cost: Trunk) -> Run:
     """Learn the stream with the same loop and record as every run; the record is read back and removed."""
     evaluator = Evaluator(stream._stream, images, agent.device, stream.class_names)
     with tempfile.TemporaryDirectory(prefix="lethe-") as name:
         folder = Path(name)
         recorder = Recorder(folder, order_seed, {}, checkpoints=False)
         loop.learn(agent, stream._stream, images, evaluator, recorder)
-        recorder.finish(agent, evaluator, predictions=False)
+        recorder.finish(agent, evaluator, predictions=False, trunk=cost)
         done = read_run(folder, 0)
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         log = pd.DataFrame(map(json.loads, lines), columns=["task", "step", "name", "value"])

@@ -5,10 +5,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lethe.agents.parts import flops
 from lethe.common.errors import InputError
 
 CENTROIDS = 256
 """Of each codebook: a code is one byte."""
+
+
+def check_codebooks(channels: int, codebooks: int) -> None:
+    """`InputError` where `codebooks` does not divide the channels."""
+    if channels % codebooks:
+        raise InputError(
+            f"codebooks: expected a number that divides the {channels} channels, got {codebooks}"
+        )
+
+
+def check_vectors(count: int, of: str) -> None:
+    """`InputError` where `count` vectors, which are those `of` something, are fewer than a codebook's centroids."""
+    if count < CENTROIDS:
+        raise InputError(
+            f"codebooks: expected at least {CENTROIDS} vectors to fit the {CENTROIDS} centroids of each, "
+            f"got {count} ({of}): take a first task of more images, or cut the network where maps are larger"
+        )
 
 
 def fit(vectors: Tensor, codebooks: int) -> Tensor:
@@ -18,12 +36,8 @@ def fit(vectors: Tensor, codebooks: int) -> Tensor:
     where M does not divide D or there are fewer vectors than centroids.
     """
     count, size = vectors.shape
-    if size % codebooks:
-        raise InputError(f"codebooks: expected a number that divides the {size} channels, got {codebooks}")
-    if count < CENTROIDS:
-        raise InputError(
-            f"a quantiser needs at least {CENTROIDS} vectors to fit {CENTROIDS} centroids, got {count}"
-        )
+    check_codebooks(size, codebooks)
+    check_vectors(count, "those to fit")
     quantiser = faiss.ProductQuantizer(size, codebooks, 8)
     quantiser.cp.min_points_per_centroid = 1  # fewer than faiss would like is no reason for a warning
     threads = faiss.omp_get_max_threads()
@@ -32,8 +46,17 @@ def fit(vectors: Tensor, codebooks: int) -> Tensor:
         quantiser.train(vectors.float().cpu().contiguous().numpy())
     finally:
         faiss.omp_set_num_threads(threads)
+    flops.tell(fit_flops(count, size, quantiser.cp.niter, quantiser.cp.max_points_per_centroid))
     centroids = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
     return centroids.view(codebooks, CENTROIDS, size // codebooks).to(vectors.device)
+
+
+def fit_flops(count: int, size: int, rounds: int, most: int) -> int:
+    """FLOPs of k-means on all parts of `count` vectors [size]: the distances to 256 centroids in each round.
+
+    faiss takes at most `most` vectors per centroid.
+    """
+    return 2 * min(count, most * CENTROIDS) * CENTROIDS * size * rounds
 
 
 def encode(maps: Tensor, centroids: Tensor) -> Tensor:

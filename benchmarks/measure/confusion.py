@@ -39,7 +39,9 @@ class Confusion:
         true, predicted, counts = self.counts.T
         images = np.bincount(true, counts, minlength=len(self.classes))
         right = np.bincount(true, counts * (true == predicted), minlength=len(self.classes))
-        return np.divide(100 * right, images, out=np.full(len(images), np.nan), where=images > 0)
+        percent = np.full(len(images), np.nan)
+        np.divide(100 * right, images, out=percent, where=images > 0)
+        return percent
 
     def collapse(self) -> str:
         """One clause where the agent has collapsed, empty where it has not.

@@ -41,4 +41,4 @@ def _digest(leaf: object) -> object:
     if not isinstance(leaf, Tensor):
         return repr(leaf)
     flat = leaf.detach().cpu().contiguous().flatten()
-    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest(), str(leaf.dtype), tuple(leaf.shape)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest(), str(leaf.dtype), tuple(leaf.shape)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import lethe
+from lethe.common import processor
 
 CODE = "LETHE_CODE"
 """Environment variable with the JSON of `code()`, for copies of the code that are sent without their repository."""
@@ -25,8 +26,10 @@ def environment(device: torch.device, threads: int) -> dict[str, object]:
     return {
         **software(),
         "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(),
         "threads": threads,
+        "portable": processor.is_portable(),
+        "instruction_sets": processor.instruction_sets(),
         "torch": torch.__version__,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -81,14 +84,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
     answer = subprocess.run([git, "-C", folder, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
     return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-@functools.cache
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
-    )

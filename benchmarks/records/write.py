@@ -13,9 +13,11 @@ A run that is killed anywhere continues from its last checkpoint, or restarts fr
 
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,14 +27,17 @@ import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent
-from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.measure import costs, metrics
 from lethe.benchmarks.measure.confusion import collapse_of_run
+from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
-from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.measure.flops import FlopMeter
+from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.benchmarks.records.accuracies import Accuracies
+from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, write_text
+from lethe.common.files import atomic_write, is_there, open_regular, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -68,8 +73,8 @@ class Recorder:
     """Writer of one run's folder, which its owner has locked (see `lock`).
 
     `identity` (lists, number of the run) must be equal for a checkpoint to be continued. `software` is that of this
-    process; the summary lists the software of all processes that learned the run. Without `checkpoints`, a run that is
-    interrupted cannot be continued.
+    process; the summary lists the software of all processes that learned the run, and the `conditions` of each. Without
+    `checkpoints`, a run that is interrupted cannot be continued.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Recorder:
         identity: Mapping[str, object],
         *,
         software: Mapping[str, object] | None = None,
+        conditions: Conditions | None = None,
         checkpoint_batches: int | None = None,
         checkpoints: bool = True,
         progress: Progress | None = None,
@@ -88,6 +94,9 @@ class Recorder:
         self.start = Position()
         self._identity = dict(identity)
         self._software = [dict(software)] if software else []
+        self._conditions = conditions
+        self._conditions_before: list[dict[str, object]] = []
+        self.flops = FlopMeter()
         self._every = checkpoint_batches
         self._checkpoints = checkpoints
         self._progress = progress
@@ -95,34 +104,37 @@ class Recorder:
         self._accuracies = Accuracies()
         self._confusions = ConfusionFiles(folder)
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
-        self._steps = self._images = self._images_again = 0
+        self._steps = self._images = self._images_again = self._log_crc32 = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
 
-    def restore(self, agent: Agent) -> None:
-        """Set `agent` and `start` to the last checkpoint and cut the log to its length then."""
-        log, offset = self.folder / "metrics.jsonl", 0
+    def restore(self, agent: Agent, tasks: Sequence[int]) -> None:
+        """Set `agent` and `start` to the last checkpoint and cut the log to its length then.
+
+        `tasks` is the number of images of each. `InputError` if the checkpoint is of other data, `Damaged` if it or
+        the log before it is.
+        """
+        offset = 0
         saved: dict[str, Any] = {}
-        if self._checkpoint.exists():
+        if is_there(self._checkpoint):
             saved = checkpoint.load(self._checkpoint)
-            if saved["identity"] != self._identity:
-                raise InputError(
-                    f"{self._checkpoint}: made with {saved['identity']}, now there is {self._identity}: "
-                    "restore the data it was made with, or delete this run's folder"
-                )
+            going_on.check(self._checkpoint, saved, self._identity, agent.config, tasks)
             self.start = Position(*saved["position"])
             self._accuracies = Accuracies.restored(saved)
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
             self._images_again = saved["images_again"]
             self._earlier = saved["wall_seconds"]
-            earlier = saved.get("software", [])  # absent in older checkpoints
+            earlier = saved.get("software") or []
             self._software = earlier + [one for one in self._software if one not in earlier]
-            offset = saved["log_bytes"]
-            agent.load_state_dict(saved["agent"])
+            self._conditions_before = saved["conditions"]
+            self.flops.restore(saved["flops"])
+            offset, self._log_crc32 = saved["log_bytes"], saved["log_crc32"]
+            going_on.check_log(self._log, offset, self._log_crc32)
+            going_on.load(self._checkpoint, saved["agent"], agent)
             if self._progress is not None:
                 self._report(self._images, self.start.task)
         self._confusions.restore(saved)
-        with log.open("ab") as file:
+        with open_regular(self._log, "ab", links=False) as file:
             file.truncate(offset)
         self._mark = time.perf_counter()
 
@@ -146,8 +158,13 @@ class Recorder:
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
         lines, fault = _log_lines(self._pending)
-        with (self.folder / "metrics.jsonl").open("ab") as log:
-            log.write(lines.encode())
+        written = lines.encode()
+        self._check_folder()
+        with open_regular(self._log, "ab", links=False) as log:
+            log.write(written)
+            log.flush()
+            os.fsync(log.fileno())  # before a checkpoint that holds its length
+        self._log_crc32 = zlib.crc32(written, self._log_crc32)
         self._pending.clear()
         if fault:
             raise Diverged(fault)
@@ -160,29 +177,37 @@ class Recorder:
 
     def task(self, position: Position, evaluation: Evaluation, agent: Agent) -> None:
         """Record the evaluation after a task, and write a checkpoint from which the next task begins."""
+        if self._conditions is not None:
+            self._conditions.look()
         self._accuracies.add(evaluation)
+        self._check_folder()
         self._accuracies.write(self.folder)
         self._confusions.add(evaluation.confusion)
         self._save(position, agent)
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
 
-    def finish(self, agent: Agent, evaluator: Evaluator, predictions: bool) -> dict[str, Any]:
+    def finish(
+        self, agent: Agent, evaluator: Evaluator, predictions: bool, trunk: Trunk = NO_TRUNK
+    ) -> dict[str, Any]:
         """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
+        self._mark = time.perf_counter()
+        agent.fill_cache()  # the last evaluation's is lost where another process made it
+        self.pause()
         if predictions:
-            self._mark = time.perf_counter()
-            agent.fill_cache()  # the last evaluation's is lost where another process made it
-            self.pause()
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
                 arrays = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
-        values = _metrics(self._accuracies, shared) | {
-            "memory_bytes": agent.memory_bytes(),
-            "images_per_second": self._images / self._seconds,
-            "seconds": self._seconds,
-            "wall_seconds": self._wall,
-        }
+        values = _metrics(self._accuracies, shared) | costs.measured(
+            agent,
+            evaluator,
+            images=self._images,
+            seconds=self._seconds,
+            flops=self.flops.total,
+            trunk=trunk,
+        )
+        values |= {"seconds": self._seconds, "wall_seconds": self._wall}
         summary = {
             "metrics": values,
             "further": {name: _metrics(each, shared) for name, each in self._accuracies.further.items()},
@@ -194,7 +219,10 @@ class Recorder:
             "steps": self._steps,
             **self._identity,
             "software": self._software,
+            "conditions": self._all_conditions,
         }
+        self._check_folder()
+        summary = seal.sealed(self.folder, summary)
         write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
         return summary
@@ -205,8 +233,22 @@ class Recorder:
         return self._earlier + time.perf_counter() - self._begun
 
     @property
+    def _all_conditions(self) -> list[dict[str, object]]:
+        """Those of every process that learned the run, this one last."""
+        return self._conditions_before + ([self._conditions.record()] if self._conditions else [])
+
+    @property
     def _checkpoint(self) -> Path:
         return self.folder / _CHECKPOINT
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def _check_folder(self) -> None:
+        """`InputError` if the folder is gone: what is written from here on would be of no trial."""
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: was removed while its run was learning: give the command again")
 
     def _report(self, images: int, task: int) -> None:
         if self._progress is not None:
@@ -229,7 +271,10 @@ class Recorder:
             "seconds": self._seconds,
             "wall_seconds": self._wall,
             "software": self._software,
-            "log_bytes": (self.folder / "metrics.jsonl").stat().st_size,
+            "conditions": self._all_conditions,
+            "flops": self.flops.state(),
+            "log_bytes": self._log.stat().st_size,
+            "log_crc32": self._log_crc32,
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)

@@ -25,4 +25,5 @@ def _runs(entry: Entry) -> str:
     numbers = sorted(entry.collapsed)
     which = f"run {numbers[0]}" if len(numbers) == 1 else f"runs {', '.join(map(str, numbers))}"
     among = f" of {len(entry.finished)}" if len(entry.finished) > 1 else ""
-    return f"{which}{among} (run {numbers[0]}: {entry.collapsed[numbers[0]]})"
+    first = f"in run {numbers[0]}, " if len(numbers) > 1 else ""
+    return f"{which}{among}: {first}{entry.collapsed[numbers[0]]}"

@@ -43,6 +43,7 @@ METRICS = (
     "total_bytes",
     "stream_images",
     "passes",
+    "passes_first_task",
     "learn_seconds_per_image",
     "trunk_seconds_per_image",
     "learn_flops",
@@ -54,7 +55,7 @@ of learning alone, `wall_seconds` those of the whole run; those per image and th
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
+CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
@@ -107,6 +108,8 @@ class Entry:
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
+    processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """For every finished run, the conditions of each process that learned it, as recorded."""
 
     @property
     def offline(self) -> bool:
@@ -265,6 +268,7 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
+        processes={run.run: _processes(run.summary) for run in trial.runs},
     )
 
 
@@ -308,6 +312,11 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
     return {**run.summary["metrics"], "omega_all": omega}
+
+
+def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    told = summary.get("conditions")
+    return tuple(one for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping))
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry
+from lethe.benchmarks.report.costs import instruction_set_notes
 from lethe.benchmarks.report.tested_tables import omega_notes
 
 
@@ -24,7 +25,12 @@ def notes(comparison: Comparison) -> list[str]:
             variants = sorted({entry.variant for entry in entries})
             if len(variants) > 1:
                 found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
-            told = (*_unlike(entries), *_without_omega(entries), *_mixed_code(entries))
+            told = (
+                *_unlike(entries),
+                *_without_omega(entries),
+                *_mixed_code(entries),
+                *instruction_set_notes(entries),
+            )
             found += [f"{place}: {note}" for note in told]
     return found
 

@@ -6,8 +6,9 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from lethe.benchmarks.report.comparison import Comparison, Row, rows
+from lethe.benchmarks.report.costs import cost_tables
 from lethe.benchmarks.report.latex import latex_page
-from lethe.benchmarks.report.tables import Table, cost_table, escape_markdown, markdown
+from lethe.benchmarks.report.tables import Table, escape_markdown, markdown
 from lethe.benchmarks.report.tested_tables import difference_table, measured_tables
 from lethe.common.files import atomic_write, write_text
 
@@ -33,7 +34,7 @@ def write_long_form(path: Path, lines: Sequence[Row]) -> None:
 def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
     """The tables of one dataset: metrics with the best marked, the tests behind the marks, needs and costs."""
     tables = measured_tables(comparison, dataset)
-    return [*tables, difference_table(comparison, dataset), cost_table(comparison, dataset)]
+    return [*tables, difference_table(comparison, dataset), *cost_tables(comparison, dataset)]
 
 
 def markdown_page(title: str, comparison: Comparison, tables: Mapping[str, Sequence[Table]]) -> str:

@@ -5,7 +5,7 @@ no name of an agent, a setting or a dataset can break a table.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lethe.benchmarks.report import collapsed
@@ -21,13 +21,6 @@ ACCURACY_TABLES = (
     ("first_task", "first_task_last", "Accuracy on the first task's classes after the last task (%)"),
 )
 """Name, metric and caption of each table of accuracies."""
-_NEEDS = {
-    "task_boundaries": "task boundaries",
-    "task_data": "task data again",
-    "frozen_trunk": "frozen trunk",
-    "offline": "offline lists",
-}
-
 _MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
@@ -59,7 +52,7 @@ def accuracy_table(
     header = ("agent", *(f"{paradigm} ({counted(expected[paradigm], 'run')})" for paradigm in paradigms))
     lines = tuple(
         (label, *(cells.get((label, paradigm), ABSENT) for paradigm in paradigms))
-        for label in _entries_of(comparison, dataset)
+        for label in entries_of(comparison, dataset)
     )
     shown = [entry for paradigm in paradigms for entry in comparison.select(dataset, paradigm)]
     return Table(name, caption, header, lines, collapsed.notes(shown))
@@ -87,29 +80,6 @@ def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def cost_table(comparison: Comparison, dataset: str) -> Table:
-    """Needs, memory and time of each agent; ranges where paradigms differ."""
-    header = ("agent", *_NEEDS.values(), "memory", "images/s", "training time", "wall time", "runs")
-    lines = []
-    for label, entries in _entries_of(comparison, dataset).items():
-        needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
-        finished = sum(len(entry.finished) for entry in entries)
-        expected = sum(comparison.expected_runs(dataset, entry.paradigm) for entry in entries)
-        costs = (
-            _span(entries, "memory_bytes", format_bytes),
-            _span(entries, "images_per_second", "{:,.0f}".format),
-            _span(entries, "seconds", format_seconds),
-            _span(entries, "wall_seconds", format_seconds),
-            str(finished) if finished == expected else f"{finished}/{expected}",
-        )
-        lines.append((label, *needs, *costs))
-    caption = (
-        "Needs and cost: memory beyond the network's parameters; time of a run, in training steps and on the wall, "
-        "evaluation and writing included; ranges span the paradigms"
-    )
-    return Table("cost", caption, header, tuple(lines))
 
 
 def format_bytes(count: float) -> str:
@@ -155,21 +125,13 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN_SPECIAL.sub(r"\\\g<0>", text)
 
 
-def _entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
+def entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
     """A dataset's entries by label, in the order of the tables' rows."""
     entries = [entry for entry in comparison.entries if entry.dataset == dataset]
     by_label: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=agent_order):
         by_label.setdefault(entry.label, []).append(entry)
     return by_label
-
-
-def _span(entries: Sequence[Entry], metric: str, show: Callable[[float], str]) -> str:
-    means = sorted(mean for entry in entries if (mean := entry.stats[metric].mean) is not None)
-    if not means:
-        return ABSENT
-    least, greatest = show(means[0]), show(means[-1])
-    return least if least == greatest else f"{least} – {greatest}"
 
 
 def _widths(lines: Sequence[Sequence[str]]) -> list[int]:

@@ -12,16 +12,24 @@ import torch
 from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
+from lethe.benchmarks.measure import trunk
+from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
+from lethe.benchmarks.records.conditions import Conditions
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
+from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
-from lethe.common.files import read_json
+from lethe.common import processor
+from lethe.common.files import is_there
+from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
@@ -50,6 +58,10 @@ class Machine:
     """Mini-batches between checkpoints; None: only at the end of each task."""
     predictions: bool = False
     """Whether the scores of the last evaluation are written."""
+    keep_model: bool = False
+    """Whether the trained agent is written."""
+    max_memory: int | None = None
+    """Bytes that the run's process may keep for itself; None: as much as it gets."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class OpenRun:
     """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
+    trunk: Trunk
+    """Cost of the network's frozen part for one image."""
 
 
 def run(
@@ -88,8 +102,10 @@ def run(
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
-    if finished.exists():
-        return read_json(finished)
+    if is_there(finished):
+        return read_summary(finished.parent)
+    if machine.keep_model:
+        raise_any(kept.cannot_keep([trial]))
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
@@ -109,21 +125,24 @@ def run(
         derive(trial.seed, number, "order"),
         {"run": number, "lists": opened.data.lists},
         software=provenance.software(),
+        conditions=Conditions(machine.threads),
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
-    recorder.restore(agent)
+    recorder.restore(agent, [len(task) for task in stream.tasks])
     learn(agent, stream, opened.images, evaluator, recorder)
-    return recorder.finish(agent, evaluator, machine.predictions)
+    if machine.keep_model:
+        kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
+    return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
 
 
 def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
     """Data and a new agent of run `number` of `trial`; lists and stores are made where they are missing."""
     device = torch.device(machine.device)
-    data, network, weights, store = _open(trial, number, places, machine)
+    data, network, weights, store, cost = _open(trial, number, places, machine)
     images = Images(store, device)
     problem = Problem(data.stream.num_classes, images.shape)
-    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights)
+    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights, cost)
 
 
 def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
@@ -140,8 +159,9 @@ def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None
 
 def _open(
     trial: Trial, number: int, places: Places, machine: Machine
-) -> tuple[RunData, Network, str, np.ndarray]:
-    """Data, a new network, the fingerprint of its weights, and the store [N, H, W, C] of its plastic part's inputs.
+) -> tuple[RunData, Network, str, np.ndarray, Trunk]:
+    """Data, a new network, the fingerprint of its weights, the store [N, H, W, C] of its plastic part's inputs, and
+    the cost of its frozen part.
 
     Shows progress bars while stores are built.
     """
@@ -156,18 +176,29 @@ def _open(
         device=device,
     )
     if not list(network.frozen.children()):
-        return data, network, weights, data.pixels.pixels
+        return data, network, weights, data.pixels.pixels, NO_TRUNK
+    fingerprint, stores = networks.fingerprint(network.frozen), places.data / "stores"
     with Bar("computing features", "image") as bar:
         store = feature_store(
             data.pixels,
             network.frozen,
-            networks.fingerprint(network.frozen),
-            places.data / "stores",
+            fingerprint,
+            stores,
             device,
             bar.set,
             dtype=trial.feature_dtype,
         )
-    return data, network, weights, store
+    cost = trunk.measured_once(data.pixels.pixels, network.frozen, fingerprint, stores, device)
+    return data, network, weights, store, cost
+
+
+def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists:
+    """The task lists of run `number` of `trial`, made if they are not there; no image is decoded."""
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
+    return tasklists.load(
+        _source(located), trial.paradigm, number, mode, trial.variant, located.lists, trial.split
+    )
 
 
 def _data_of(trial: Trial, number: int, places: Places) -> RunData:
@@ -190,17 +221,14 @@ def load(
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
     stream = Stream.bind(read, pixels.rows)
-    names = class_names(stream.class_of_label, located.dataset.classes)
+    names = class_names(stream.class_of_label, located.dataset)
     return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
 
 
-def class_names(class_of_label: Sequence[int | str], names: Sequence[str]) -> tuple[str, ...]:
-    """Names by label; in a dirmap a class is its name, or its number from 1 among the dataset's `names`.
-
-    Lists that tell no classes have the labels in their place, from 0.
-    """
-    numbered = set(range(1, len(names) + 1)).issuperset(class_of_label)
-    return tuple(names[int(one) - 1] if numbered else str(one) for one in class_of_label)
+def class_names(class_of_label: Sequence[int | str], dataset: Dataset) -> tuple[str, ...]:
+    """Names by label. Lists that tell no classes have the labels, from 0, in the place of the dirmap's classes."""
+    known = set(range(1, len(dataset.classes) + 1)).issuperset(class_of_label)
+    return tuple(dataset.class_name(one) if known else str(one) for one in class_of_label)
 
 
 @functools.lru_cache(maxsize=4)
@@ -220,6 +248,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             stores,
             progress=bar.set,
             remedy=remedy(located),
+            confined=located.dataset.confined,
         )
 
 
@@ -235,6 +264,7 @@ def check_machine(folder: Path, machine: Machine) -> None:
     now = {
         "device": torch.device(machine.device).type,
         "threads": machine.threads,
+        "portable": processor.is_portable(),
         "torch": torch.__version__,
     }
     environment.check(folder, now)

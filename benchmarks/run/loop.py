@@ -48,20 +48,24 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
     start = recorder.start
     for index in range(start.task, len(stream.tasks)):
         task = stream.tasks[index]
-        info = TaskInfo(index, evaluator.classes_met[index])
+        images_told = len(task) if agent.needs.task_data else None
+        info = TaskInfo(index, evaluator.classes_met[index], images_told)
         if start == Position(index) and agent.needs.task_boundaries:
-            agent.begin_task(info)
+            with recorder.flops.whole():
+                agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):
             order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
             batches = task.batches(agent.config.batch_size_of(index), order, start.batch)
             for number, batch in enumerate(batches, start.batch + 1):
-                logged = agent.observe(*_handed(batch, images, agent.device))
+                with recorder.flops.step(len(batch)):
+                    logged = agent.observe(*_handed(batch, images, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
         recorder.flush()
-        if agent.needs.task_boundaries:
-            agent.end_task(info, _data_for(agent, task, images, recorder))
-        agent.fill_cache()
+        with recorder.flops.whole():
+            if agent.needs.task_boundaries:
+                agent.end_task(info, _data_for(agent, task, images, recorder))
+            agent.fill_cache()
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)

@@ -1,9 +1,8 @@
 """A trial: one agent with one configuration on one dataset and paradigm, over some runs."""
 
-import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from lethe.agents.base import Agent
 from lethe.agents.config import Config
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.registry import get as get_network
-from lethe.benchmarks.records.read import FORMAT
+from lethe.benchmarks.records.read import FORMAT, fingerprint
 from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_json, write_text
-from lethe.common.input_problems import Problems
+from lethe.common.files import is_there, read_json, write_text
+from lethe.common.input_problems import InputErrorByKey, Problems
 from lethe.dataloaders.index import find, folders
-from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
+from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
+from lethe.dataloaders.tasks.order import ordered
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,12 @@ class Trial:
     """Images to evaluate on: "test", or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
     """Storage of the frozen part's output: "float32", or "bfloat16" in half the space."""
+    tasks: int | None = None
+    """Number of tasks; None: as many as the dataset's task sizes make."""
+    class_order: tuple[str, ...] | None = None
+    """All classes in the order in which tasks show them; None: a random order in each run."""
+    order_seed: int = 0
+    """Of the random orders of the stream, beside the run's number; 0: of that alone, as published."""
 
     @classmethod
     def create(
@@ -60,6 +66,9 @@ class Trial:
         seed: int = 0,
         split: str = "test",
         feature_dtype: str = "float32",
+        tasks: int | None = None,
+        class_order: Sequence[str] | None = None,
+        order_seed: int = 0,
         data: Path = folders.DATA,
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputErrorByKey`.
@@ -76,8 +85,10 @@ class Trial:
             check_variant(variant or VARIANTS[0])
         with problems.about("dataset"):
             spec = find.get(dataset, data / dataset) if isinstance(dataset, str) else dataset
-            with problems.about("paradigm"):
-                check_paradigm(spec, paradigm)
+            try:
+                spec = ordered(spec, paradigm, tasks, class_order, order_seed)
+            except InputErrorByKey as error:
+                problems.add(error)
         with problems.about("agent"):
             agent_class = registry.get(agent)
             with problems.about("settings"):
@@ -111,6 +122,9 @@ class Trial:
             spec=spec,
             split=split,
             feature_dtype=feature_dtype,
+            tasks=tasks,
+            class_order=None if class_order is None else tuple(class_order),
+            order_seed=order_seed,
         )
 
     def __hash__(self) -> int:
@@ -125,6 +139,7 @@ class Trial:
             **values,
             "settings": dict(self.settings),
             "image_size": list(self.image_size),
+            "class_order": None if self.class_order is None else list(self.class_order),
         }
 
     @property
@@ -133,23 +148,43 @@ class Trial:
         return registry.get(self.agent).Config.from_settings(self.settings).epochs
 
     @property
+    def notes(self) -> list[str]:
+        """Remarks on the settings, each with the agent's name."""
+        config = registry.get(self.agent).Config.from_settings(self.settings)
+        return [f"agent {self.agent}: {note}" for note in config.notes()]
+
+    @property
     def id(self) -> str:
         """The settings that are not the default, and a hash of the whole configuration."""
         defaults = registry.get(self.agent).Config()
         changed = [f"{k}={v}" for k, v in self.settings.items() if v != getattr(defaults, k)]
         prefix = re.sub(r"[^A-Za-z0-9=.,_+-]", "_", ",".join(changed) or "default")[:80]
-        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
-        return f"{prefix}-{digest[:10]}"
+        return f"{prefix}-{fingerprint(self.config())}"
 
-    def folder(self, results: Path) -> Path:
+    def folder(self, results: Path | str) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
-        return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+        return Path(results) / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def notes(trials: Iterable[Trial]) -> list[str]:
+    """The remarks on the settings of `trials`, each once."""
+    return list(dict.fromkeys(f"note: {note}" for trial in trials for note in trial.notes))
 
 
 def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:
     """The agent's configuration; an `InputError` names the agent, which is one of several."""
     try:
-        return agent_class.Config.from_settings(settings)
+        config = agent_class.Config.from_settings(settings)
+        odd = [
+            key
+            for key, value in asdict(config).items()
+            if not isinstance(value, bool | int | float | str | None)
+        ]
+        if odd:
+            raise InputError(
+                f"{', '.join(odd)}: expected a text, a number, True, False or None as its default"
+            )
+        return config
     except InputError as error:
         raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
@@ -183,7 +218,7 @@ def begin(trial: Trial, results: Path) -> Path:
     """Make the trial's folder with its config.json; `InputError` if it holds another configuration."""
     folder = trial.folder(results)
     path, config = folder / "config.json", trial.config()
-    if path.exists():
+    if is_there(path):
         found = read_json(path)
         differing = sorted(key for key in config.keys() | found.keys() if config.get(key) != found.get(key))
         if differing:

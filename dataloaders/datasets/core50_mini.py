@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, write_text
+from lethe.common.files import atomic_write, parse_json, read_text, write_text
 from lethe.common.processes import without_main
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
 from lethe.dataloaders.rendering import drawing, scenery, solids
@@ -165,8 +165,8 @@ def _claim(root: Path, seed: int) -> None:
         write_text(note, json.dumps({"seed": seed}) + "\n")
         return
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))["seed"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = parse_json(read_text(note))["seed"]
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{note}: expected {{"seed": {seed}}}: remove the folder and draw it again'
         ) from error

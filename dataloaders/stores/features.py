@@ -2,9 +2,11 @@
 
 All agents, runs and hyperparameters with the same trunk and images share one store. Its name has the fingerprints of
 the pixels and of the trunk, and everything that the last bits of a sum depend on: the kind of device, the number of
-threads and PyTorch's version. Otherwise a run's numbers would depend on which machine computed the features first.
+threads, the instruction sets of PyTorch's libraries and its version. Otherwise a run's numbers would depend on which
+machine computed the features first.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lethe.common import processor
 from lethe.dataloaders.stores.array import open_array
 from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images
@@ -55,7 +58,7 @@ def feature_store(
         features.flush()
 
     one = _stored(passed(Images(pixels.pixels[:1], device), 0, 1), dtype)
-    maker = f"{device.type}{torch.get_num_threads() if device.type == 'cpu' else ''}-torch{torch.__version__}"
+    maker = f"{device.type}{_processor() if device.type == 'cpu' else ''}-torch{torch.__version__}"
     suffix = "" if dtype == "float32" else f"-{dtype}"
     folder = stores / f"features-{pixels.fingerprint[:16]}-{fingerprint[:16]}-{maker}{suffix}"
     return open_array(folder, (count, *one.shape[1:]), one.dtype, fill)
@@ -67,6 +70,18 @@ def compute(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> np.nd
     images, count = Images(pixels, device), len(pixels)
     parts = [trunk(images[torch.arange(low, min(low + _BATCH, count))]) for low in range(0, count, _BATCH)]
     return _stored(torch.cat(parts).permute(0, 2, 3, 1), "float32")
+
+
+def rounded(features: Tensor, dtype: str) -> Tensor:
+    """Features with the values that a store of `dtype` gives back; what is none, such as pixels, as it is."""
+    return features.bfloat16().float() if dtype == "bfloat16" else features
+
+
+def _processor() -> str:
+    """Number of threads and name of the instruction sets that PyTorch's sums depend on."""
+    sets = processor.instruction_sets()
+    used = "-".join(dict.fromkeys(sets[library] for library in ("torch", "onednn", "mkl")))
+    return f"{torch.get_num_threads()}-{re.sub('[^A-Za-z0-9]+', '', used)}"
 
 
 def _stored(features: Tensor, dtype: str) -> np.ndarray:

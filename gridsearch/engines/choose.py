@@ -1,6 +1,6 @@
 """Choice of the engine that executes runs: worker processes on this machine, or a Ray cluster.
 
-Both give the same results to the bit, given the same number of CPU threads per run.
+Both give the same results to the bit, given the same number of CPU threads per run and the same instruction sets.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import functools
 import torch
 
 from lethe.benchmarks.run.experiment import Machine
+from lethe.benchmarks.workers import memory
 from lethe.benchmarks.workers.pool import cores, run_jobs
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
@@ -35,12 +36,21 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     gpus = _gpus(options.gpus)
     if not gpus:
         count = options.workers or max(1, cores() // options.threads)
-        return [Machine("cpu", options.threads, options.checkpoint_batches)] * count
+        limit = memory.limit_of(options.max_memory, count)
+        keep = options.keep_model
+        return [
+            Machine("cpu", options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
+        ] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
     # One worker of each GPU, then the second of each: few runs spread over all of them.
     devices = [f"cuda:{gpu}" for _ in range(options.trials_per_gpu) for gpu in gpus]
-    return [Machine(device, options.threads, options.checkpoint_batches) for device in devices]
+    limit = memory.limit_of(options.max_memory, len(devices))
+    keep = options.keep_model
+    return [
+        Machine(device, options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
+        for device in devices
+    ]
 
 
 def _gpus(asked: str | None) -> list[int]:

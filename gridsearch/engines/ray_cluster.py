@@ -28,6 +28,7 @@ from lethe.benchmarks.run.trial import begin
 from lethe.benchmarks.workers.forkserver import KEEP_PAGES
 from lethe.benchmarks.workers.messages import Died, Elsewhere, Learned, Message
 from lethe.benchmarks.workers.pool import ELSEWHERE, TRIES, Watch, do_all
+from lethe.common import processor
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 from lethe.common.locks import Locked
@@ -67,7 +68,8 @@ def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
         there = ", ".join(f"{node.get('CPU', 0):.0f}" for node in nodes)
         raise InputError(f"--engine ray: expected a node with {wanted}, got nodes with {there} CPUs")
     count = min(slots, options.workers or slots)
-    machine = Machine("cuda:0" if on_gpus else "cpu", options.threads, options.checkpoint_batches)
+    device = "cuda:0" if on_gpus else "cpu"
+    machine = Machine(device, options.threads, options.checkpoint_batches, keep_model=options.keep_model)
     gpus = 1 / per_gpu if per_gpu else 0.0
     return functools.partial(_run_jobs, machine=machine, gpus=gpus, count=count), [machine] * count
 
@@ -108,6 +110,7 @@ def _connect(address: str) -> None:
         "PYTHONPATH": str(Path.cwd()),
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", KEEP_PAGES),
         provenance.CODE: json.dumps(provenance.code()),
+        **(processor.PORTABLE if processor.is_portable() else {}),
     }
     try:
         with package_copy() as code:  # sent by the time that `init` returns

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lethe.benchmarks.report.comparison import Comparison, Stat
-from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell, cost_table, counted
+from lethe.benchmarks.report.costs import cost_tables
+from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell, counted
 from lethe.benchmarks.report.tested_tables import TABLES, difference_table, tested_table
 from lethe.gridsearch.grid import searched
 from lethe.gridsearch.report.published_numbers import Key, Published
@@ -52,7 +53,7 @@ def final_tables(comparison: Comparison, dataset: str, published: Mapping[Key, P
         )
         for table in TABLES
     ]
-    return [*measured, difference_table(comparison, dataset), cost_table(comparison, dataset)]
+    return [*measured, difference_table(comparison, dataset), *cost_tables(comparison, dataset)]
 
 
 def _with_published(

@@ -16,6 +16,7 @@ from lethe.agents.contract.toy import CPU, batch, network
 from lethe.agents.er import ER
 from lethe.agents.ewc import EWC
 from lethe.agents.offline import Offline
+from lethe.benchmarks.measure.costs import TIMED
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
 from lethe.benchmarks.measure.unchanged import StateChanged
 from lethe.benchmarks.records import checkpoint
@@ -54,7 +55,7 @@ def go(agent, folder, stream, images, classes=None, **options):
     """One run from wherever `folder` stands; returns its summary."""
     evaluator = Evaluator(stream, images, CPU, classes)
     recorder = Recorder(folder, seed=7, identity={"run": 0}, **options)
-    recorder.restore(agent)
+    recorder.restore(agent, [len(task) for task in stream.tasks])
     learn(agent, stream, images, evaluator, recorder)
     return recorder.finish(agent, evaluator, predictions=True)
 
@@ -80,6 +81,7 @@ class Witness(Agent):
         return self.scores[quarters.argmax(1)]
 
     def begin_task(self, task):
+        assert (task.images is not None) == self.needs.task_data
         self.calls.append(["begin", task.index, *task.classes])
 
     def end_task(self, task, data):
@@ -98,6 +100,10 @@ def test_an_agent_is_handed_the_stream_once_in_order_and_nothing_else(tmp_path):
 def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     class Needy(Witness):
         needs = Needs(task_boundaries=True, task_data=True)
+
+        def begin_task(self, task):
+            assert task.images == 7
+            super().begin_task(task)
 
     agent = make(Needy)
     go(agent, tmp_path, *world())
@@ -530,7 +536,8 @@ def finished_files(folder: Path) -> dict[str, bytes | dict]:
     """What must not depend on interruptions: every file's bytes, without the times of the summary."""
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "predictions.npz"}
     summary = json.loads(files.pop("summary.json"))
-    for timed in ("seconds", "wall_seconds", "images_per_second"):
+    del summary["sha256"]  # of the times as well
+    for timed in TIMED:
         del summary["metrics"][timed]
     scores = np.load(folder / "predictions.npz", allow_pickle=False)
     return files | {"summary": summary, "scores": scores["scores"].tobytes()}
@@ -595,7 +602,7 @@ def test_a_checkpoint_of_other_lists_is_refused_and_kept(tmp_path):
     before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
     recorder = Recorder(tmp_path, 7, {"run": 0, "lists": "others"})
     with pytest.raises(InputError, match="made with"):
-        recorder.restore(make(Witness))
+        recorder.restore(make(Witness), [7, 7])
     assert (tmp_path / "checkpoint" / "state.safetensors").read_bytes() == before
 
 

@@ -37,7 +37,9 @@ def installed(folder: Path) -> Path:
     package = folder / "lethe"
     (package / "benchmarks" / "records").mkdir(parents=True)
     (package / "agents").mkdir()  # by which an installation is told from a checkout
-    for name in ("__init__.py", "benchmarks/__init__.py", "benchmarks/records/__init__.py"):
+    (package / "common").mkdir()
+    rooms = ("", "benchmarks/", "benchmarks/records/", "common/")
+    for name in (*(f"{room}__init__.py" for room in rooms), "common/errors.py", "common/processor.py"):
         source = ROOT / ("lethe" if name == "__init__.py" else "") / name
         shutil.copy(source, package / name)
     shutil.copy(provenance.__file__, package / "benchmarks" / "records")

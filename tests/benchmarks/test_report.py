@@ -106,14 +106,14 @@ def test_a_dataset_of_ones_own_has_its_title(tmp_path):
     assert "## pets" in (tmp_path / "out" / "comparison.md").read_text()
 
 
-COSTS = {"learn_flops": 2e6, "total_bytes": 3e6}
+COSTS = {"learn_flops": 2e6, "total_bytes": 3_000_000}
 
 
 def test_accuracy_against_flops_and_bytes_has_named_points_and_the_front(tmp_path):
     records = [
         trial("er", run(0, [60], **COSTS)),
-        trial("si", run(0, [50], learn_flops=1e6, total_bytes=4e6)),
-        trial("offline", run(0, [90], learn_flops=1e7, total_bytes=9e6), offline=True),
+        trial("si", run(0, [50], learn_flops=1e6, total_bytes=4_000_000)),
+        trial("offline", run(0, [90], learn_flops=1e7, total_bytes=9_000_000), offline=True),
     ]
     comparison = compare(records)
     paths, missing = write_cost_plots(comparison, tmp_path)
@@ -198,6 +198,6 @@ def test_damage_in_a_second_folder_is_told_before_anything_is_written(tmp_path):
     folder = write(tmp_path / "two", trial("er", run(0, [50])))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"settings": 3}))
-    with pytest.raises(InputError, match="expected an object for 'settings'"):
+    with pytest.raises(InputError, match="settings: expected an object"):
         report(tmp_path / "one", tmp_path / "out", tmp_path / "two")
     assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, ca
     environment = json.loads((folder / "env.json").read_text())
     assert environment["versions"]["torch"] and environment["threads"] == 1 and environment["dirmap"]
     assert sorted(p.name for p in (folder / "run1").iterdir() if not p.name.startswith(".")) == [
-        "accuracy.csv", "metrics.jsonl", "predictions.npz", "summary.json",
+        "accuracy.csv", "class_accuracy.csv", "confusion.csv", "metrics.jsonl", "predictions.npz", "summary.json",
     ]  # fmt: skip
     for name in ("test.csv", "test_task1.csv"):
         rows = (folder / name).read_text().splitlines()
@@ -70,6 +70,16 @@ def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsy
     assert len(list(tmp_path.rglob("summary.json"))) == 2
 
 
+def test_a_setting_that_is_rarely_meant_is_noted_once(places, tmp_path, capsys):
+    shown = ["--agent", "augmem", "finetune", "--runs", "2", "--dry-run"]
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=191") == 0
+    note = "note: agent augmem: regulariser_weight=191 is above (1 + momentum) / lr = 190,"
+    told = capsys.readouterr().out
+    assert told.count("note:") == told.count(note) == 1
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=190") == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
     """Run 1 alone, after run 0, and in two worker processes beside others: the same bytes."""
     assert run(places, tmp_path / "one", "--agent", "er", "finetune", "--runs", "2") == 0
@@ -90,7 +100,7 @@ def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
         return {path: content for path, content in found.items() if path.name != "summary.json"}
 
     one, two, three = files("one"), files("two"), files("three")
-    assert len(one) == 4 and len(two) == 2
+    assert len(one) == 8 and len(two) == 4
     assert one == three
     assert two.items() <= one.items()
     runs = {p.parent.name: p.read_bytes() for p in (tmp_path / "one").rglob("finetune/*/*/accuracy.csv")}
@@ -250,10 +260,13 @@ def test_more_runs_take_the_threads_of_earlier_ones_whatever_the_default_is_now(
 
 
 def test_every_file_that_a_user_meets_is_in_the_readme_of_the_results(places, tmp_path):
-    assert run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions") == 1
+    assert (
+        run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions", "--keep-model")
+        == 1
+    )
     text = (ROOT / "results" / "README.md").read_text()
     met = {p.name for p in tmp_path.rglob("[!.]*.*") if p.is_file() and p.parent.name != "checkpoint"}
-    assert {"failed.json", "hyperparams.csv", "predictions.npz", "test_task1.csv"} <= met
+    assert {"failed.json", "hyperparams.csv", "model.json", "predictions.npz", "test_task1.csv"} <= met
     assert not [name for name in (*met, "log.txt", "val.csv", "val_task1.csv") if f"{name}`" not in text]
 
 
@@ -274,3 +287,39 @@ def test_the_table_at_the_end_says_of_a_number_that_some_runs_lack_it(tmp_path):
         path.rename(folder / path.name)
     line = command._table([one], Places(tmp_path)).splitlines()[-1]
     assert "5.0 (1/2 runs)" in line
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "mps", "xla", "nonsense", ""])
+def test_a_device_that_cannot_learn_is_refused_before_anything_is_written(device, places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", f"--device={device}") == 2
+    told = capsys.readouterr().err
+    assert (
+        told.startswith(f"error: --device {device}: not available here: expected cpu, cuda")
+        and told.count("\n") == 1
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_runs_than_anyone_waits_for_are_refused(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "9" * 30, "--dry-run") == 2
+    assert "expected at most 100,000 runs at a time" in capsys.readouterr().err
+
+
+def test_settings_that_ask_for_too_much_memory_fail_their_run_in_one_sentence(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "er", "finetune", "--set", f"er.memory_size={10**12}") == 1
+    told = capsys.readouterr()
+    assert "failed: er digits/class_iid run 0: not enough memory, with these settings" in told.err
+    assert "Traceback" not in told.err and "finetune digits/class_iid run 0" in told.out
+
+
+def test_a_damaged_record_fails_its_run_and_the_others_go_on(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    summary.write_text("{}")
+    capsys.readouterr()
+    assert run(places, tmp_path, "--agent", "finetune", "er", "--runs", "2", "--dry-run") == 1
+    assert "4 runs, 0 finished, 1 damaged, 3 to do" in capsys.readouterr().out
+    assert run(places, tmp_path, "--agent", "finetune", "er", "--runs", "2") == 1
+    told = capsys.readouterr()
+    assert f"{summary}: damaged (metrics is missing): delete its folder to make it again" in told.err
+    assert len(list(tmp_path.rglob("summary.json"))) == 4 and "er digits/class_iid run 1" in told.out

@@ -59,6 +59,8 @@ def test_more_runs_are_drawn_alike_each_time_and_leave_the_global_state_alone():
     assert first == paired_p(differences)
     assert first == pytest.approx(binomtest(26, 40).pvalue, abs=0.003)
     assert (np.random.get_state()[1] == before).all()
+    # A share of drawn patterns, not of all 2^40, whose halves would not fit into memory for a few runs more.
+    assert first * 100_000 == pytest.approx(round(first * 100_000), abs=1e-6)
 
 
 def test_holm_by_hand():

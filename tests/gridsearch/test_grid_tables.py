@@ -173,7 +173,7 @@ def test_missing_test_results_are_shown_and_noted(searched, tmp_path):
         "iid (0 runs)": "–",
         "class_iid (10 runs)": "(0/10 runs)",
     }
-    cost = rows(final_tables(comparison, "toybox", {})[-1])
+    cost = rows(final_tables(comparison, "toybox", {})[-2])
     assert cost["ewc"]["task boundaries"] == "yes"
     assert cost["finetune"]["runs"] == "0/10"
     notes = report(searched, tmp_path, tmp_path / "out").notes
@@ -300,7 +300,7 @@ def test_latex_is_escaped_and_every_row_is_full(searched, tmp_path):
     report(searched, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "tables.tex").read_text(encoding="utf-8")
     floats = re.findall(r"\\begin\{table\}.*?\\end\{table\}", page, re.DOTALL)
-    assert len(floats) == 8
+    assert len(floats) == 9
     for drawn in floats:
         kinds = re.search(r"\\begin\{tabular\}\{(.*)\}$", drawn, re.MULTILINE)[1]
         columns = len(kinds.replace("p{5cm}", "p"))

@@ -34,6 +34,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.hostile.case import EXPECTATIONS, Case, Ended
@@ -74,10 +75,8 @@ def execute(arguments: list[str], folder: Path, seconds: float = SECONDS) -> End
             status = os.waitstatus_to_exitcode(code)
         else:
             time.sleep(0.005)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # its workers as well, should they be left
-    except ProcessLookupError:
-        pass
     if status is None:
         os.waitpid(child, 0)
     out, err = ((folder / name).read_text(errors="replace") for name in ("stdout", "stderr"))
@@ -95,8 +94,8 @@ def _child(arguments: list[str], folder: Path) -> None:
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        sys.stdout = open(1, "w", closefd=False, errors="surrogateescape")  # noqa: SIM115, PTH123
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115, PTH123
+        sys.stdout = open(1, "w", closefd=False, errors="surrogateescape")  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
         sys.path.append(str(folder))
         from lethe.cli import main
 
@@ -171,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
             if fault:
                 last = (ended.err.strip() or ended.out.strip()).splitlines()[-1:]
                 print(
-                    f"{fault}: {case.name} ({time.monotonic() - begun:.1f} s): {ascii(''.join(last))}",
+                    f"{fault}: {case.name} ({time.monotonic() - begun:.1f} s): {''.join(last)!a}",
                     flush=True,
                 )
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
