@@ -1,5 +1,6 @@
-"""Checks of the checkpoint that an interrupted run goes on from."""
+"""Checks of what an interrupted run goes on from: its checkpoint, and the log that was written before it."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from lethe.agents.config import Config
 from lethe.benchmarks.records import schema
 from lethe.benchmarks.records.checkpoint import REMEDY
 from lethe.common.errors import Damaged, InputError
+from lethe.common.files import open_regular
+
+_CHUNK = 1 << 20
 
 
 def check(
@@ -55,13 +59,29 @@ def _check_position(saved: Mapping[str, Any], config: Config, tasks: Sequence[in
         ("rows", task, len(saved["rows"])),
         ("top5", task, len(saved["top5"])),
         ("collapses", task, len(saved["collapses"])),
-        ("confusion_file", task > 0, saved["confusion_file"]["bytes"] > 0),
+        *((f"further.{name}.rows", task, len(each["rows"])) for name, each in saved["further"].items()),
+        *((f"further.{name}.top5", task, len(each["top5"])) for name, each in saved["further"].items()),
     ):
         if expected != found:
             raise ValueError(f"{name}: expected {expected} at position {task}, {epoch}, {batch}, got {found}")
-    for row in saved["rows"]:
+    for row in [*saved["rows"], *(row for each in saved["further"].values() for row in each["rows"])]:
         if len(row) != len(saved["rows"][0]):
             raise ValueError("rows: expected one length")
+
+
+def check_log(path: Path, length: int, crc32: int) -> None:
+    """`Damaged` unless the first `length` bytes of the log at `path` are those that were written."""
+    found, left = 0, length
+    try:
+        with open_regular(path) as file:
+            while left and (chunk := file.read(min(left, _CHUNK))):
+                found, left = zlib.crc32(chunk, found), left - len(chunk)
+    except InputError as error:
+        if length:
+            raise Damaged(f"{error}: delete this run's folder to restart it") from error
+    if left or found != crc32:
+        what = f"is {left} bytes too short" if left else "has changed since it was written"
+        raise Damaged(f"{path}: damaged (it {what}): delete this run's folder to restart it")
 
 
 def load(path: Path, state: Mapping[str, object], agent: Agent) -> None:

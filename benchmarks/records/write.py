@@ -32,7 +32,7 @@ from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.measure.flops import FlopMeter
 from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.benchmarks.records.accuracies import Accuracies
-from lethe.benchmarks.records.appended import NOTHING, AppendedFile
+from lethe.benchmarks.records.appended import AppendedFile
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
@@ -142,7 +142,7 @@ class Recorder:
             if self._progress is not None:
                 self._report(self._images, self.start.task)
         self._confusions.restore(saved)
-        self._log.cut(saved.get("log_file", NOTHING))
+        self._log.restore((saved.get("log_bytes", 0), saved.get("log_crc32", 0)))
         self._mark = time.perf_counter()
 
     def step(
@@ -219,6 +219,7 @@ class Recorder:
             "images": self._images,
             "images_again": self._images_again,
             "steps": self._steps,
+            "appended": self._confusions.state()["appended"],
             **self._identity,
             "software": self._software,
             "conditions": self._all_conditions,
@@ -270,7 +271,8 @@ class Recorder:
             "seconds": self._seconds,
             "wall_seconds": self._wall,
             "software": self._software,
-            "log_file": self._log.noted(),
+            "log_bytes": self._log.size,
+            "log_crc32": self._log.crc32,
             "conditions": self._all_conditions,
             "flops": self.flops.state(),
             "agent": agent.state_dict(),

@@ -10,7 +10,6 @@ import torch
 
 from lethe.agents.config import Config
 from lethe.benchmarks.records import checkpoint, going_on, read, schema, seal
-from lethe.benchmarks.records.appended import NOTHING, AppendedFile
 from lethe.common.errors import Damaged, InputError
 from tests.made_records import run, trial, write
 
@@ -141,7 +140,7 @@ def test_needs_are_all_there(folder):
 
 def state(**changes: object) -> dict[str, object]:
     """What is saved after the first batch of the second task."""
-    return {
+    saved = {
         "identity": {"run": 0},
         "position": [1, 0, 1],
         "rows": [[50.0, 50.0, math.nan]],
@@ -151,17 +150,17 @@ def state(**changes: object) -> dict[str, object]:
         "seconds": 1.0,
         "wall_seconds": 2.0,
         "software": [],
-        **{
-            f"{name}_file": {"bytes": 4, "crc32": 0xD87F7E0C}
-            for name in ("log", "confusion", "class_accuracy")
-        },
-        "images_again": 0,
-        "collapses": [""],
+        "log_bytes": 4,
+        "log_crc32": 0x9BE3E0A3,
+        "images_again": 7,
         "conditions": [],
         "flops": {"total": 5.0, "steps": {3: [7, 2, 100]}},
+        "appended": {"confusion.csv": [0, 0]},
+        "further": {},
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
+    return {"collapses": [""] * len(saved["rows"]), **saved}
 
 
 def check(saved: dict[str, object]) -> None:
@@ -170,22 +169,8 @@ def check(saved: dict[str, object]) -> None:
 
 def test_a_checkpoint_of_the_stream_is_gone_on_from():
     check(state())
-    check(
-        state(
-            position=[0, 1, 3],
-            steps=6,
-            images=14,
-            rows=[],
-            top5=[],
-            collapses=[],
-            confusion_file={"bytes": 0, "crc32": 0},
-        )
-    )
-    check(
-        state(
-            position=[2, 0, 0], steps=8, images=19, rows=[[1.0, 1.0]] * 2, top5=[None] * 2, collapses=["", ""]
-        )
-    )
+    check(state(position=[0, 1, 3], steps=6, images=14, rows=[], top5=[]))
+    check(state(position=[2, 0, 0], steps=8, images=19, rows=[[1.0, 1.0]] * 2, top5=[None] * 2))
 
 
 @pytest.mark.parametrize(
@@ -202,12 +187,18 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"rows": [[5000.0, 1.0]]}, "rows[0][0]: expected a number from 0 to 100, got 5000.0"),
         ({"top5": [None, None]}, "top5: expected 1"),
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
-        ({"log_file": {"bytes": -1, "crc32": 0}}, "log_file.bytes: expected a whole number"),
         ({"flops": {"total": 0, "steps": {3: [1]}}}, "flops.steps.3: expected a list"),
-        ({"collapses": []}, "collapses: expected 1"),
-        ({"confusion_file": {"bytes": 0, "crc32": 0}}, "confusion_file: expected True"),
-        ({"collapses": None}, "collapses: expected a list"),
+        ({"log_bytes": None}, "log_bytes: expected a whole number"),
         ({"agent": 7}, "agent: expected an object"),
+        ({"images_again": -1}, "images_again: expected a whole number"),
+        ({"collapses": []}, "collapses: expected 1"),
+        ({"appended": {"confusion.csv": [0]}}, "appended.confusion.csv: expected a list"),
+        ({"further": {"direct": {"rows": [], "top5": []}}}, "further.direct.rows: expected 1"),
+        (
+            {"further": {"direct": {"rows": [[1.0]], "top5": [None]}}},
+            "further.direct.rows[0]: expected a list",
+        ),
+        ({"further": {"direct": {"rows": [[1.0, 1.0]], "top5": [None]}}}, "rows: expected one length"),
     ],
 )
 def test_a_checkpoint_out_of_range_is_refused(changes, problem):
@@ -236,28 +227,19 @@ def test_every_bit_of_a_checkpoint_counts(tmp_path):
     assert told == 8 * len(whole) > 4000
 
 
-def test_a_file_that_grows_is_what_its_checkpoint_notes(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    file = AppendedFile(path)
-    file.append("te")
-    file.append("st")
-    noted = file.noted()
-    assert noted == {"bytes": 4, "crc32": 0xD87F7E0C}
-    file.append(" and more, from after the checkpoint")
-    AppendedFile(path).cut(noted)
-    assert path.read_text() == "test"
+def test_the_log_is_as_long_as_the_checkpoint_says_and_unchanged(tmp_path):
+    log = tmp_path / "metrics.jsonl"
     for content, problem in (
-        (b"", "is 4 bytes shorter than"),
-        (b"\0\0\0\0", "is not what"),
-        (b"tesT and more", "is not what"),
+        (b"", "is 4 bytes too short"),
+        (b"\0\0\0\0", "has changed"),
+        (b"tesT and more", "has changed"),
     ):
-        path.write_bytes(content)
-        with pytest.raises(
-            Damaged, match=f"damaged .it {problem} the checkpoint beside it notes.*delete its folder"
-        ):
-            AppendedFile(path).cut(noted)
-    path.unlink()
+        log.write_bytes(content)
+        with pytest.raises(Damaged, match=f"damaged .it {problem}.*delete this run's folder"):
+            going_on.check_log(log, 4, 0xD87F7E0C)
+    log.write_bytes(b"test and more, from after the checkpoint")
+    going_on.check_log(log, 4, 0xD87F7E0C)
+    log.unlink()
+    going_on.check_log(log, 0, 0)
     with pytest.raises(Damaged, match="cannot be read"):
-        AppendedFile(path).cut(noted)
-    AppendedFile(path).cut(NOTHING)
-    assert path.read_bytes() == b""
+        going_on.check_log(log, 4, 0xD87F7E0C)

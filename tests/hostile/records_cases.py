@@ -153,8 +153,8 @@ def _checkpoints(project: Path, clean: Path) -> Iterator[Case]:
         "top5": ([], [50.0, 50.0], None, [900.0]),
         "steps": (0, -1, 10**9, None, 1.5), "images": (0, -1, 7, None), "seconds": (-1.0, None, float("inf")),
         "wall_seconds": (-5.0, "x"), 
-        "log_file": ({"bytes": 3, "crc32": 7}, {"bytes": 10**15, "crc32": 1}, None, {}),
-        "confusion_file": ({"bytes": 0, "crc32": 0}, None), "images_again": (5, -1), "collapses": ([], 7),
+        "log_bytes": (3, -1, 10**15, None), "log_crc32": (1, None, -1), "appended": ({}, None), "further": (7, None),
+        "images_again": (5, -1), "collapses": ([], 7),
         "identity": ({}, None, {"run": 1}), "software": (7, [7]),
         "agent": ({}, None, [], {"plastic": {}}, {"plastic": torch.zeros(2)}),
     }.items():  # fmt: skip
