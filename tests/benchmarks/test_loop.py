@@ -444,7 +444,7 @@ def test_further_outputs_have_tables_and_metrics_of_their_own(tmp_path):
 def test_a_further_output_without_a_table_is_a_damaged_record(tmp_path):
     go(make(TwoAnswers), tmp_path, *world())
     (tmp_path / "accuracy_lowest.csv").unlink()
-    with pytest.raises(InputError, match=r"accuracy_lowest\.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"accuracy_lowest\.csv: damaged .cannot be read"):
         read_run(tmp_path, 0)
     summary = json.loads((tmp_path / "summary.json").read_text())
     del summary["sha256"]
