@@ -118,7 +118,7 @@ def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MA
                         curve,
                         memory_bytes=1000 + rate,
                         learn_flops=1e6 * (agent + 1),
-                        total_bytes=1e5 * (13 - agent),
+                        total_bytes=100_000 * (13 - agent),
                     )
                     for r, curve in enumerate(curves)
                 ),
