@@ -159,18 +159,22 @@ _METRICS = Table(
     rest=Maybe(Number()),
 )
 
+_APPENDED = Table({}, rest=List(COUNT, low=2))
+"""Length and CRC-32 of files by name."""
+
 SUMMARY = Table(
     {
         "metrics": _METRICS,
         "classes_seen": List(Number(1, 1 << 31, whole=True), low=1),
         "images": Maybe(COUNT),
+        "images_again": Maybe(COUNT),
         "steps": Maybe(COUNT),
+        "classes": Maybe(List(Text(), low=1)),
+        "appended": Maybe(_APPENDED),
         "run": Maybe(COUNT),
         "lists": Maybe(Text()),
         "software": Maybe(List(Table({}))),
         "conditions": Maybe(List(Table({}))),
-        "images_again": Maybe(COUNT),
-        "classes": Maybe(List(Text())),
         "collapsed": Maybe(Text()),
         "further": Maybe(Table({}, rest=Table({}, rest=Maybe(Number())))),
         "files": Maybe(Table({}, rest=Text())),
@@ -221,22 +225,27 @@ ENVIRONMENT = Table(
 FAILURE = Table({"reason": Text(), "log": List(Text())})
 """Of failed.json."""
 
+_ROWS = List(List(Number(0, 100, undefined=True), low=2))
+_TOP5 = List(Maybe(PERCENT))
+
 CHECKPOINT = Table(
     {
         "identity": Table({}),
         "position": List(COUNT, low=3),
-        "rows": List(List(Number(0, 100, undefined=True), low=2)),
-        "top5": List(Maybe(PERCENT)),
+        "rows": _ROWS,
+        "top5": _TOP5,
         "steps": COUNT,
         "images": COUNT,
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
-        "images_again": Maybe(COUNT),
         "conditions": Maybe(List(Table({}))),
         "flops": Maybe(Table({})),
-        "collapses": Maybe(List(Text())),
         "log_bytes": COUNT,
         "log_crc32": COUNT,
+        "images_again": COUNT,
+        "collapses": List(Text()),
+        "appended": _APPENDED,
+        "further": Table({}, rest=Table({"rows": _ROWS, "top5": _TOP5})),
         "software": Maybe(List(Table({}))),
         "agent": Table({}),
     }

@@ -217,6 +217,7 @@ class Recorder:
             "images": self._images,
             "images_again": self._images_again,
             "steps": self._steps,
+            "appended": self._confusions.state()["appended"],
             **self._identity,
             "software": self._software,
             "conditions": self._all_conditions,

@@ -34,6 +34,7 @@ METRICS = (
     "omega_all",
     "top5_last",
     "memory_bytes",
+    "images_again",
     "images_per_second",
     "seconds",
     "wall_seconds",
@@ -49,8 +50,9 @@ METRICS = (
     "learn_flops",
     "predict_flops",
 )
-"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
-of learning alone, `wall_seconds` those of the whole run; those per image and the FLOPs are per image of the stream."""
+"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `images_again` were
+handed out once more as data of their task; `seconds` are those of learning alone, `wall_seconds` those of the whole
+run; those per image and the FLOPs are per image of the stream."""
 
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
@@ -311,7 +313,8 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     omega = None
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
-    return {**run.summary["metrics"], "omega_all": omega}
+    again = run.summary.get("images_again")
+    return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
 
 
 def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

@@ -70,7 +70,7 @@ def _memory_table(comparison: Comparison, dataset: str) -> Table:
     header = ("agent", *_NEEDS.values(), *_KEPT.values(), "runs")
     lines = []
     for label, entries in entries_of(comparison, dataset).items():
-        needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
+        needs = [_need(entries, need) for need in _NEEDS]
         kept = [_span(entries, metric, format_bytes) for metric in _KEPT]
         lines.append((label, *needs, *kept, _runs(comparison, entries)))
     caption = (
@@ -124,6 +124,14 @@ def _apart(values: Iterable[float | None]) -> tuple[float, float] | None:
     """The least and the greatest of the known values, if they differ by more than `UNLIKE`."""
     known = [value for value in values if value]
     return (min(known), max(known)) if known and max(known) > UNLIKE * min(known) else None
+
+
+def _need(entries: Sequence[Entry], need: str) -> str:
+    """Whether the agent has the need; of task data, how many images of a run it was handed once more."""
+    if not entries[0].needs.get(need):
+        return "no"
+    again = _span(entries, "images_again", "{:,.0f}".format) if need == "task_data" else ABSENT
+    return "yes" if again == ABSENT else f"{again} images"
 
 
 def _passes(entries: Sequence[Entry]) -> str:

@@ -140,7 +140,7 @@ def test_needs_are_all_there(folder):
 
 def state(**changes: object) -> dict[str, object]:
     """What is saved after the first batch of the second task."""
-    return {
+    saved = {
         "identity": {"run": 0},
         "position": [1, 0, 1],
         "rows": [[50.0, 50.0, math.nan]],
@@ -152,9 +152,13 @@ def state(**changes: object) -> dict[str, object]:
         "software": [],
         "log_bytes": 4,
         "log_crc32": 0x9BE3E0A3,
+        "images_again": 7,
+        "appended": {"confusion.csv": [0, 0]},
+        "further": {},
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
+    return {"collapses": [""] * len(saved["rows"]), **saved}
 
 
 def check(saved: dict[str, object]) -> None:
@@ -183,6 +187,15 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
         ({"log_bytes": None}, "log_bytes: expected a whole number"),
         ({"agent": 7}, "agent: expected an object"),
+        ({"images_again": -1}, "images_again: expected a whole number"),
+        ({"collapses": []}, "collapses: expected 1"),
+        ({"appended": {"confusion.csv": [0]}}, "appended.confusion.csv: expected a list"),
+        ({"further": {"direct": {"rows": [], "top5": []}}}, "further.direct.rows: expected 1"),
+        (
+            {"further": {"direct": {"rows": [[1.0]], "top5": [None]}}},
+            "further.direct.rows[0]: expected a list",
+        ),
+        ({"further": {"direct": {"rows": [[1.0, 1.0]], "top5": [None]}}}, "rows: expected one length"),
     ],
 )
 def test_a_checkpoint_out_of_range_is_refused(changes, problem):

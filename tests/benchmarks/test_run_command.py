@@ -302,7 +302,7 @@ def test_a_device_that_cannot_learn_is_refused_before_anything_is_written(device
 
 def test_more_runs_than_anyone_waits_for_are_refused(places, tmp_path, capsys):
     assert run(places, tmp_path, "--agent", "finetune", "--runs", "9" * 30, "--dry-run") == 2
-    assert "--runs: expected at most 10000" in capsys.readouterr().err
+    assert "expected at most 100,000 runs at a time" in capsys.readouterr().err
 
 
 def test_settings_that_ask_for_too_much_memory_fail_their_run_in_one_sentence(places, tmp_path, capsys):
