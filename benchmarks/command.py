@@ -16,6 +16,7 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.records.write import tidy
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
@@ -99,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
             run_jobs(left, places, [machine] * options.workers, watch)
     status = _tell_all(broken)
     whole = [trial for trial in trials if not any(failed.job.trial is trial for failed in broken)]
+    tidy(trial.folder(places.results) for trial in trials)
     write_tables_of(trial.folder(places.results) for trial in whole)
     if options.keep_model:
         _tell_unkept([job for job in jobs if job not in left and job not in damaged], places)

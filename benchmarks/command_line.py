@@ -160,7 +160,7 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     add_keep_model(run)
-    run.add_argument("--dry-run", action="store_true", help="print what would run")
+    run.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     run.set_defaults(command=_run)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.write import tidy
 from lethe.benchmarks.run.construction import refusals
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
@@ -106,6 +107,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
             engine(todo.left, places, watch=live)
         failed = live.failed
         print("\n".join(f"best {line}" for line in live.best()))
+    tidy(trial.folder(places.results) for trial in trials)
     problems: list[str] = []
     try:
         write_tables_of(trial.folder(places.results) for trial in trials)

@@ -65,5 +65,5 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     add_max_memory(parser)
     add_portable(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
-    parser.add_argument("--dry-run", action="store_true", help="print what would run")
+    parser.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     parser.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")

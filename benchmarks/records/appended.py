@@ -1,10 +1,11 @@
 """Files of a run that grow as it goes on. A checkpoint notes the length of each and the CRC-32 of its content."""
 
+import os
 import zlib
 from pathlib import Path
 
 from lethe.benchmarks.records.going_on import check_log
-from lethe.common.files import open_regular, to_disk
+from lethe.common.files import open_regular
 
 
 class AppendedFile:
@@ -19,7 +20,8 @@ class AppendedFile:
         written = text.encode()
         with open_regular(self.path, "ab", links=False) as file:
             file.write(written)
-        to_disk(self.path)
+            file.flush()
+            os.fsync(file.fileno())
         self.size, self.crc32 = self.size + len(written), zlib.crc32(written, self.crc32)
 
     def state(self) -> list[int]:

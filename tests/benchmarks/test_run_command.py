@@ -324,3 +324,12 @@ def test_a_damaged_record_fails_its_run_and_the_others_go_on(places, tmp_path, c
     told = capsys.readouterr()
     assert f"{summary}: damaged (metrics is missing): delete its folder to make it again" in told.err
     assert len(list(tmp_path.rglob("summary.json"))) == 4 and "er digits/class_iid run 1" in told.out
+
+
+def test_the_checkpoint_of_a_run_that_was_killed_at_its_end_is_removed_by_the_next_command(places, tmp_path):
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    (summary.parent / "checkpoint").mkdir()
+    (summary.parent / "checkpoint" / "state.safetensors").touch()
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    assert not (summary.parent / "checkpoint").exists()

@@ -29,7 +29,7 @@ SUBJECTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "run in workers": ([*RUN, "--out", "killed", "--workers", "2"], ()),
     "search": (["search", "grid.toml", "--out", "killed", "--workers", "2"], ()),
     "prepare": (["data", "index", "pets"], ("data/lists",)),
-    "tasks": (["data", "tasks", "pets", "--runs", "3"], ("data/lists/pets",)),
+    "tasks": (["data", "tasks", "pets", "--runs", "3"], ()),
     "stores": ([*RUN, "--out", "killed"], ("data/stores",)),
     "report": (["report", "results", "--out", "killed"], ()),
 }
