@@ -98,9 +98,16 @@ def keep(
         "frozen_sha256": networks.fingerprint(frozen),
         "state_sha256": _digest(folder / _STATE),
     }
-    write_text(folder / _DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    write_text(folder / _DESCRIPTION, json.dumps(sealed(description), indent=2) + "\n")
     # safetensors makes files that their owner alone can read; who may read the description may read the state.
     (folder / _STATE).chmod((folder / _DESCRIPTION).stat().st_mode)
+
+
+def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
+    """`description` with the SHA-256 of its content, JSON with sorted keys."""
+    content = {key: value for key, value in description.items() if key != "sha256"}
+    text = json.dumps(content, sort_keys=True)
+    return {**content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def load(folder: Path, device: torch.device) -> Model:
@@ -163,6 +170,8 @@ def _described(path: Path) -> _Description:
             f"{path}: expected a model of format {FORMAT}, got {reprlib.repr(told.get('format'))}: "
             "load it with the version that made it"
         )
+    if sealed(told) != told:
+        raise InputError(f"{path}: damaged (it has changed since it was written): {_AGAIN}")
     try:
         config = told["trial"]
         texts = [config["agent"], config["network"], config["feature_dtype"], config["cut"] or ""]

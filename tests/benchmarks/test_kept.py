@@ -159,8 +159,16 @@ def test_a_description_that_does_not_fit_is_told_in_a_sentence(slda, tmp_path, c
     folder = copied(slda, tmp_path)
     told = json.loads((folder / "model.json").read_text())
     change(told)
-    write_text(folder / "model.json", json.dumps(told))
+    write_text(folder / "model.json", json.dumps(kept.sealed(told)))
     with pytest.raises(InputError, match=message):
+        kept.load(folder, CPU)
+
+
+def test_a_description_that_has_changed_is_told(slda, tmp_path):
+    folder = copied(slda, tmp_path)
+    text = (folder / "model.json").read_text()
+    write_text(folder / "model.json", text.replace("0.0001", "0.0002"))
+    with pytest.raises(InputError, match=r"model\.json: damaged .it has changed since it was written"):
         kept.load(folder, CPU)
 
 
@@ -168,7 +176,9 @@ def test_a_trials_folder_gives_its_first_run_that_was_kept(slda, tmp_path):
     shutil.copytree(slda, tmp_path / "run10")
     shutil.copytree(slda, tmp_path / "run9")
     told = json.loads((tmp_path / "run9" / "model.json").read_text())
-    write_text(tmp_path / "run9" / "model.json", json.dumps(told | {"classes": list("abcdefghij")}))
+    write_text(
+        tmp_path / "run9" / "model.json", json.dumps(kept.sealed(told | {"classes": list("abcdefghij")}))
+    )
     assert kept.load(tmp_path, CPU).classes == tuple("abcdefghij")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no trained agent is kept here: keep one with --keep-model"):
@@ -184,7 +194,7 @@ def test_predict_prints_the_likeliest_classes_of_each_image_and_tells_what_it_ca
     folder = copied(slda, tmp_path)
     names = [f"digit {name}" for name in told["classes"]]
     names[told["classes"].index("7")] = "se\033[31mven"
-    write_text(folder / "model.json", json.dumps(told | {"classes": names}))
+    write_text(folder / "model.json", json.dumps(kept.sealed(told | {"classes": names})))
     images = [str(next((shared / "data" / "digits" / name).iterdir())) for name in "07"]
     blank = tmp_path / "img 003.png"
     Image.new("RGB", (50, 40), "white").save(blank)
