@@ -21,8 +21,12 @@ An image is stored as the index of the winning slot of each read, and its direct
 
 Differences from the paper:
 
-1. The store is filled in a second pass over the task, as in the authors' code; it needs the ends of tasks.
-2. Reads that all slots answer alike, such as those of silent channels, are stored as the lowest slot.
+1. The first slots are fitted to the reads of the first mini-batch and chosen by distance, softmax(-β |k - M|² / 2s)
+   (`parts/fitted_slots.py`). Slots drawn from N(0, 1) and chosen by inner product, as in paper and code, do not
+   represent the features of a small network: the error of their reads is 77 % of the features' squares, against 15 %,
+   and ten of a hundred slots answer 89 % of them. `slots_from=normal` gives these.
+2. The store is filled in a second pass over the task, as in the authors' code; it needs the ends of tasks.
+3. Reads that all slots answer alike, such as those of silent channels, are stored as the lowest slot.
 
 Differences from the authors' code, which `augmem_published` reproduces:
 
@@ -51,6 +55,7 @@ from typing_extensions import TypeVar
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.parts.fitted_slots import FittedSlots
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.agents.parts.slot_memory import Rows, SlotMemory, SlotStore, herd
 from lethe.common.errors import InputError
@@ -62,27 +67,45 @@ _BATCH = 64  # images encoded at once
 
 @dataclass(frozen=True)
 class AugMemConfig(SGDConfig):
-    """As published for CORe50 class_iid."""
+    """As published for CORe50 class_iid, but for slots fitted to the features, and `lr`, `replay_weight` and
+    `regulariser_weight` chosen with these on validation images of core50_mini.
+    """
 
     batch_size: int = setting(21, "Images of one mini-batch of the stream.", low=1)
     epochs_first_task: int | None = setting(10, "Passes over the first task, where it differs.", low=1)
-    lr: float = setting(1e-3, "Learning rate.", above=0)
+    lr: float = setting(3e-3, "Learning rate.", above=0)
     lr_after_first: float | None = setting(
         None, "Learning rate set at the end of every task but the first; none: it stays.", above=0
     )
     slots: int = setting(100, "N, slots of the memory.", low=1, high=32_768)
+    slots_from: str = setting(
+        "features",
+        "First slots and reads: fitted to the first mini-batch and read by distance, "
+        "or drawn from N(0, 1) and read by inner product, as published.",
+        choices=("features", "normal"),
+    )
     slot_width: int = setting(8, "F, channels of a slot; must divide those of the features.", low=1)
     sharpness: float = setting(5.0, "β, how sharply a read picks the nearest slot.", above=0)
     memory_size: int = setting(200, "Images stored, of all classes together.", low=1)
     herding: bool = setting(
         False, "Store the images whose mean read is nearest to the class's, not the newest."
     )
-    replay_weight: float = setting(5.0, "c_replay, weight of the replay loss.", low=0)
+    replay_weight: float = setting(3.0, "c_replay, weight of the replay loss.", low=0)
     replay_times: int = setting(1, "Replay steps after each mini-batch.", low=0)
     regulariser_weight: float = setting(
-        1000.0, "c_reg, weight of the drift of used slots; above (1 + momentum) / lr they oscillate.", low=0
+        100.0, "c_reg, weight of the drift of used slots; above (1 + momentum) / lr they oscillate.", low=0
     )
     distillation_weight: float = setting(1.0, "c_distil, weight of the distillation losses.", low=0)
+
+    def notes(self) -> tuple[str, ...]:
+        """Steps on the regulariser alone overshoot from (1 + momentum) / lr on: its curvature is 2 c_reg."""
+        largest = (1 + self.momentum) / self.lr
+        if self.optimizer != "sgd" or self.regulariser_weight <= largest:
+            return ()
+        return (
+            f"regulariser_weight={self.regulariser_weight:g} is above (1 + momentum) / lr = {largest:.4g}, "
+            "where used slots oscillate instead of being held",
+        )
 
 
 A = TypeVar("A", bound=AugMemConfig, default=AugMemConfig, covariant=True)
@@ -120,7 +143,12 @@ class AugMem(SGDAgent[A]):
     def __init__(self, problem: Problem, config: A, network: Network, *, seed: int, device: torch.device):
         _check(problem, config)
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.memory = SlotMemory(config.slots, config.slot_width, config.sharpness, self.generator, device)
+        size = (config.slots, config.slot_width, config.sharpness)
+        self.memory = (
+            FittedSlots(*size, device)
+            if config.slots_from == "features"
+            else SlotMemory(*size, self.generator, device)
+        )
         self.optimizer.add_param_group({"params": [self.memory.slots]})
         self.anchor = self.memory.slots.detach().clone()
         """M̂ [N, F], what used slots are held to."""
@@ -138,6 +166,9 @@ class AugMem(SGDAgent[A]):
             y.tolist()
         )  # the only device synchronisation of the step, done before new kernels are queued
         self.seen[y] = True
+        if isinstance(self.memory, FittedSlots) and self.memory.mean_square is None:
+            self.memory.fit(x, self.generator)
+            self.anchor = self.memory.slots.detach().clone()
         direct, mem = self.direct_scores(x), self.predict(x)
         drift = (self.memory.slots - self.anchor).square().sum(1) @ self.used.float()
         loss = (
@@ -203,6 +234,10 @@ class AugMem(SGDAgent[A]):
         """`mem`, scores of what `x` reads from the slots."""
         scores: Tensor = self.network.plastic(self.memory.read(x))
         return scores
+
+    def predict_also(self, x: Tensor) -> Mapping[str, Tensor]:
+        """`direct` [B, K], which the published accuracies are of."""
+        return {"direct": self.direct_scores(x)}
 
     def direct_scores(self, x: Tensor) -> Tensor:
         """`direct` [B, K], scores of the features themselves."""

@@ -10,6 +10,8 @@ Zhang et al. 2021 (arXiv 2104.02206). Each difference from the paper is one over
 4. The learning rate becomes 0.001 at the end of the second task, whatever it was.
 5. Herding divides all candidates by the Frobenius norm of their matrix.
 
+Slots are drawn from N(0, 1) and chosen by inner product, as in paper and code; `augmem` fits them (its difference 1).
+
 Differences from the authors' code: 6 and 7 of `augmem`, and ties between slots go to the lowest.
 """
 
@@ -26,9 +28,24 @@ from lethe.agents.config import setting
 class AugMemPublishedConfig(AugMemConfig):
     """As published for CORe50 class_iid."""
 
+    lr: float = setting(1e-3, "Learning rate.", above=0)
+    slots_from: str = setting(
+        "normal",
+        "First slots and reads: fitted to the first mini-batch and read by distance, "
+        "or drawn from N(0, 1) and read by inner product, as published.",
+        choices=("features", "normal"),
+    )
     lr_after_first: float | None = setting(
         0.001, "Learning rate set at the end of every task but the first; none: it stays.", above=0
     )
+    replay_weight: float = setting(5.0, "c_replay, weight of the replay loss.", low=0)
+    regulariser_weight: float = setting(
+        1000.0, "c_reg, weight of the drift of used slots, which is always zero.", low=0
+    )
+
+    def notes(self) -> tuple[str, ...]:
+        """None: no weight of the regulariser matters here."""
+        return ()
 
 
 def _memory(c: AugMemPublishedConfig, s: Setting) -> int:

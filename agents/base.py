@@ -45,6 +45,8 @@ class TaskInfo:
     """0 for the first task."""
     classes: tuple[int, ...]
     """The labels met up to and including this task, ascending."""
+    images: int | None = None
+    """Images of the task, for agents that declare `Needs.task_data`; None for others."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ class Needs:
     """The help an agent asks for beyond the plain stream; shown beside its numbers in every table."""
 
     task_boundaries: bool = False
-    """Acts on `begin_task` or `end_task`."""
+    """Acts on `begin_task` or `end_task`, which are called for it alone."""
     task_data: bool = False
-    """Makes a second pass over the task just learned, in `end_task`."""
+    """Makes a second pass over the task just learned, in `end_task`; needs `task_boundaries` too."""
     frozen_trunk: bool = False
     """Learns on the output of a trunk that never trains."""
     offline: bool = False
@@ -153,11 +155,19 @@ class Agent(ABC, Generic[C]):
 
     @abstractmethod
     def predict(self, x: Tensor) -> Tensor:
-        """Scores [B, K] for inputs [B, C, H, W]; higher is likelier. Must change nothing.
+        """Scores [B, K] for inputs [B, C, H, W]; higher is likelier. Must change nothing, which runs check.
 
         Called without gradients and with `network` in evaluation mode. Scores of labels that the stream has
         not shown yet are ignored.
         """
+
+    def predict_also(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Further scores [B, K] for inputs [B, C, H, W] by name, lower-case; {} where `predict` gives the only ones.
+
+        Called right after `predict`, under the same conditions. Their accuracies are recorded beside those of
+        `predict`, which the tables show.
+        """
+        return {}
 
     def prepare(self) -> None:
         """Compute what `predict` needs for every batch, such as class means, once per evaluation, into `self.cache`.
@@ -180,10 +190,10 @@ class Agent(ABC, Generic[C]):
             self.prepare()
 
     def begin_task(self, task: TaskInfo) -> None:
-        """Called before the first batch of a task."""
+        """Called before the first batch of a task, if `Needs.task_boundaries` is declared."""
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
-        """Called after the last batch of a task.
+        """Called after the last batch of a task, if `Needs.task_boundaries` is declared.
 
         `data` are the task's batches once more; reading them raises `TypeError` unless `Needs.task_data` is declared.
         """

@@ -57,6 +57,10 @@ class Config:
             raise InputError(*problems)
         return cls(**values)
 
+    def notes(self) -> tuple[str, ...]:
+        """Remarks, a sentence each, on values that are allowed and rarely meant; told once, before learning."""
+        return ()
+
     def epochs_of(self, task: int) -> int:
         """Passes over task number `task`."""
         return self.epochs if task or self.epochs_first_task is None else self.epochs_first_task

@@ -65,7 +65,9 @@ def dual(gram: NDArray[np.float64], products: NDArray[np.float64], margin: float
     min ‖R u + R⁻ᵀ (G g + γ G Gᵀ 1)‖².
     """
     count = len(gram)
-    gram = gram + _RIDGE * np.trace(gram) / count * np.eye(count)
+    gram = gram + (_RIDGE * np.trace(gram) / count or _RIDGE) * np.eye(
+        count
+    )  # all of 0 has no scale of its own
     root = cholesky(gram)
     shifted = products + margin * gram.sum(1)
     return nnls(root, -solve_triangular(root, shifted, trans="T"))[0] + margin

@@ -24,7 +24,7 @@ Differences from the authors' code (other_models/lwf of AugMem):
 
 1. Softmax with a temperature, as in the paper, not a sigmoid for each label.
 2. The stream's order and the harness's network. There images are shuffled and shrunk to 32x32, for a
-   ResNet-18 with attention, trained from scratch, whose head grows.
+   ResNet-18 trained from scratch, whose head grows; it has attention modules, which are never called.
 """
 
 import copy

@@ -45,7 +45,7 @@ from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
 
 @dataclass(frozen=True)
 class REMINDConfig(SGDConfig):
-    """As published for ImageNet; `lr` and the first task's fields are of base initialisation."""
+    """As published for ImageNet, but for `start_lr`; `lr` and the first task's fields are of base initialisation."""
 
     batch_size: int = setting(1, "Images that come together; each is still learned by itself.", low=1)
     batch_size_first_task: int | None = setting(32, "Images of one mini-batch in base initialisation.", low=1)
@@ -57,7 +57,9 @@ class REMINDConfig(SGDConfig):
     )
     memory_size: int = setting(959_665, "Maps kept; 1.5 GB at 7 x 7 x 32 bytes.", low=1)
     codebooks: int = setting(32, "M, codebooks of 256 centroids; must divide the channels.", low=1)
-    start_lr: float = setting(0.1, "Learning rate of a class's first images in streaming.", above=0)
+    start_lr: float = setting(
+        0.01, "Learning rate of a class's first images in streaming; published for ImageNet: 0.1.", above=0
+    )
     end_lr: float = setting(0.001, "Learning rate of a class after `class_images` images.", above=0)
     class_images: int = setting(1300, "Images of a class over which the rate falls from start to end.", low=1)
     lr_step: int = setting(100, "Images of a class between two falls of its rate.", low=1)
@@ -160,11 +162,20 @@ class REMIND(SGDAgent[REMINDConfig]):
         check_plain_sgd(
             config, "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
         )
+        product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
         """n [K], the images of each class that were streamed."""
         self.memory = CodeMemory(config.memory_size, problem.num_classes, self.generator, device)
+
+    def begin_task(self, task: TaskInfo) -> None:
+        """`InputError` where the maps of the first task are too few for the codebooks, before they are learned."""
+        if self.centroids is None and task.images is not None:
+            _, height, width = self.problem.input_shape
+            product_quantiser.check_vectors(
+                task.images * height * width, f"{task.images} maps of {height} x {width} in the first task"
+            )
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Plain SGD on the batch in base initialisation; after it, one step for each image."""

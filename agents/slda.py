@@ -17,6 +17,8 @@ Differences from the authors' code (SLDA_Model.py):
 1. A mini-batch is one update, with the result of one image at a time.
 2. A linear system is solved where the code computes a pseudo-inverse.
 3. No offline base initialisation of Σ: it starts at zero, and ε I stands in until images come.
+4. The first image of a class adds nothing to Σ. There, it is compared with a mean that is still zero, so that it adds
+   x xᵀ n/(n+1), n the images of all classes so far: the features' distance from the origin counts as scatter.
 """
 
 from collections.abc import Mapping

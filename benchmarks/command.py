@@ -15,20 +15,23 @@ from lethe.agents import registry
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
-from lethe.benchmarks.run import budget
+from lethe.benchmarks.run import budget, kept
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
-from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
 from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
 from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
+from lethe.dataloaders.tasks.order import read_classes
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -50,13 +53,19 @@ def run(options: argparse.Namespace) -> int:
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
         check_protocol(trial, places)
+    if options.keep_model:
+        raise_any(kept.cannot_keep(trials))
     left = [job for job in jobs if not finished(job, places)]
+    for note in notes(job.trial for job in left):
+        print(note)
     if options.dry_run:
         for job in jobs:
             state = "to do" if job in left else "finished"
             print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
         return 0
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
@@ -67,15 +76,21 @@ def run(options: argparse.Namespace) -> int:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
     write_tables_of(trial.folder(places.results) for trial in trials)
+    if options.keep_model:
+        _tell_unkept([job for job in jobs if job not in left], places)
     print(_table(trials, places))
+    for agent in sorted(watch.failed):
+        if ":" in agent and not agent.startswith("avalanche:"):
+            print(f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr)
     return 1 if watch.failed else 0
 
 
 class _Watch:
-    """Prints a line per run that ends, and counts failures."""
+    """Prints a line per run that ends, and notes whose runs fail."""
 
     def __init__(self, bar: "tqdm[NoReturn] | None" = None):
-        self.failed = 0
+        self.failed: set[str] = set()
+        """Agents with a failed run."""
         self._bar = bar
 
     def started(self, job: Job) -> None:
@@ -85,8 +100,9 @@ class _Watch:
         """Print nothing."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Count the outcome and print it."""
-        self.failed += isinstance(outcome, Failed)
+        """Note the outcome and print it."""
+        if isinstance(outcome, Failed):
+            self.failed.add(outcome.job.trial.agent)
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)
@@ -140,6 +156,15 @@ def _tell(outcome: Outcome) -> None:
     )
 
 
+def _tell_unkept(jobs: Sequence[Job], places: Places) -> None:
+    """Name the runs that had finished before, without keeping their agents."""
+    for job in jobs:
+        folder = job.folder(places.results)
+        if finished(job, places) and not kept.is_kept(folder):
+            told = "finished before, and its agent was not kept: delete its folder to learn it again"
+            print(f"note: {job}: {told}: {folder}", file=sys.stderr)
+
+
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
     trials: list[Trial] = []
@@ -147,6 +172,11 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
+    class_order: tuple[str, ...] | None = None
+    try:
+        class_order = read_classes(options.class_order) if options.class_order else None
+    except InputError as error:
+        problems += error.problems
     pairs = [pair for pair in options.set if pair not in misplaced]
     for stream in options.streams:
         dataset, slash, paradigm = stream.partition("/")
@@ -169,6 +199,9 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
                         feature_dtype=options.feature_dtype,
+                        tasks=options.tasks,
+                        class_order=class_order,
+                        order_seed=options.order_seed,
                         data=options.data,
                     )
                 )
@@ -192,9 +225,9 @@ def _within_budget(trials: Sequence[Trial], options: argparse.Namespace, places:
             problems += error.problems
     if problems:
         raise InputError(*dict.fromkeys(problems))
-    for trial, kept in found:
+    for trial, size in found:
         settings = trial.id.rpartition("-")[0]
-        print(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {kept}")
+        print(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {size}")
     return [trial for trial, _ in found]
 
 
@@ -246,6 +279,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         or _threads(trials, options.workers),
         options.checkpoint_batches,
         options.predictions,
+        options.keep_model,
     )
 
 
@@ -260,11 +294,12 @@ def _table(trials: Sequence[Trial], places: Places) -> str:
     comparison = compare([read_trial(trial.folder(places.results)) for trial in trials])
     rows = [
         (
-            f"{entry.dataset}/{entry.paradigm} {entry.label}",
+            collapsed.marked(f"{entry.dataset}/{entry.paradigm} {entry.label}", entry),
             str(len(entry.finished)),
             *(metric_cell(entry, name, len(entry.finished)) for name in _SHOWN),
         )
         for entry in comparison.entries
     ]
     caption = "Accuracy and forgetting in percent, and speed; mean and standard error over runs"
-    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows)))
+    notes = collapsed.notes(comparison.entries)
+    return plain_text(Table("run", caption, ("", "runs", *_SHOWN.values()), tuple(rows), notes))

@@ -12,6 +12,7 @@ from pathlib import Path
 from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
+from lethe.dataloaders.order_options import add_order
 
 SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
@@ -24,11 +25,30 @@ def add_commands(commands: Commands) -> None:
     """Add the commands on trials."""
     _add_run(commands)
     report = commands.add_parser(
-        "report", help="tables and plots of finished runs", description="Tables and plots of finished runs."
+        "report",
+        help="tables and plots of finished runs",
+        description="Tables and plots of finished runs; of two results folders also the differences of the trials "
+        "that both have.",
     )
     report.add_argument("results", type=Path, help="folder that trials were written to")
+    report.add_argument("other", type=Path, nargs="?", help="another one, to compare with the first")
     report.add_argument("--out", type=Path, required=True, help="folder for the tables and plots")
+    report.add_argument(
+        "--data",
+        type=Path,
+        default=folders.DATA,
+        help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
+    )
     report.set_defaults(command=_report)
+    predict = commands.add_parser(
+        "predict",
+        help="what a kept agent takes images for",
+        description="Print the likeliest classes of each image, with their scores, by an agent that a run kept "
+        "(--keep-model).",
+    )
+    predict.add_argument("folder", type=Path, metavar="FOLDER", help="of the run, or of its trial")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.set_defaults(command=_predict)
     pretrain = commands.add_parser(
         "pretrain",
         help="make the small network's shipped weights anew",
@@ -72,6 +92,13 @@ def add_portable(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_keep_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps trained agents."""
+    parser.add_argument(
+        "--keep-model", action="store_true", help="keep the trained agent of each run, for `lethe predict`"
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -90,6 +117,7 @@ def _add_run(commands: Commands) -> None:
         help="hyperparameters, of all agents or of one",
     )
     run.add_argument("--variant", choices=("published", "corrected"), help="of the task lists")
+    add_order(run)
     run.add_argument(
         "--network",
         help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
@@ -120,6 +148,7 @@ def _add_run(commands: Commands) -> None:
     add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    add_keep_model(run)
     run.add_argument("--dry-run", action="store_true", help="print what would run")
     run.set_defaults(command=_run)
 
@@ -139,10 +168,16 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
-    summary = report(options.results, options.out)
+    summary = report(options.results, options.out, options.other, options.data)
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.predict import predict
+
+    return predict(options.folder, options.images)
 
 
 def _pretrain(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from lethe.common.errors import InputError
+from lethe.common.printable import printable_lines
 
 # argparse has no public name for it
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -52,7 +53,7 @@ def exit_status(
     try:
         status = command() or 0
     except InputError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
+        print("\n".join(f"error: {printable_lines(problem)}" for problem in error.problems), file=sys.stderr)
         status = 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _PACKAGES:

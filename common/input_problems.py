@@ -3,21 +3,29 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from unicodedata import category
 
 from lethe.common.errors import InputError
 
 SHOWN = 20
 """Problems that are listed; the others are only counted."""
 
-_PART = r"(?!\.{1,2}(?:[/ ]|$))[^\s\\/\x00-\x1f\x7f\ud800-\udfff]+"
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"  # with line ends, and bytes that are no UTF-8
 
-PLAIN_PATH = f"(?![A-Za-z]:){_PART}(?:/{_PART})*"
-"""A relative path that cannot leave its root and holds nothing that blank-separated lists cannot carry."""
+
+def _path(sign: str) -> str:
+    """The pattern of a relative path of such signs that cannot leave its root."""
+    part = rf"(?!\.{{1,2}}(?:[/ ]|$)){sign}+"
+    return f"(?![A-Za-z]:){part}(?:/{part})*"
+
+
+PLAIN_PATH = _path(rf"[^\s\\/{_CONTROLS}]")
+"""A relative path that cannot leave its root and is one word of a blank-separated list."""
 
 INTEGER = r"[0-9]{1,9}"
 """A number of a class, object, session or frame, or a label."""
 
-_plain_path = re.compile(PLAIN_PATH)
+_image_path = re.compile(_path(rf"[^\\/{_CONTROLS}]"))
 
 
 def raise_any(problems: Sequence[str]) -> None:
@@ -61,6 +69,10 @@ class Problems:
         """Context that collects an `InputError` of its block under `key`."""
         return _About(key, self._by_key)
 
+    def add(self, error: InputErrorByKey) -> None:
+        """Collect the problems of `error` under its own keys."""
+        self._by_key += error.by_key
+
     def error(self) -> InputErrorByKey:
         """The error that holds all problems so far."""
         return InputErrorByKey(*self._by_key)
@@ -83,8 +95,13 @@ class _About:
 
 
 def not_plain(paths: Iterable[str]) -> list[int]:
-    """Positions of the paths that could leave the folder they start from, or cannot be a word of a task list."""
-    return [place for place, match in enumerate(map(_plain_path.fullmatch, paths)) if match is None]
+    """Positions of the paths that could leave the folder they start from, or hold control characters."""
+    return [place for place, match in enumerate(map(_image_path.fullmatch, paths)) if match is None]
+
+
+def is_printable(name: str) -> bool:
+    """Whether a name has printable signs and blanks alone."""
+    return name.isprintable() or all(sign.isprintable() or category(sign) == "Zs" for sign in name)
 
 
 def path_problem(path: str) -> str:
@@ -97,8 +114,8 @@ def path_problem(path: str) -> str:
         fault = "has a backslash; separate folders with '/'"
     elif ".." in PurePosixPath(path).parts:
         fault = "leaves the folder of the images ('..')"
-    elif re.search(r"[\s\x00-\x1f\x7f]", path):
-        fault = "has a blank or a control character, which task lists cannot carry; rename the file"
+    elif re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", path):
+        fault = "has a tab, a line end or another control character; rename the file"
     elif re.search(r"[\ud800-\udfff]", path):  # undecodable bytes of a file name
         fault = "is no UTF-8, which task lists are; rename the file"
     else:

@@ -12,7 +12,7 @@ from lethe.common.errors import unknown
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index.spec import MODES, PARADIGMS, Dataset
 from lethe.dataloaders.streams import Stream, Task
-from lethe.dataloaders.tasks import paradigms
+from lethe.dataloaders.tasks import order, paradigms
 
 _SIZES = {
     "iid": "iid_task_images",
@@ -37,6 +37,9 @@ class StreamOptions(TypedDict, total=False):
     sessions: Array | Sequence[int] | None
     run: int
     mode: str
+    tasks: int | None
+    class_order: Sequence[int] | None
+    order_seed: int
 
 
 class LabelledImages(Protocol):
@@ -60,6 +63,9 @@ def stream_of_arrays(
     sessions: Array | Sequence[int] | None = None,
     run: int = 0,
     mode: str = "stream",
+    tasks: int | None = None,
+    class_order: Sequence[int] | None = None,
+    order_seed: int = 0,
 ) -> tuple[Stream, np.ndarray]:
     """The stream of run `run` under `paradigm` (its corrected variant), and the store that its rows refer to.
 
@@ -77,6 +83,9 @@ def stream_of_arrays(
             session are shown in the order of `x`.
         run: seed of the random order.
         mode: "stream", or "offline" for tasks that hold the images of all earlier tasks too.
+        tasks: the number of tasks, in the place of their size.
+        class_order: all classes, in the order in which tasks show them, for class_iid and class_instance.
+        order_seed: another seed of the random orders, beside `run`.
 
     Returns:
         The stream, and the store, uint8 [N + M, H, W, C]: training images, then test images.
@@ -99,7 +108,9 @@ def stream_of_arrays(
     problems += _integer_problems("y", classes, "x", len(images))
     problems += _integer_problems("test_y", test_classes, "test_x", len(test_images))
     problems += _integer_problems("sessions", session, "x", len(images))
-    problems += _choice_problems(paradigm, mode, run, sizes, with_sessions=sessions is not None)
+    problems += _choice_problems(
+        paradigm, mode, run, sizes, with_sessions=sessions is not None, with_size=tasks is not None
+    )
     raise_any(problems)
 
     dataset = Dataset(
@@ -115,10 +126,12 @@ def stream_of_arrays(
         image_size=(images.shape[1], images.shape[2]),
         default_variant="corrected",
     )
+    names = None if class_order is None else [str(name) for name in class_order]
+    dataset = order.ordered(dataset, paradigm, tasks, names, order_seed)
     count, total = len(images), len(images) + len(test_images)
     split = paradigms.coded(
         "test_y",
-        classes=np.concatenate([classes, test_classes]),
+        classes=np.concatenate([classes, test_classes]).astype(str).astype(object),
         objects=np.zeros(total, np.int64),
         sessions=np.concatenate([session, np.zeros(len(test_images), np.int64)]),
         frames=np.arange(total),
@@ -199,7 +212,7 @@ def _integer_problems(name: str, values: np.ndarray, images: str, count: int) ->
 
 
 def _choice_problems(
-    paradigm: str, mode: str, run: int, sizes: dict[str, int | None], *, with_sessions: bool
+    paradigm: str, mode: str, run: int, sizes: dict[str, int | None], *, with_sessions: bool, with_size: bool
 ) -> list[str]:
     """Problems of the names and numbers that choose a stream."""
     problems = [f"{name}: expected at least 1, got {size}" for name, size in sizes.items()
@@ -208,7 +221,7 @@ def _choice_problems(
         problems.append(str(unknown("paradigm", paradigm, PARADIGMS)))
     else:
         name = _SIZES[paradigm]
-        if sizes[name] is None:
+        if sizes[name] is None and not with_size:
             problems.append(f"{name}: expected the size of a task under {paradigm}")
         if paradigm in ("instance", "class_instance") and not with_sessions:
             problems.append(f"sessions: expected the session of each training image under {paradigm}")

@@ -1,22 +1,20 @@
 """Checks that a dataset is complete: its counts, its image files, its task lists. Nothing is changed."""
 
-import os
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from lethe.common.errors import InputError
-from lethe.common.input_problems import first
+from lethe.common.input_problems import SHOWN, first
 from lethe.dataloaders import prepare
 from lethe.dataloaders.index import dirmap as dirmaps
 from lethe.dataloaders.index.find import Located
 from lethe.dataloaders.index.spec import MODES, PARADIGMS, SPLITS, Dataset
-from lethe.dataloaders.stores.decode import fault
+from lethe.dataloaders.stores.decode import leaving
+from lethe.dataloaders.stores.faults import faults
 from lethe.dataloaders.tasks import tasklists
 
 SAMPLE = 500
@@ -53,9 +51,11 @@ def check(located: Located, frame: pd.DataFrame, *, everything: bool = False) ->
         f"{len(paths) - len(missing)} of {len(paths)} image files are in {folder}",
         tuple(f"{folder / path}: no such image" for path in missing),
     )
+    if located.dataset.confined and (problems := leaving(folder, paths)):
+        yield Verdict(f"{len(problems)} images are outside of {folder}", tuple(problems))
     there = sorted(set(paths).difference(missing))
     if there:
-        yield _decoded(folder, there, everything)
+        yield _decoded(folder, there, everything, prepare.remedy(located))
     yield from _lists(located.dataset, dirmaps.fingerprint(frame), located.lists)
 
 
@@ -124,22 +124,14 @@ def _range(span: tuple[int, int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _decoded(folder: Path, paths: Sequence[str], everything: bool) -> Verdict:
+def _decoded(folder: Path, paths: Sequence[str], everything: bool, advice: str) -> Verdict:
     chosen = paths
     if not everything and len(paths) > SAMPLE:
         chosen = sorted(random.Random(0).sample(paths, SAMPLE))
-    # Threads: Pillow reads and decodes without the interpreter's lock.
-    with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
-        tqdm(total=len(chosen), desc="decoding", unit="image", leave=False, disable=None) as bar,
-    ):
-        faults = []
-        for problem in pool.map(fault, (folder / path for path in chosen)):
-            bar.update()
-            if problem:
-                faults.append(problem)
+    broken = faults(folder, chosen)
     which = f"all {len(paths)}" if len(chosen) == len(paths) else f"{len(chosen)} drawn of the {len(paths)}"
-    return Verdict(f"{len(chosen) - len(faults)} of {which} images can be decoded", tuple(faults))
+    problems = (*first([*broken.values()], SHOWN - 1), *([advice] if broken else []))
+    return Verdict(f"{len(chosen) - len(broken)} of {which} images can be decoded", problems)
 
 
 def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
@@ -149,14 +141,15 @@ def _lists(dataset: Dataset, fingerprint: str, out: Path) -> Iterator[Verdict]:
     for split, top in tops.items():
         again = f"lethe data tasks {dataset.name}{' --validation' if split == 'validation' else ''}"
         for paradigm in PARADIGMS:
-            folders = sorted(path for path in (top / paradigm).glob("run*/*") if path.name in MODES)
-            if not folders:
-                continue
-            looked_at = True
-            problems = [line for folder in folders for line in _list_problems(folder, fingerprint, again)]
-            yield Verdict(
-                f"{paradigm}: {len(folders)} folders of task lists in {top / paradigm}", tuple(problems)
-            )
+            for place in (top / paradigm, *sorted(top.glob(f"{paradigm},*"))):
+                folders = sorted(path for path in place.glob("run*/*") if path.name in MODES)
+                if not folders:
+                    continue
+                looked_at = True
+                problems = [line for folder in folders for line in _list_problems(folder, fingerprint, again)]
+                yield Verdict(
+                    f"{place.name}: {len(folders)} folders of task lists in {place}", tuple(problems)
+                )
     if not looked_at:
         yield Verdict(f"no task lists in {tops['test']}; they are written when they are needed", judged=False)
 

@@ -4,10 +4,18 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lethe.common.command_line import Commands
 from lethe.common.errors import InputError
+from lethe.common.printable import printable, printable_lines
 from lethe.dataloaders.index import catalogue, find, folders, spec
+from lethe.dataloaders.order_options import add_order
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lethe.dataloaders.index.prepared import Prepared
 
 # pandas takes a third of a second to import, so each command imports the modules that need it.
 
@@ -26,6 +34,7 @@ def add_commands(commands: Commands) -> None:
     prepare.add_argument(
         "--lists", type=Path, default=folders.LISTS, help="folder for the dirmap (default: %(default)s)"
     )
+    _add_skip_broken(prepare)
     prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
 
     draw = commands.add_parser("draw", help="draw a generated dataset; existing files are kept")
@@ -38,6 +47,7 @@ def add_commands(commands: Commands) -> None:
     index.set_defaults(command=_index)
     index.add_argument("dataset", help=known)
     index.add_argument("--root", type=Path, help="folder of the images (default: data/DATASET)")
+    _add_skip_broken(index)
     _add_out(index)
 
     tasks = commands.add_parser("tasks", help="write task lists, stream and offline; existing lists are kept")
@@ -57,6 +67,7 @@ def add_commands(commands: Commands) -> None:
     tasks.add_argument(
         "--variant", help=f"{' or '.join(spec.VARIANTS)} (default: the one that suits the dataset)"
     )
+    add_order(tasks)
     _add_out(tasks)
 
     check = commands.add_parser(
@@ -74,8 +85,17 @@ def add_commands(commands: Commands) -> None:
     show.add_argument("--run", type=int, default=0, help="the random order (default: %(default)s)")
     show.add_argument("--mode", default="stream", help="stream or offline (default: %(default)s)")
     show.add_argument("--variant", help=f"{' or '.join(spec.VARIANTS)} (default: that of the dataset)")
+    add_order(show)
     show.add_argument("--out", type=Path, metavar="PNG", help="default: DATASET_PARADIGM.png")
     _add_places(show)
+
+
+def _add_skip_broken(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="decode all images of your own dataset, and leave out those that cannot be, by name",
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +114,6 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _prepare(options: argparse.Namespace) -> int:
     from lethe.common.input_problems import first
     from lethe.dataloaders import prepare
-    from lethe.dataloaders.index import dirmap
 
     located = find.locate(options.dataset, options.root, options.lists)
     dataset = located.dataset
@@ -107,13 +126,10 @@ def _prepare(options: argparse.Namespace) -> int:
     if options.root is not None and dataset.generated:
         raise InputError(f"--root {options.root}: {dataset.name} is drawn, from nothing; give --out")
     out = options.out or find.default_root(dataset.name)
-    prepared = prepare.prepare(located, out, options.workers)
-    print(dirmap.format_statistics(dirmap.statistics(prepared.dirmap)))
-    for note in prepared.notes:
-        print(note)
-    print(f"written to {located.dirmap}")
+    prepared = prepare.prepare(located, out, options.workers, skip_broken=options.skip_broken)
+    _print_index(located, prepared)
     for problem in first(prepared.problems):
-        print(f"problem: {problem}", file=sys.stderr)
+        print(f"problem: {printable(problem)}", file=sys.stderr)
     return 1 if prepared.problems else 0
 
 
@@ -127,32 +143,47 @@ def _draw(options: argparse.Namespace) -> None:
 
 def _index(options: argparse.Namespace) -> None:
     from lethe.dataloaders import prepare
-    from lethe.dataloaders.index import dirmap
 
     located = find.locate(options.dataset, options.root, options.out)
-    indexed = prepare.index(located)
-    print(dirmap.format_statistics(dirmap.statistics(indexed.dirmap)))
+    indexed = prepare.index(located, skip_broken=options.skip_broken)
+    _print_index(located, indexed)
+
+
+def _print_index(located: find.Located, indexed: "Prepared") -> None:
+    print(printable_lines(_counts(located.dataset, indexed.dirmap)))
     for note in indexed.notes:
-        print(note)
+        print(printable(note))
     print(f"written to {located.dirmap}")
+
+
+def _counts(dataset: spec.Dataset, frame: "pd.DataFrame") -> str:
+    """The counts of a dirmap, in the words of its dataset."""
+    from lethe.dataloaders.index import dirmap
+
+    if dataset.file is not None and dataset.file.test_fraction is not None:
+        return dirmap.format_shares(frame, dataset.test_sessions, dataset.class_name)
+    return dirmap.format_statistics(dirmap.statistics(frame))
 
 
 def _tasks(options: argparse.Namespace) -> None:
     from lethe.dataloaders import prepare
     from lethe.dataloaders.index import dirmap
     from lethe.dataloaders.tasks import listfiles, paradigms, tasklists
+    from lethe.dataloaders.tasks.order import of_options
 
     located = find.locate(options.dataset, lists=options.out)
     dataset = located.dataset
     chosen = options.paradigm or dataset.paradigms
     variant = options.variant or dataset.default_variant
     for paradigm in chosen:
+        dataset = of_options(located.dataset, paradigm, options)
         for mode in spec.MODES:
             paradigms.check(dataset, paradigm, mode, variant)
     if options.runs < 1:
         raise InputError(f"--runs {options.runs}: expected at least 1")
     path = options.dirmap or prepare.current_dirmap(located)
-    source = tasklists.Source(dirmap.read(path), dataset)
+    frame = dirmap.read(path)
+    source = tasklists.Source(frame, dataset)
     split = "validation" if options.validation else "test"
     kind = "validation lists" if options.validation else "lists"
     print(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:")
@@ -181,10 +212,10 @@ def _check(options: argparse.Namespace) -> int:
     path = prepare.find_dirmap(located)
     frame = dirmap.read(path)
     print(f"{located.dataset.title}, {path}:")
-    print(dirmap.format_statistics(dirmap.statistics(frame)))
+    print(printable_lines(_counts(located.dataset, frame)))
     status = 0
     for verdict in check.check(located, frame, everything=options.all):
-        print(verdict, flush=True)
+        print(printable_lines(verdict), flush=True)
         status = 1 if verdict.problems else status
     return status
 
@@ -192,6 +223,7 @@ def _check(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> None:
     from lethe.dataloaders import contact_sheet, prepare
     from lethe.dataloaders.index import dirmap
+    from lethe.dataloaders.tasks.order import of_options
 
     located = find.locate(options.dataset, options.root, options.lists)
     dataset = located.dataset
@@ -199,7 +231,7 @@ def _show(options: argparse.Namespace) -> None:
         raise InputError(f"--run {options.run}: expected 0 or more")
     variant = options.variant or dataset.default_variant
     which = contact_sheet.Which(options.paradigm, options.run, options.mode, variant)
-    spec.check_paradigm(dataset, options.paradigm)
+    dataset = of_options(dataset, options.paradigm, options)
     frame = dirmap.read(prepare.current_dirmap(located))
     sheet = contact_sheet.draw(dataset, frame, located.images, which)
     path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lethe.common.files import atomic_write
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index.spec import Dataset
-from lethe.dataloaders.stores.decode import FAULTS, decode
+from lethe.dataloaders.stores.decode import Undecodable, decode, leaving
 from lethe.dataloaders.tasks import paradigms
 
 STRETCHES = 4
@@ -70,6 +70,8 @@ def draw(dataset: Dataset, dirmap: pd.DataFrame, images: Path, which: Which) -> 
     colours = _colours(len(split.classes))
     places = [_places(len(rows)) for rows in schedule.tasks]
     shown = [rows[np.concatenate(chosen)] for rows, chosen in zip(schedule.tasks, places, strict=True)]
+    if dataset.confined:
+        raise_any(leaving(images, dirmap["im_path"].tolist()))
     thumbs = _thumbs(images, dirmap["im_path"].to_numpy(object), np.concatenate(shown))
     captions = _captions(dirmap)
 
@@ -120,8 +122,8 @@ def _thumbs(folder: Path, paths: np.ndarray, rows: np.ndarray) -> dict[int, Imag
     for row in dict.fromkeys(rows.tolist()):
         try:
             thumbs[row] = Image.fromarray(decode(folder / paths[row], (_THUMB, _THUMB)))
-        except FAULTS as error:
-            problems.append(f"{folder / paths[row]}: cannot be shown: {error}")
+        except Undecodable as error:
+            problems.append(str(error))
     raise_any(problems)
     return thumbs
 

@@ -1,6 +1,7 @@
 """From downloaded or generated images to a dataset that is ready: drawing, preparing, indexing, finding its dirmap."""
 
 from dataclasses import replace
+from os.path import lexists  # which no name makes fail
 from pathlib import Path
 
 from lethe.common.errors import InputError, unknown
@@ -20,36 +21,43 @@ def draw(dataset: Dataset, root: Path, seed: int = 0, workers: int | None = None
     dataset.draw(root, seed, workers)
 
 
-def index(located: Located) -> Prepared:
+def index(located: Located, *, skip_broken: bool = False) -> Prepared:
     """Index the images of a dataset and write its dirmap.
 
-    A user's own dataset is found by its name: where its root is not `data/<dataset>`, that is made a link to it.
+    A user's own dataset is found by its name: where its root is not `data/<dataset>`, that is made a link to it. With
+    `skip_broken`, its images are decoded, and broken ones are left out and named in a note.
     """
     dataset = located.dataset
+    if skip_broken and dataset.file is None:
+        raise InputError(
+            f"--skip-broken: is for images of your own; {dataset.name} is as published or not at all: {remedy(located)}"
+        )
     if dataset.file is None:
         if dataset.index is None:
             raise TypeError(f"dataset {dataset.name}: expected an index function")
         indexed = Prepared(dataset.index(located.root))
         dirmaps.write(indexed.dirmap, located.dirmap)
         return indexed
-    indexed = image_folder.index(dataset, dataset.file)
+    indexed = image_folder.index(dataset, dataset.file, skip_broken=skip_broken)
     notes = _link(find.default_root(dataset.name), located.root)
     dirmaps.write(indexed.dirmap, located.dirmap)
     dataset_file_stamp.write(dataset, dataset.file, located.dirmap)
     return replace(indexed, notes=(*indexed.notes, *notes))
 
 
-def prepare(located: Located, out: Path, workers: int | None = None) -> Prepared:
+def prepare(
+    located: Located, out: Path, workers: int | None = None, *, skip_broken: bool = False
+) -> Prepared:
     """All steps from the download in the root of `located` to images below `out` and tables in its `lists`.
 
     A generated dataset is drawn below `out`. Any other dataset without a preparer is indexed where it is.
     """
     dataset = located.dataset
-    if dataset.prepare is None:
-        if dataset.generated:
+    if dataset.prepare is None or skip_broken:
+        if dataset.generated and not skip_broken:
             draw(dataset, out, workers=workers)
             located = replace(located, root=out)
-        return index(located)
+        return index(located, skip_broken=skip_broken)
     prepared = dataset.prepare(located.root, out, workers)
     for name, frame in prepared.tables.items():
         dirmaps.write(frame, located.lists / f"{dataset.name}_dirmap_{name}.csv")
@@ -60,8 +68,12 @@ def prepare(located: Located, out: Path, workers: int | None = None) -> Prepared
 def find_dirmap(located: Located) -> Path:
     """The dirmap that has been made, else the shipped one; `InputError` with the command that makes it."""
     dataset, path = located.dataset, located.dirmap
-    if path.exists():
+    if folders.is_file(path):
         return path
+    if lexists(path):
+        raise InputError(
+            f"{path}: expected a file, got a folder, a pipe or a link that leads nowhere: remove it"
+        )
     if dataset.shipped_dirmap is not None:
         return dataset.shipped_dirmap
     command, option = ("prepare", "--lists") if dataset.prepare else ("index", "--out")
@@ -97,7 +109,10 @@ def remedy(located: Located) -> str:
     if dataset.file is not None:
         where = "" if located.lists == folders.LISTS else f" --out {located.lists}"
         again = f"lethe data index {dataset.name}{at}{where}"
-        return f"mend or delete broken images, then index the remaining ones: {again}"
+        return (
+            f"mend or delete broken images, then index the remaining ones: {again}; to leave broken ones out: "
+            f"{again} --skip-broken"
+        )
     if dataset.generated:
         return f"delete broken images, then draw what is missing: lethe data draw {dataset.name}{at}"
     if dataset.prepare:
@@ -116,7 +131,7 @@ def ensure_dirmap(located: Located) -> Path:
 
 def _is_whole(located: Located) -> bool:
     """Whether there is a dirmap and every image that it names."""
-    if not located.dirmap.exists():
+    if not folders.is_file(located.dirmap):
         return False
     folder = located.images
     return all((folder / image).is_file() for image in dirmaps.read(located.dirmap)["im_path"])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lethe.common.errors import InputError
 from lethe.dataloaders.tasks.tasklists import TaskLists
 
 
@@ -77,7 +78,10 @@ class Stream:
         """The stream of `lists` over a store with `rows` by path; see `arrays.py` for streams without lists."""
 
         def task(paths: list[str], labels: np.ndarray) -> Task:
-            return Task(torch.tensor([rows[path] for path in paths]), torch.from_numpy(labels))
+            try:
+                return Task(torch.tensor([rows[path] for path in paths]), torch.from_numpy(labels))
+            except KeyError as error:
+                raise InputError(f"task lists: {error.args[0]} is none of the dirmap's images") from None
 
         tasks = tuple(task(paths, labels) for paths, labels in lists.tasks)
         test = task(lists.test_paths, lists.test_labels)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
-from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers.pool import prepare_all
 from lethe.common.errors import InputError
 from lethe.gridsearch import grid
@@ -90,7 +90,8 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
     engine, machines = engines.engine(options)
     todo = plan(trials, runs, places, options.retry_failed)
     counts = _counts(todo, places, len(machines))
-    print(f"{title}: {todo.total // runs} trials x {runs} runs: {counts}", flush=True)
+    remarks = "".join(f"{note}\n" for note in notes(job.trial for job in todo.left))
+    print(f"{remarks}{title}: {todo.total // runs} trials x {runs} runs: {counts}", flush=True)
     if options.dry_run:
         _print_all(todo)
         return 0

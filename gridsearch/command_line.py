@@ -4,7 +4,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from lethe.benchmarks.command_line import add_places, add_portable
+from lethe.benchmarks.command_line import add_keep_model, add_places, add_portable
 from lethe.benchmarks.workers import forkserver
 from lethe.common import processor
 from lethe.common.command_line import Commands
@@ -17,12 +17,14 @@ def add_commands(commands: Commands, search: str = "search") -> None:
     """Add the commands on grids; that of the search is called `search`."""
     run = _add(commands, search, "search", "learn every trial of a grid on validation lists")
     _add_running(run)
+    run.set_defaults(keep_model=False)
     _add(commands, "best", "best", "each agent's best trial, as a grid file of its own").add_argument(
         "--into", type=Path, default=Path("scripts/best"), metavar="FOLDER", help="default scripts/best"
     )
     final = _add(commands, "final", "final", "learn the best trials on the test lists")
     final.add_argument("--runs", type=int, default=10, help="runs of each (default 10)")
     _add_running(final)
+    add_keep_model(final)
     _add(commands, "table", "table", "tables and plots of a search and of its final runs").add_argument(
         "--into",
         type=Path,

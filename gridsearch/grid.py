@@ -3,8 +3,9 @@
     datasets = ["core50_mini"]
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
-    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed; as on the
-    #                                            # command line of `lethe run`
+    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed, tasks,
+    #                                            # order_seed; as on the command line of `lethe run`
+    # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
     # budget = "10 MB"                           # sets each agent's memory, as `lethe run --budget`
 
     [agents.finetune]                            # the defaults: one trial a dataset and paradigm
@@ -22,7 +23,6 @@ A trial is one agent with one configuration on one dataset and paradigm; the sam
 
 import functools
 import itertools
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from lethe.benchmarks.run import budget as budgets
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_text
+from lethe.common.files import MAX_TOML, parse_toml, read_text
 from lethe.common.input_problems import InputErrorByKey
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, check_paradigm
@@ -48,6 +48,9 @@ _OF_TRIALS = {
     "feature_dtype": str,
     "variant": str,
     "seed": int,
+    "tasks": int,
+    "class_order": list,
+    "order_seed": int,
 }
 """Keys that hold for all trials of a file, and their types; keyword arguments of `Trial.create`."""
 _TOP = (*_PLACES, "runs", "budget", *_OF_TRIALS, "agents")
@@ -97,11 +100,8 @@ def read(path: Path, data: Path = folders.DATA, lists: Path = folders.LISTS) -> 
     `data` holds a folder per dataset; a user's own is described in its folder. `lists` holds task lists, of which a
     budget asks the sizes.
     """
-    text = read_text(path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not valid TOML: {error}") from None
+    text = read_text(path, MAX_TOML)
+    content = parse_toml(path, text)
     lines = toml_lines.lines(text)
     problems: list[tuple[int, str]] = []
 

@@ -15,10 +15,11 @@ from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord, read_trial
 from lethe.benchmarks.report.comparison import Stat, summarise
-from lethe.benchmarks.report.trial_names import printable
+from lethe.benchmarks.report.tables import counted
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.input_problems import first
+from lethe.common.printable import printable
 from lethe.gridsearch.grid import Grid, place_of, searched, settings_order
 
 METRIC = "accuracy_mean"
@@ -189,11 +190,6 @@ def _reasons(candidates: Sequence[Candidate]) -> str:
 
 def _shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _block(choice: Choice) -> str:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 API = (
-    "Agent", "Config", "Needs", "Run", "check_agent", "evaluate", "learn", "read_accuracies", "read_results", "record",
-    "run", "setting", "stream", "stream_of_arrays", "stream_of_dataset", "trial",
+    "Agent", "Config", "Needs", "Run", "check_agent", "evaluate", "learn", "load", "read_accuracies",
+    "read_confusions", "read_results", "record", "run", "setting", "stream", "stream_of_arrays",
+    "stream_of_dataset", "trial",
 )  # fmt: skip
 """The names of `lethe.api`."""
 

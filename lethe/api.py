@@ -9,13 +9,14 @@ from lethe.agents import registry
 from lethe.agents.base import Agent, Needs
 from lethe.agents.config import Config, setting
 from lethe.agents.contract import checks
-from lethe.recorded import read_accuracies, read_results, record
-from lethe.runs import Run, evaluate, learn, run, trial
+from lethe.recorded import read_accuracies, read_confusions, read_results, record
+from lethe.runs import Run, evaluate, learn, load, run, trial
 from lethe.streams import stream, stream_of_arrays, stream_of_dataset
 
 __all__ = [
-    "Agent", "Config", "Needs", "Run", "check_agent", "evaluate", "learn", "read_accuracies", "read_results", "record",
-    "run", "setting", "stream", "stream_of_arrays", "stream_of_dataset", "trial",
+    "Agent", "Config", "Needs", "Run", "check_agent", "evaluate", "learn", "load", "read_accuracies",
+    "read_confusions", "read_results", "record", "run", "setting", "stream", "stream_of_arrays",
+    "stream_of_dataset", "trial",
 ]  # fmt: skip
 
 

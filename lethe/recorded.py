@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.confusions import CONFUSION
 from lethe.benchmarks.records.read import RunRecord, TrialRecord, find_trials
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
@@ -14,6 +16,7 @@ from lethe.benchmarks.workers.messages import Elsewhere, Failed
 from lethe.benchmarks.workers.pool import finished, prepare_all
 from lethe.benchmarks.workers.pool import record as keep
 from lethe.benchmarks.workers.worker import attempt
+from lethe.common.errors import InputError
 from lethe.dataloaders.index import folders
 from lethe.streams import PathLike
 
@@ -27,14 +30,16 @@ def record(
     lists: PathLike = folders.LISTS,
     device: str = "cpu",
     threads: int = 1,
+    keep_model: bool = False,
 ) -> None:
     """Learn runs 0 .. runs - 1 of each trial in this process and record them, as `lethe run` does.
 
     Finished runs are skipped, interrupted ones go on, runs that another process is learning are left to it; several
-    processes may share the work. Raises `RuntimeError` after all others have ended where some runs failed; why is in
-    `run<r>/failed.json`.
+    processes may share the work. With `keep_model`, the trained agent of each run is kept, for `load`. Raises
+    `RuntimeError` after all others have ended where some runs failed; why is in `run<r>/failed.json`.
     """
-    places, machine = Places(Path(results), Path(data), Path(lists)), Machine(device, threads)
+    places = Places(Path(results), Path(data), Path(lists))
+    machine = Machine(device, threads, keep_model=keep_model)
     jobs = [Job(one, number) for one in trials for number in range(runs)]
     left = [job for job in jobs if not finished(job, places)]
     prepare_all(left, places, machine)
@@ -71,7 +76,23 @@ def read_accuracies(results: PathLike = "results") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _place(one: TrialRecord, done: RunRecord) -> dict[str, object]:
+def read_confusions(results: PathLike = "results") -> pd.DataFrame:
+    """A row per run, task and pair of classes that occurred: true and predicted class, and count of test images."""
+    frames = []
+    for one in find_trials(Path(results)):
+        for done in one.runs:
+            path = one.path / f"run{done.run}" / CONFUSION
+            try:
+                found = pd.read_csv(path, dtype={"true": str, "predicted": str}, keep_default_na=False)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
+            for name, value in reversed(_place(one, done).items()):
+                found.insert(0, name, value)
+            frames.append(found)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _place(one: TrialRecord, done: RunRecord) -> dict[str, Any]:
     config = one.config
     names = ("dataset", "paradigm", "agent", "split")
     return {**{name: config[name] for name in names}, "trial": one.path.name, "run": done.run}

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from lethe.benchmarks.measure.costs import Trunk
 from lethe.benchmarks.measure.evaluate import Evaluation, Evaluator
 from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
-from lethe.benchmarks.run import experiment, loop
+from lethe.benchmarks.run import experiment, kept, loop
 from lethe.benchmarks.run.experiment import Machine, Places
+from lethe.benchmarks.run.kept import Model
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.dataloaders.index import folders
@@ -38,21 +39,25 @@ class Run:
     accuracy: np.ndarray
     """float64 [T, 1 + G], percent after each task: on all classes seen so far, and on each group of classes."""
     metrics: dict[str, float | None]
-    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/data.md)."""
+    """Means over tasks, last values, forgetting, memory, seconds: as in summary.json (docs/results.md)."""
     log: pd.DataFrame
     """Logged values: columns task, step, name, value."""
     stream: ImageStream
+    further: Mapping[str, np.ndarray]
+    """`accuracy` of each further output of the agent (`Agent.predict_also`), by name."""
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores float32 [B, K], on the CPU, of images uint8 [B, C, H, W]."""
-        network = self.agent.network
-        self.agent.fill_cache()
-        network.eval()
-        with torch.no_grad():
-            inputs = network.frozen(x.to(self.agent.device).contiguous(memory_format=torch.channels_last))
-            scores = self.agent.predict(inputs).float().cpu()
-        network.train()
-        return scores
+        return kept.scores(self.agent, x)
+
+
+def load(folder: PathLike, *, device: str = "cpu") -> Model:
+    """The trained agent that a run kept (`lethe run ... --keep-model`), from the folder of the run or of its trial.
+
+    Its predictions are those of the agent at the end of the run, to the bit. Raises `InputError` where there is none,
+    or where it is damaged.
+    """
+    return kept.load(Path(folder), torch.device(device))
 
 
 def trial(
@@ -66,6 +71,9 @@ def trial(
     seed: int = 0,
     split: str = "test",
     feature_dtype: str = "float32",
+    tasks: int | None = None,
+    class_order: Sequence[str] | None = None,
+    order_seed: int = 0,
     data: PathLike = folders.DATA,
     **settings: object,
 ) -> Trial:
@@ -86,6 +94,9 @@ def trial(
         seed=seed,
         split=split,
         feature_dtype=feature_dtype,
+        tasks=tasks,
+        class_order=class_order,
+        order_seed=order_seed,
         data=Path(data),
     )
 
@@ -102,7 +113,7 @@ def run(
     """Learn run `number` of `trial` in this process and return the trained agent; nothing is recorded."""
     places = Places(data=Path(data), lists=Path(lists))
     opened = experiment.open_run(trial, number, places, Machine(device, threads))
-    shown = image_stream(opened.data, trial.spec)
+    shown = image_stream(opened.data)
     return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"), opened.trunk)
 
 
@@ -155,7 +166,7 @@ def evaluate(agent: Agent[Any], stream: ImageStream, task: int | None = None) ->
     """Accuracies in percent of `agent` on the test images of the classes met until `task` (None: the last)."""
     frozen, pixels = agent.network.frozen, stream._pixels
     store = features.compute(pixels, frozen, agent.device) if list(frozen.children()) else pixels
-    evaluator = Evaluator(stream._stream, Images(store, agent.device), agent.device)
+    evaluator = Evaluator(stream._stream, Images(store, agent.device), agent.device, stream.class_names)
     agent.fill_cache()
     return evaluator(agent, len(stream._stream.tasks) - 1 if task is None else task)
 
@@ -187,7 +198,7 @@ def _network(
 
 def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int, cost: Trunk) -> Run:
     """Learn the stream with the same loop and record as every run; the record is read back and removed."""
-    evaluator = Evaluator(stream._stream, images, agent.device)
+    evaluator = Evaluator(stream._stream, images, agent.device, stream.class_names)
     with tempfile.TemporaryDirectory(prefix="lethe-") as name:
         folder = Path(name)
         recorder = Recorder(folder, order_seed, {}, checkpoints=False)
@@ -196,4 +207,4 @@ def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: i
         done = read_run(folder, 0)
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         log = pd.DataFrame(map(json.loads, lines), columns=["task", "step", "name", "value"])
-    return Run(agent, done.accuracy, dict(done.summary["metrics"]), log, stream)
+    return Run(agent, done.accuracy, dict(done.summary["metrics"]), log, stream, done.further)

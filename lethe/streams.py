@@ -1,7 +1,7 @@
 """Streams of images for the Python API: of a dataset by name, of arrays, of torch datasets."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from lethe.common.errors import InputError
 from lethe.dataloaders import arrays
 from lethe.dataloaders.arrays import Array, LabelledImages, StreamOptions
 from lethe.dataloaders.index import find, folders
-from lethe.dataloaders.index.spec import Dataset, check_paradigm
 from lethe.dataloaders.streams import Images, Stream, Task
+from lethe.dataloaders.tasks.order import ordered
 
 CPU = torch.device("cpu")
 PathLike = str | Path
@@ -71,6 +71,9 @@ def stream(
     mode: str = "stream",
     variant: str | None = None,
     split: str = "test",
+    tasks: int | None = None,
+    class_order: Sequence[str] | None = None,
+    order_seed: int = 0,
     data: PathLike = folders.DATA,
     lists: PathLike = folders.LISTS,
 ) -> ImageStream:
@@ -82,6 +85,9 @@ def stream(
         mode: "stream", or "offline" for tasks that hold the images of all earlier tasks too.
         variant: of the task lists, "published" or "corrected"; None: the dataset's default.
         split: "test", or "validation" for lists on which hyperparameters are chosen.
+        tasks: the number of tasks; None: as many as the dataset's task sizes make.
+        class_order: names of all classes, in the order in which tasks show them; None: a random order for each run.
+        order_seed: another seed of the random orders, beside `run`.
         data: folder with a folder per dataset.
         lists: folder of dirmaps and task lists.
 
@@ -91,11 +97,11 @@ def stream(
     """
     dataset_name, paradigm = parts(name)
     located = find.locate(dataset_name, Path(data) / dataset_name, Path(lists))
-    dataset = located.dataset
-    check_paradigm(dataset, paradigm)
+    dataset = ordered(located.dataset, paradigm, tasks, class_order, order_seed)
+    located = replace(located, dataset=dataset)
     which = (paradigm, run, mode, variant or dataset.default_variant)
     loaded = experiment.load(located, which, split, dataset.image_size, Path(data) / "stores")
-    return image_stream(loaded, dataset)
+    return image_stream(loaded)
 
 
 def stream_of_arrays(
@@ -109,7 +115,7 @@ def stream_of_arrays(
     """A stream of images uint8 [N, H, W, C] and their classes, integers [N].
 
     `options`: paradigm, and the size of its tasks (task_classes, iid_task_images or task_instances); sessions, an
-    integer per training image, for instance and class_instance; run; mode. See
+    integer per training image, for instance and class_instance; run; mode; tasks, class_order, order_seed. See
     `lethe.dataloaders.arrays.stream_of_arrays`.
     """
     bound, pixels = arrays.stream_of_arrays(x, y, test_x=test_x, test_y=test_y, **options)
@@ -136,11 +142,6 @@ def parts(name: str) -> tuple[str, str]:
     return dataset, paradigm
 
 
-def image_stream(loaded: experiment.RunData, dataset: Dataset) -> ImageStream:
+def image_stream(loaded: experiment.RunData) -> ImageStream:
     """The stream of a dataset as users see it."""
-    return ImageStream(_class_names(loaded.stream, dataset), loaded.stream, loaded.pixels.pixels)
-
-
-def _class_names(stream: Stream, dataset: Dataset) -> tuple[str, ...]:
-    """Names by label; in a dirmap a class is its name, or a number from 1."""
-    return tuple(dataset.classes[one - 1] if isinstance(one, int) else one for one in stream.class_of_label)
+    return ImageStream(loaded.classes, loaded.stream, loaded.pixels.pixels)

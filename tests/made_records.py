@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from lethe.benchmarks.records.read import FORMAT, RunRecord, TrialRecord
+from lethe.dataloaders.index.spec import PARADIGMS
 
 NO_NEEDS = {"task_boundaries": False, "task_data": False, "frozen_trunk": False, "offline": False}
+MANY = ("finetune", "l2", "ewc", "si", "mas", "er", "gem", "agem", "derpp", "icarl", "slda", "remind")
+"""The agents of `search_of`."""
 
 
 def run(
@@ -17,6 +20,7 @@ def run(
     first: Sequence[float] | None = None,
     classes_seen: Sequence[int] | None = None,
     software: Sequence[Mapping[str, object]] = (),
+    collapsed: str | None = None,
     **metrics: float | None,
 ) -> RunRecord:
     """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
@@ -36,7 +40,12 @@ def run(
     }
     classes = tuple(classes_seen or range(2, 2 * len(seen) + 1, 2))
     accuracy = np.array([seen, first], np.float64).T
-    summary = {"metrics": values, "classes_seen": list(classes), "software": list(software)}
+    summary = {
+        "metrics": values,
+        "classes_seen": list(classes),
+        "software": list(software),
+        "collapsed": collapsed,
+    }
     return RunRecord(number, accuracy, None, classes, summary)
 
 
@@ -87,3 +96,34 @@ def write(root: Path, record: TrialRecord) -> Path:
     for number in record.unfinished:
         (folder / f"run{number}").mkdir()
     return folder
+
+
+def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MANY) -> list[TrialRecord]:
+    """Records of as many trials, spread over four paradigms and `agents`, each with settings of its own."""
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(trials):
+        turn, paradigm = divmod(number, len(PARADIGMS))
+        rate, agent = divmod(turn, len(agents))
+        level = random.uniform(20, 90)
+        curves = np.clip(level + random.normal(0, 3, (runs, tasks)), 0, 100).tolist()
+        made.append(
+            trial(
+                agents[agent],
+                *(
+                    run(
+                        r,
+                        curve,
+                        memory_bytes=1000 + rate,
+                        learn_flops=1e6 * (agent + 1),
+                        total_bytes=1e5 * (13 - agent),
+                    )
+                    for r, curve in enumerate(curves)
+                ),
+                dataset="core50_mini",
+                paradigm=PARADIGMS[paradigm],
+                settings={"lr": 0.001 * (rate + 1), "momentum": 0.9},
+                folder=f"{agents[agent]}-{rate}",
+            )
+        )
+    return made

@@ -13,11 +13,17 @@ experiences would instead consolidate after every one. The data come by `Needs.t
 3. CoPE, iCaRL, SCR, ER_AML and StreamingLDA work on what the network's head sees, averaged over positions; what
    follows is a new layer of theirs: linear, for SCR a projection with one hidden layer (Mai et al. 2021).
 4. Labels that the stream has not shown yet take part in the loss, as Avalanche has it.
-5. Known defect of 0.6.0: on the CPU its SynapticIntelligence does nothing. It keeps `p.detach().cpu().flatten()` of
-   a parameter, a view there, so old and new values are always the same. `si` is this project's own.
-6. Known defect of 0.6.0: while GSS_greedy's memory is not full, its empty places are replayed as black images of
-   label 0.
-7. A strategy's state cannot be saved as tensors (Avalanche's own checkpoint does not survive this stack), so
+5. Known defect of 0.6.0: on the CPU its SynapticIntelligence does nothing for weights that are contiguous, as those of
+   linear layers are. It keeps `p.detach().cpu().flatten()` of a parameter, a view there, so old and new values are
+   always the same. `si` is this project's own.
+6. Known defects of 0.6.0: while GSS_greedy's memory is not full, its empty places are replayed as black images of
+   label 0; and it scores images with gradients that it leaves behind, so that the last scored image's gradient is added
+   to that of every step.
+7. Known defect of 0.6.0: the distillation of BiC, which does not fit for another reason (`UNFIT`), normalises the old
+   scores over the batch, not over labels.
+8. AGEM and GSS_greedy flatten gradients by `view`, which those of channels_last weights do not allow: for these two the
+   weights are contiguous.
+9. A strategy's state cannot be saved as tensors (Avalanche's own checkpoint does not survive this stack), so
    an interrupted run begins anew: `resumable` is False.
 """
 
@@ -49,6 +55,8 @@ from lethe.agents.parts.sgd import check_plain_sgd
 from lethe.common.errors import InputError
 
 _PER_BATCH = {"CoPE"}
+_FLATTENING = {"AGEM", "GSS_greedy"}
+"""Strategies whose gradients must be contiguous."""
 _DISJOINT = {"ICaRL"}
 """Strategies that assume that a class comes in one experience alone."""
 _EVALUATION_BATCH = 64
@@ -230,6 +238,8 @@ class AvalancheAgent(Agent[StrategyConfig]):
     def _modules(self, parameters: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         """The modules that the strategy is made of, by parameter, and the size of what they work on."""
         whole = self.network.plastic
+        if self.name in _FLATTENING:
+            whole.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stubs
         if self.name == "GSS_greedy":
             return {"model": whole, "input_size": list(self.problem.input_shape)}
         if not {"feature_extractor", "slda_model"} & parameters.keys() and self.name not in ("CoPE", "SCR"):

@@ -20,6 +20,7 @@ CHECKS: dict[str, Check] = {
         learning.runs,
         learning.logs,
         learning.scores,
+        learning.further_scores,
         learning.short_batches,
         learning.judged_alone,
         learning.learns,

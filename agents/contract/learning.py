@@ -8,10 +8,11 @@ from inspect import isabstract
 import torch
 from torch import Tensor
 
-from lethe.agents.base import Agent, TaskInfo, UndeclaredTaskData
+from lethe.agents.base import Agent, TaskInfo
 from lethe.agents.config import Config
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import ContractFailure, overrides, told
+from lethe.agents.outputs import check_name
 
 K = toy.PROBLEM.num_classes
 FIRST = TaskInfo(0, (0, 1))
@@ -20,7 +21,7 @@ FIRST = TaskInfo(0, (0, 1))
 def _begun(agent_class: type[Agent]) -> Agent:
     """An agent told that the first task begins."""
     agent = toy.build(agent_class)
-    agent.begin_task(FIRST)
+    toy.begin_task(agent, FIRST)
     return agent
 
 
@@ -128,11 +129,39 @@ def scores(agent_class: type[Agent]) -> None:
         )
 
 
-def _check_shape(found: object, count: int) -> None:
+def further_scores(agent_class: type[Agent]) -> None:
+    """Finite scores [B, K] by name are what predict_also gives, the same names at all times."""
+    agent = _begun(agent_class)
+    toy.observe(agent, [0, 1] * 5)
+    x = toy.batch([0, 1] * 5)[0]
+    once: object = toy.further_scores(agent, toy.inputs(agent, x))
+    if not isinstance(once, Mapping):
+        advice = "return scores [B, K] by name, or leave the method out"
+        raise ContractFailure("predict_also to give scores by name, or {}", type(once).__name__, advice)
+    for name, found in once.items():
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ContractFailure("a plain name of each further output", str(error)) from error
+        _check_shape(found, 10, "predict_also")
+        if not torch.isfinite(found[:, :2]).all():
+            got = f"{found[:, :2].tolist()[0]} of '{name}' for the first image"
+            raise ContractFailure("finite further scores of the labels that came by", got)
+    toy.learn(agent, tasks=(1,))
+    again = toy.further_scores(agent, toy.inputs(agent, x))
+    if again.keys() != once.keys():
+        raise ContractFailure(
+            "predict_also to name the same outputs after every task",
+            f"{', '.join(again) or 'none'} after another, {', '.join(once) or 'none'} before",
+            "their accuracies form one table each: give every output from the first task on",
+        )
+
+
+def _check_shape(found: object, count: int, method: str = "predict") -> None:
     if not isinstance(found, Tensor) or found.shape != (count, K) or not found.is_floating_point():
         got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise ContractFailure(
-            f"predict to give floating-point scores [{count}, {K}] for {count} images of {K} classes",
+            f"{method} to give floating-point scores [{count}, {K}] for {count} images of {K} classes",
             got,
             "return one row an image and one column a class of problem.num_classes, not labels",
         )
@@ -180,7 +209,7 @@ def learns(agent_class: type[Agent]) -> None:
     for x, y in given:
         agent.observe(x, y)
     task = toy.Batches(*(torch.cat(column) for column in zip(*given, strict=True)))
-    agent.end_task(FIRST, task.closed() if agent.needs.task_data else UndeclaredTaskData())
+    toy.end_task(agent, FIRST, task)
     x, y = toy.batch([0, 1] * 20, seed=999)
     right = (toy.scores(agent, x)[:, :2].argmax(1) == y).float().mean().item()
     if right <= 0.9:
@@ -202,6 +231,12 @@ def needs_declared(agent_class: type[Agent]) -> None:
             f"{' and '.join(overridden)} without it",
             "add needs = Needs(task_boundaries=True): tables show it beside its numbers",
         )
+    if needs.task_data and not needs.task_boundaries:
+        raise ContractFailure(
+            "an agent that needs the data of a task again to declare task boundaries, at which they come",
+            "task_data without task_boundaries",
+            "write Needs(task_boundaries=True, task_data=True)",
+        )
     if agent_class.cut is not None and not needs.frozen_trunk:
         raise ContractFailure(
             "an agent that names a cut to declare its frozen trunk",
@@ -217,7 +252,8 @@ def needs_used(agent_class: type[Agent]) -> None:
         raise _unused("task_boundaries", "neither begin_task nor end_task is overridden")
     if needs.frozen_trunk and agent_class.cut is None:
         raise _unused("frozen_trunk", "cut is None")
-    if needs.task_data and not any(data.read for data in toy.learn(toy.build(agent_class))):
+    told = needs.task_boundaries  # else the data never come, as `needs_declared` says
+    if needs.task_data and told and not any(data.read for data in toy.learn(toy.build(agent_class))):
         raise _unused("task_data", "end_task never calls data.batches")
 
 

@@ -145,9 +145,31 @@ def predict(agent: Agent, x: Tensor) -> Tensor:
     return scores
 
 
+def further_scores(agent: Agent, x: Tensor) -> Mapping[str, Tensor]:
+    """Further scores of `agent` by name for its inputs [B, C, H, W]."""
+    agent.fill_cache()
+    agent.network.eval()
+    with torch.no_grad():
+        found = agent.predict_also(x)
+    agent.network.train()
+    return found
+
+
 def scores(agent: Agent, images: Tensor) -> Tensor:
     """Scores of `agent` for images [B, 3, 8, 8]."""
     return predict(agent, inputs(agent, images))
+
+
+def begin_task(agent: Agent, info: TaskInfo) -> None:
+    """Tell `agent` that a task begins, if it declares to need that, as a run does."""
+    if agent.needs.task_boundaries:
+        agent.begin_task(info)
+
+
+def end_task(agent: Agent, info: TaskInfo, data: Batches) -> None:
+    """Tell `agent` that a task has ended, and offer its data, if it declares to need that, as a run does."""
+    if agent.needs.task_boundaries:
+        agent.end_task(info, data.closed() if agent.needs.task_data else UndeclaredTaskData())
 
 
 def learn(agent: Agent, tasks: Sequence[int] = (0, 1), steps: range = range(4)) -> list[Batches]:
@@ -160,10 +182,10 @@ def learn(agent: Agent, tasks: Sequence[int] = (0, 1), steps: range = range(4)) 
     for task in tasks:
         labels = [2 * task, 2 * task + 1] * 5
         info = TaskInfo(task, tuple(range(2 * task + 2)))
-        agent.begin_task(info)
+        begin_task(agent, info)
         for step in steps:
             observe(agent, labels, seed=10 * task + step)
         x, y = batch(labels * 2, seed=task)
         offered.append(Batches(inputs(agent, x), y))
-        agent.end_task(info, offered[-1].closed() if agent.needs.task_data else UndeclaredTaskData())
+        end_task(agent, info, offered[-1])
     return offered

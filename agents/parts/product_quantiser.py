@@ -12,6 +12,23 @@ CENTROIDS = 256
 """Of each codebook: a code is one byte."""
 
 
+def check_codebooks(channels: int, codebooks: int) -> None:
+    """`InputError` where `codebooks` does not divide the channels."""
+    if channels % codebooks:
+        raise InputError(
+            f"codebooks: expected a number that divides the {channels} channels, got {codebooks}"
+        )
+
+
+def check_vectors(count: int, of: str) -> None:
+    """`InputError` where `count` vectors, which are those `of` something, are fewer than a codebook's centroids."""
+    if count < CENTROIDS:
+        raise InputError(
+            f"codebooks: expected at least {CENTROIDS} vectors to fit the {CENTROIDS} centroids of each, "
+            f"got {count} ({of}): take a first task of more images, or cut the network where maps are larger"
+        )
+
+
 def fit(vectors: Tensor, codebooks: int) -> Tensor:
     """Codebooks [M, 256, D / M] float32 for `vectors` [N, D], by k-means on each of M parts of the dimensions.
 
@@ -19,12 +36,8 @@ def fit(vectors: Tensor, codebooks: int) -> Tensor:
     where M does not divide D or there are fewer vectors than centroids.
     """
     count, size = vectors.shape
-    if size % codebooks:
-        raise InputError(f"codebooks: expected a number that divides the {size} channels, got {codebooks}")
-    if count < CENTROIDS:
-        raise InputError(
-            f"a quantiser needs at least {CENTROIDS} vectors to fit {CENTROIDS} centroids, got {count}"
-        )
+    check_codebooks(size, codebooks)
+    check_vectors(count, "those to fit")
     quantiser = faiss.ProductQuantizer(size, codebooks, 8)
     quantiser.cp.min_points_per_centroid = 1  # fewer than faiss would like is no reason for a warning
     threads = faiss.omp_get_max_threads()

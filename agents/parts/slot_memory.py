@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lethe.agents.parts.device import to_device
 
-_TILE = 8192  # reads whose scores of all slots are in memory at once
+TILE = 8192  # reads whose scores of all slots are in memory at once
 
 Rows = tuple[Tensor, Tensor]
 """Images as they are stored: winning slots [n, L], uint8 or int16, and scores [n, K]."""
@@ -36,28 +36,32 @@ class SlotMemory(nn.Module):
         """
         groups = self._groups(x).unsqueeze(1)
         slots = self.slots.expand(len(x), 1, -1, -1)
-        return _as_maps(F.scaled_dot_product_attention(groups, slots, slots, scale=self.sharpness), x.shape)
+        reads = F.scaled_dot_product_attention(groups, slots, slots, scale=self.sharpness)
+        return self._maps(reads, x.shape)
 
     def winners(self, x: Tensor) -> Tensor:
         """The slot [B, L] with the largest weight in each read of maps `x`; of equal ones, the lowest."""
-        slots = self.slots.detach()
-        tiles = self._groups(x).flatten(0, 1).split(_TILE)
-        found = torch.cat([(tile @ slots.T).argmax(1) for tile in tiles]).view(len(x), -1)
-        return found.to(torch.uint8 if len(slots) <= 256 else torch.int16)
+        tiles = self._groups(x).flatten(0, 1).split(TILE)
+        found = torch.cat([self._nearness(tile).argmax(1) for tile in tiles]).view(len(x), -1)
+        return found.to(torch.uint8 if len(self.slots) <= 256 else torch.int16)
 
     def decode(self, winners: Tensor, shape: torch.Size) -> Tensor:
         """Maps [B, *shape] made of the winning slots [B, L] as they are now, without gradient to them."""
-        return _as_maps(F.embedding(winners.int(), self.slots.detach()), (len(winners), *shape))
+        return self._maps(F.embedding(winners.int(), self.slots.detach()), (len(winners), *shape))
+
+    def _nearness(self, reads: Tensor) -> Tensor:
+        """Scores [n, N] of all slots for reads [n, F], in the order of their weights."""
+        return reads @ self.slots.detach().T
 
     def _groups(self, x: Tensor) -> Tensor:
         """Maps as reads [B, L, F]: a view, where they are channels_last."""
         return x.permute(0, 2, 3, 1).reshape(len(x), -1, self.slots.shape[1])
 
-
-def _as_maps(reads: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Reads [..., L, F] as maps [B, D, H, W], channels_last."""
-    batch, channels, height, width = shape
-    return reads.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+    @staticmethod
+    def _maps(reads: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Reads [..., L, F] as maps [B, D, H, W], channels_last."""
+        batch, channels, height, width = shape
+        return reads.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class SlotStore:

@@ -1,14 +1,18 @@
 """Evaluation: one pass over the test images of all classes seen so far gives every accuracy."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent
+from lethe.agents.outputs import check_name
 from lethe.benchmarks.measure import metrics
+from lethe.benchmarks.measure.confusion import Confusion
+from lethe.benchmarks.measure.unchanged import unchanged
 from lethe.dataloaders.streams import Images, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
@@ -29,12 +33,19 @@ class Evaluation:
     """On each group, the classes first met in a task; NaN for a group that has no test image."""
     top5: float | None
     """On all classes seen so far; None up to ten classes in all."""
+    confusion: Confusion = field(repr=False, compare=False)
+    """What the test images of each class were taken for."""
+    further: "Mapping[str, Evaluation]" = field(default_factory=dict)
+    """The same of each further output of the agent (`Agent.predict_also`), by name."""
 
 
 class Evaluator:
-    """Evaluation of an agent on the test images of a stream."""
+    """Evaluation of an agent on the test images of a stream; `classes` are the names of labels 0 .. K-1."""
 
-    def __init__(self, stream: Stream, images: Images, device: torch.device):
+    def __init__(
+        self, stream: Stream, images: Images, device: torch.device, classes: Sequence[str] | None = None
+    ):
+        self.classes = tuple(classes or map(str, range(stream.num_classes)))
         self.images = images
         self.device = device
         self.test = stream.test
@@ -44,39 +55,68 @@ class Evaluator:
         self.num_groups = max(groups.values()) + 1
         self._tasks = stream.tasks
         self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
+        self._checked = False
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
+    @torch.no_grad()
     def __call__(self, agent: Agent, task: int) -> Evaluation:
         """Accuracy of `agent` after `task`, predictions limited to the classes met until then.
 
-        `Diverged` where a score of these is no number.
+        `Diverged` where a score of these is no number, or the highest infinite. The first time, `StateChanged` where
+        predicting changed the agent.
         """
-        part, seen = self._part(task)
-        top = 5 if self.num_classes > _TOP5_ABOVE else 1
-        judged = torch.cat([
-            _judged(scores, labels.to(self.device), min(top, len(seen)))
-            for scores, labels in self._scores(agent, part, seen)
-        ]).cpu()  # fmt: skip
-        hits, faults = judged[:, :-1], int(judged[:, -1].sum())
+        if not self._checked:
+            with unchanged(agent):
+                evaluation = self._judge(agent, task)
+            self._checked = True
+            return evaluation
+        return self._judge(agent, task)
+
+    def _judge(self, agent: Agent, task: int) -> Evaluation:
+        part, unseen = self._part(task)
+        top = min(5 if self.num_classes > _TOP5_ABOVE else 1, len(self.classes_met[task]))
+        judged: dict[str, list[Tensor]] = defaultdict(list)
+        for x in self._batches(agent, part):
+            for name, scores in {"": agent.predict(x), **_further(agent, x)}.items():
+                judged[name].append(_judged(scores, unseen, top))
+        answer, *further = (self._evaluation(torch.cat(parts).cpu(), part, task) for parts in judged.values())
+        return replace(answer, further=dict(zip(list(judged)[1:], further, strict=True)))
+
+    def _evaluation(self, judged: Tensor, part: Task, task: int) -> Evaluation:
+        """Accuracies from what `_judged` found of the test images `part`."""
+        predicted, tied, faults = judged[:, :-2], int(judged[:, -2].sum()), int(judged[:, -1].sum())
         if faults:
             raise Diverged(
-                f"{faults} of {len(part)} test images have scores that are no numbers, after task {task}: "
+                f"{faults} of {len(part)} test images have scores that are no finite numbers, after task {task}: "
                 "try a smaller learning rate"
             )
+        hits = predicted == part.labels.unsqueeze(1)
         correct, groups = hits[:, 0].double(), self._group[part.labels]
         totals = torch.bincount(groups, minlength=self.num_groups)
         rights = torch.bincount(groups, weights=correct, minlength=self.num_groups)
         return Evaluation(
             seen=100 * correct.mean().item(),
             groups=tuple((100 * rights / totals).tolist()),
-            top5=100 * hits.any(1).double().mean().item() if top == 5 else None,
+            top5=100 * hits.any(1).double().mean().item() if self.num_classes > _TOP5_ABOVE else None,
+            confusion=Confusion.of(self.classes, part.labels.numpy(), predicted[:, 0].numpy(), tied),
         )
 
+    @torch.no_grad()
     def predictions(self, agent: Agent, task: int) -> dict[str, np.ndarray]:
-        """Rows of the store [N], labels [N] and scores float32 [N, K] (-inf for unseen classes)."""
-        part, seen = self._part(task)
-        scores = torch.cat([scores.float().cpu() for scores, _ in self._scores(agent, part, seen)])
-        return {"row": part.rows.numpy(), "label": part.labels.numpy(), "scores": scores.numpy()}
+        """Rows of the store [N], labels [N], scores float32 [N, K] (-inf for unseen classes), class names [K]."""
+        part, unseen = self._part(task)
+        scores = torch.cat(
+            [
+                agent.predict(x).masked_fill(unseen, -torch.inf).float().cpu()
+                for x in self._batches(agent, part)
+            ]
+        )
+        return {
+            "row": part.rows.numpy(),
+            "label": part.labels.numpy(),
+            "scores": scores.numpy(),
+            "classes": np.array(self.classes, np.str_),
+        }
 
     def tasks_share_classes(self, *, cumulative: bool) -> bool:
         """Whether a class is in two tasks; or in the new images of two, where each task repeats all before it."""
@@ -92,24 +132,38 @@ class Evaluator:
         return False
 
     def _part(self, task: int) -> tuple[Task, Tensor]:
-        """The test images of the classes met until `task`, and these classes."""
+        """The test images of the classes met until `task`, and which classes are not among these, bool [K]."""
         seen = torch.tensor(self.classes_met[task])
         chosen = torch.isin(self.test.labels, seen)
-        return Task(self.test.rows[chosen], self.test.labels[chosen]), seen
-
-    @torch.no_grad()
-    def _scores(self, agent: Agent, part: Task, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield masked scores [B, K] on the device and labels [B], in batches."""
         unseen = torch.ones(self.num_classes, dtype=torch.bool)
         unseen[seen] = False
-        unseen = unseen.to(self.device)
+        return Task(self.test.rows[chosen], self.test.labels[chosen]), unseen.to(self.device)
+
+    def _batches(self, agent: Agent, part: Task) -> Iterator[Tensor]:
+        """Yield the inputs of `part` on the device, in batches, with the network in evaluation mode."""
         agent.network.eval()
         for batch in part.batches(_BATCH[self.device.type]):
-            yield agent.predict(self.images[batch.rows]).masked_fill(unseen, -torch.inf), batch.labels
+            yield self.images[batch.rows]
         agent.network.train()
 
 
-def _judged(scores: Tensor, labels: Tensor, top: int) -> Tensor:
-    """Whether the k-th likeliest class is the right one, and, last, whether a score is NaN: bool [B, top + 1]."""
-    hits = scores.topk(top, dim=1).indices == labels.unsqueeze(1)
-    return torch.cat((hits, scores.isnan().any(dim=1, keepdim=True)), dim=1)
+def _further(agent: Agent, x: Tensor) -> Mapping[str, Tensor]:
+    """Further scores of `agent`; `ValueError` for names that name no file."""
+    found = agent.predict_also(x)
+    for name in found:
+        check_name(name)
+    return found
+
+
+def _judged(scores: Tensor, unseen: Tensor, top: int) -> Tensor:
+    """Of scores [B, K], limited to the classes that are not `unseen`, int64 [B, top + 2].
+
+    The likeliest classes, in order; whether all scores are equal, where there are several; and whether they cannot be
+    judged, because one is NaN or the highest infinite.
+    """
+    limited = scores.masked_fill(unseen, -torch.inf)
+    likeliest = limited.topk(top, dim=1)
+    highest, lowest = likeliest.values[:, 0], scores.masked_fill(unseen, torch.inf).amin(1)
+    tied = (highest == lowest) & (unseen.numel() - unseen.sum() > 1)
+    fault = limited.isnan().any(1) | ~highest.isfinite()
+    return torch.cat((likeliest.indices, tied.unsqueeze(1), fault.unsqueeze(1)), dim=1)

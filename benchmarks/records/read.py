@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lethe.agents.outputs import check_name
 from lethe.common.errors import InputError
 from lethe.common.files import read_json
 
@@ -27,6 +28,8 @@ class RunRecord:
     classes_seen: tuple[int, ...]
     """After each task."""
     summary: Mapping[str, Any]
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """`accuracy` of each further output of the agent (`Agent.predict_also`), by name."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class TrialRecord:
     """Finished runs, ascending."""
     unfinished: tuple[int, ...]
     """Runs that were begun and not finished, ascending."""
+
+
+def accuracy_file(output: str = "") -> str:
+    """The name of the file with the accuracies of an agent's answer (""), or of a further output."""
+    if output:
+        check_name(output)
+        return f"accuracy_{output}.csv"
+    return "accuracy.csv"
 
 
 def find_trials(root: Path) -> list[TrialRecord]:
@@ -89,16 +100,30 @@ def read_trial(folder: Path) -> TrialRecord:
 def read_run(folder: Path, number: int) -> RunRecord:
     """The finished run in `folder`; `InputError` if its record is damaged."""
     summary = read_json(folder / "summary.json")
-    path = folder / "accuracy.csv"
+    try:
+        classes_seen = tuple(int(count) for count in summary["classes_seen"])
+        further_files = {name: accuracy_file(name) for name in summary.get("further", {})}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "summary.json", error) from error
+    accuracy, top5 = _accuracies(folder / accuracy_file(), len(classes_seen))
+    further = {name: _accuracies(folder / file, len(classes_seen))[0] for name, file in further_files.items()}
+    return RunRecord(number, accuracy, top5, classes_seen, summary, further)
+
+
+def _accuracies(path: Path, tasks: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Accuracies [T, 1 + G] and, where measured, top-5 [T] of the table at `path`."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file))
         table = np.array([[float(cell) if cell else np.nan for cell in row[1:]] for row in rows])
         groups = len(header) - 2 - ("top5_seen" in header)
         accuracy, top5 = table[:, : 1 + groups], table[:, -1] if "top5_seen" in header else None
-        classes_seen = tuple(int(count) for count in summary["classes_seen"])
-        if len(classes_seen) != len(accuracy):
-            raise ValueError(f"expected {len(classes_seen)} tasks, got {len(accuracy)}")
+        if tasks != len(accuracy):
+            raise ValueError(f"expected {tasks} tasks, got {len(accuracy)}")
     except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
-    return RunRecord(number, accuracy, top5, classes_seen, summary)
+        raise _damaged(path, error) from error
+    return accuracy, top5
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: damaged ({error}): delete its folder to make it again")

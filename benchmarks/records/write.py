@@ -2,6 +2,8 @@
 
     run<r>/metrics.jsonl    values that the agent logs, one line per step and name, appended as it learns
     run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
+    run<r>/accuracy_NAME.csv    the same of a further output of the agent, where it has one
+    run<r>/confusion.csv    and class_accuracy.csv: see `confusions.py`
     run<r>/checkpoint/      state to continue from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
 
@@ -24,11 +26,14 @@ from torch import Tensor
 
 from lethe.agents.base import Agent
 from lethe.benchmarks.measure import costs, metrics
+from lethe.benchmarks.measure.confusion import collapse_of_run
 from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.measure.flops import FlopMeter
 from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.records.accuracies import Accuracies
 from lethe.benchmarks.records.conditions import Conditions
+from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, write_text
 
@@ -94,16 +99,17 @@ class Recorder:
         self._checkpoints = checkpoints
         self._progress = progress
         folder.mkdir(parents=True, exist_ok=True)
-        self._rows: list[list[float]] = []
-        self._top5: list[float | None] = []
+        self._accuracies = Accuracies()
+        self._confusions = ConfusionFiles(folder)
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
-        self._steps = self._images = 0
+        self._steps = self._images = self._images_again = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
 
     def restore(self, agent: Agent) -> None:
         """Set `agent` and `start` to the last checkpoint and cut the log to its length then."""
         log, offset = self.folder / "metrics.jsonl", 0
+        saved: dict[str, Any] = {}
         if self._checkpoint.exists():
             saved = checkpoint.load(self._checkpoint)
             if saved["identity"] != self._identity:
@@ -112,8 +118,9 @@ class Recorder:
                     "restore the data it was made with, or delete this run's folder"
                 )
             self.start = Position(*saved["position"])
-            self._rows, self._top5 = saved["rows"], saved["top5"]
+            self._accuracies = Accuracies.restored(saved)
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
+            self._images_again = saved["images_again"]
             self._earlier = saved["wall_seconds"]
             earlier = saved.get("software", [])  # absent in older checkpoints
             self._software = earlier + [one for one in self._software if one not in earlier]
@@ -123,6 +130,7 @@ class Recorder:
             agent.load_state_dict(saved["agent"])
             if self._progress is not None:
                 self._report(self._images, self.start.task)
+        self._confusions.restore(saved)
         with log.open("ab") as file:
             file.truncate(offset)
         self._mark = time.perf_counter()
@@ -139,6 +147,10 @@ class Recorder:
             self.pause()
             self._save(position, agent)
             self._mark = time.perf_counter()
+
+    def again(self, images: int) -> None:
+        """Count `images` that were handed out a second time, as data of their task."""
+        self._images_again += images
 
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
@@ -159,9 +171,9 @@ class Recorder:
         """Record the evaluation after a task, and write a checkpoint from which the next task begins."""
         if self._conditions is not None:
             self._conditions.look()
-        self._rows.append([evaluation.seen, *evaluation.groups])
-        self._top5.append(evaluation.top5)
-        write_text(self.folder / "accuracy.csv", _accuracy_csv(self._rows, self._top5))
+        self._accuracies.add(evaluation)
+        self._accuracies.write(self.folder)
+        self._confusions.add(evaluation.confusion)
         self._save(position, agent)
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
@@ -175,16 +187,14 @@ class Recorder:
         self.pause()
         if predictions:
             with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
-                arrays = evaluator.predictions(agent, len(self._rows) - 1)
+                arrays = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
-        values = metrics.summary(np.array(self._rows), tasks_share_classes=shared)
-        if self._top5[-1] is not None:
-            values["top5_last"] = self._top5[-1]
-        values |= costs.measured(
+        values = _metrics(self._accuracies, shared) | costs.measured(
             agent,
             evaluator,
             images=self._images,
+            again=self._images_again,
             seconds=self._seconds,
             flops=self.flops.total,
             trunk=trunk,
@@ -192,8 +202,12 @@ class Recorder:
         values |= {"seconds": self._seconds, "wall_seconds": self._wall}
         summary = {
             "metrics": values,
+            "further": {name: _metrics(each, shared) for name, each in self._accuracies.further.items()},
+            "collapsed": collapse_of_run(self._confusions.collapses),
+            "classes": list(evaluator.classes),
             "classes_seen": [len(met) for met in evaluator.classes_met],
             "images": self._images,
+            "images_again": self._images_again,
             "steps": self._steps,
             **self._identity,
             "software": self._software,
@@ -219,7 +233,8 @@ class Recorder:
 
     def _report(self, images: int, task: int) -> None:
         if self._progress is not None:
-            self._progress.update(images, task, self._rows[-1][0] if self._rows else None)
+            rows = self._accuracies.rows
+            self._progress.update(images, task, rows[-1][0] if rows else None)
 
     def _save(self, position: Position, agent: Agent) -> None:
         """Write a checkpoint if the agent can be saved; the log first, since the checkpoint holds its length."""
@@ -229,8 +244,9 @@ class Recorder:
         state = {
             "identity": self._identity,
             "position": list(astuple(position)),
-            "rows": self._rows,
-            "top5": self._top5,
+            "images_again": self._images_again,
+            **self._accuracies.state(),
+            **self._confusions.state(),
             "steps": self._steps,
             "images": self._images,
             "seconds": self._seconds,
@@ -242,6 +258,13 @@ class Recorder:
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)
+
+
+def _metrics(accuracies: Accuracies, tasks_share_classes: bool) -> dict[str, Any]:
+    """Metrics of one output."""
+    values = metrics.summary(accuracies.matrix(), tasks_share_classes=tasks_share_classes)
+    top5 = accuracies.top5[-1]
+    return values if top5 is None else {**values, "top5_last": top5}
 
 
 def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> tuple[str, str]:
@@ -270,15 +293,3 @@ def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> 
         if fault:
             break
     return "".join(lines), fault
-
-
-def _accuracy_csv(rows: list[list[float]], top5: list[float | None]) -> str:
-    """The accuracy matrix with a header; a blank where a value is undefined."""
-    header = ["task", "seen", *(f"group_{group}" for group in range(len(rows[0]) - 1))]
-    if top5[0] is not None:
-        header.append("top5_seen")
-    lines = [",".join(header)]
-    for task, (row, top) in enumerate(zip(rows, top5, strict=True)):
-        values = ["" if math.isnan(value) else repr(value) for value in row]
-        lines.append(",".join([str(task), *values, *([] if top is None else [repr(top)])]))
-    return "\n".join(lines) + "\n"

@@ -5,9 +5,7 @@ not there (a run that has not finished) is None, never zero, and every mean carr
 Tasks are counted from 1 wherever people read them.
 """
 
-import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +14,10 @@ import numpy as np
 
 from lethe.benchmarks.measure.metrics import chance, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
-from lethe.benchmarks.report.trial_names import printable, text_of, trial_names
+from lethe.benchmarks.report.omega import Reference, references
+from lethe.benchmarks.report.trial_names import text_of, trial_names
+from lethe.common.printable import printable
+from lethe.dataloaders.index import find
 from lethe.dataloaders.index.catalogue import NAMES
 from lethe.dataloaders.index.spec import PARADIGMS
 
@@ -43,15 +44,19 @@ METRICS = (
     "stream_images",
     "passes",
     "passes_first_task",
+    "passes_again",
     "learn_seconds_per_image",
     "trunk_seconds_per_image",
     "learn_flops",
     "predict_flops",
 )
 """One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
-of learning alone, `wall_seconds` those of the whole run."""
+of learning alone, `wall_seconds` those of the whole run; those per image and the FLOPs are per image of the stream."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed")
+_ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
+"""Metrics whose line in the long table stays where no run has a value; the others are left out there."""
+
+CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
@@ -94,17 +99,28 @@ class Entry:
     """For every finished run, the number of classes seen after each task."""
     conditions: Mapping[str, str]
     """For every name of `CONDITIONS` that the configuration has, its value."""
-    reference: str
-    """Key of the reference of Ω_all: the offline entry with the same text."""
+    reference: Reference
+    """What Ω_all is relative to."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
     processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """For every finished run, the conditions of each process that learned it, as recorded."""
+    collapsed: Mapping[int, str] = field(default_factory=dict)
+    """For every finished run that has collapsed, a clause on how."""
+    further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
+    """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
+    source: str = ""
+    """Name of the results folder that the trial is from, where two are compared."""
 
     @property
     def offline(self) -> bool:
         """Whether the agent is the upper bound, which learns from cumulative lists."""
         return self.needs.get("offline", False)
+
+    @property
+    def name(self) -> str:
+        """The label without the results folder."""
+        return self.label.removesuffix(f" ({self.source})")
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,14 @@ class Comparison:
     """Images on which all entries were evaluated: "test" or "validation"."""
     left_out: int = 0
     """Number of trials left out because they were evaluated on validation images and the entries were not."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """Names of users' own datasets in tables and figures, by dataset, where they have one."""
+    sources: tuple[str, ...] = ()
+    """Names of the results folders, in the order given, where two are compared."""
+
+    def title(self, dataset: str) -> str:
+        """The name of `dataset` in tables and figures."""
+        return self.titles.get(dataset) or find.title(dataset)
 
     def datasets(self) -> list[str]:
         """Names of the datasets, in order."""
@@ -148,20 +172,33 @@ class Comparison:
         return max((len(entry.finished) for entry in self.select(dataset, paradigm)), default=0)
 
 
-def compare(trials: Sequence[TrialRecord]) -> Comparison:
-    """The comparison of `trials`, given in any order; if any was judged on test images, of these alone."""
-    everything, trials = trials, judged_alike(trials)
-    split = trials[0].config["split"] if trials else "test"
-    offline = defaultdict(list)
-    for trial in trials:
-        if trial.needs.get("offline"):
-            offline[_reference(trial)].append(trial)
-    references = {like: _mean_accuracy(rivals[0]) for like, rivals in offline.items() if len(rivals) == 1}
+def compare(
+    trials: Sequence[TrialRecord], sources: Sequence[str] = (), titles: Mapping[str, str] | None = None
+) -> Comparison:
+    """The comparison of `trials`, given in any order; if any was judged on test images, of these alone.
+
+    `sources` are the names of the results folders that the trials are from, one a trial, where there are several;
+    `titles` as in `Comparison`.
+    """
+    pairs = list(zip(trials, sources or [""] * len(trials), strict=True))
+    judged = {id(trial) for trial in judged_alike(trials)}
+    pairs = [(trial, source) for trial, source in pairs if id(trial) in judged]
+    kept, origins = [trial for trial, _ in pairs], [source for _, source in pairs]
+    split = kept[0].config["split"] if kept else "test"
+    labels = trial_names(kept, origins)
     entries = [
-        _entry(trial, label, references.get(_reference(trial)))
-        for trial, label in zip(trials, trial_names(trials), strict=True)
+        _entry(trial, label, source, reference)
+        for (trial, source), label, reference in zip(
+            pairs, labels, references(kept, labels, origins), strict=True
+        )
     ]
-    return Comparison(tuple(sorted(entries, key=_entry_order)), split, len(everything) - len(trials))
+    return Comparison(
+        tuple(sorted(entries, key=_entry_order)),
+        split,
+        left_out=len(trials) - len(kept),
+        titles=dict(titles or {}),
+        sources=tuple(dict.fromkeys(sources)),
+    )
 
 
 def judged_alike(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
@@ -170,16 +207,14 @@ def judged_alike(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The comparison in long form; top-5 only where a run has it."""
+    """The comparison in long form; top-5 and costs only where a run has them."""
     out = []
     for entry in comparison.entries:
-        named = {name: entry.stats[name] for name in METRICS}
-        if not named["top5_last"].runs:
-            del named["top5_last"]
-        for name, stats in entry.curves.items():
-            named |= {f"{name}_task_{task}": stat for task, stat in enumerate(stats, start=1)}
-        place = (entry.dataset, entry.paradigm, entry.label)
-        out += [Row(*place, name, stat.mean, stat.sem, stat.runs) for name, stat in named.items()]
+        named = {name: stat for name, stat in entry.stats.items() if stat.runs or name in _ALWAYS_LISTED}
+        outputs = {"": named | _by_task(entry.curves), **entry.further}
+        for output, stats in outputs.items():
+            place = (entry.dataset, entry.paradigm, f"{entry.label} [{output}]" if output else entry.label)
+            out += [Row(*place, name, stat.mean, stat.sem, stat.runs) for name, stat in stats.items()]
     return out
 
 
@@ -211,16 +246,8 @@ def agent_order(entry: Entry) -> tuple[int, str, str]:
     return (rank, entry.agent, entry.label)
 
 
-def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entry:
-    numbers = {run.run: _numbers(run, reference) for run in trial.runs}
-    tasks = max((len(run.accuracy) for run in trial.runs), default=0)
-    curves = {
-        name: tuple(
-            summarise(run.accuracy[task, column] for run in trial.runs if task < len(run.accuracy))
-            for task in range(tasks)
-        )
-        for name, column in CURVES.items()
-    }
+def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) -> Entry:
+    numbers = {run.run: _numbers(run, reference.curve) for run in trial.runs}
     return Entry(
         dataset=printable(trial.config["dataset"]),
         paradigm=printable(trial.config["paradigm"]),
@@ -232,15 +259,51 @@ def _entry(trial: TrialRecord, label: str, reference: np.ndarray | None) -> Entr
         unfinished=tuple(trial.unfinished),
         numbers=numbers,
         stats={name: summarise(run.get(name) for run in numbers.values()) for name in METRICS},
-        curves=curves,
+        curves=_curves([run.accuracy for run in trial.runs]),
         classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
         conditions={
             name: printable(text_of(trial.config[name])) for name in CONDITIONS if name in trial.config
         },
-        reference=_reference(trial),
+        reference=reference,
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
         processes={run.run: _processes(run.summary) for run in trial.runs},
+        collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
+        further=_further(trial),
+        source=source,
     )
+
+
+def _curves(matrices: Sequence[np.ndarray]) -> dict[str, tuple[Stat, ...]]:
+    """Means per task over the runs that have it, for every name of `CURVES`."""
+    tasks = max((len(matrix) for matrix in matrices), default=0)
+    return {
+        name: tuple(
+            summarise(matrix[task, column] for matrix in matrices if task < len(matrix))
+            for task in range(tasks)
+        )
+        for name, column in CURVES.items()
+    }
+
+
+def _by_task(curves: Mapping[str, Sequence[Stat]]) -> dict[str, Stat]:
+    """The stats of curves by the metric's name and the task's number, from 1."""
+    return {
+        f"{name}_task_{task}": stat
+        for name, stats in curves.items()
+        for task, stat in enumerate(stats, start=1)
+    }
+
+
+def _further(trial: TrialRecord) -> dict[str, dict[str, Stat]]:
+    """Rows of the long form of each further output of the agent."""
+    found = {}
+    for output in sorted({name for run in trial.runs for name in run.further}):
+        runs = [run for run in trial.runs if output in run.further]
+        told = [run.summary["further"][output] for run in runs]
+        metrics = {name: summarise(one.get(name) for one in told) for name in METRICS}
+        curves = _curves([run.further[output] for run in runs])
+        found[output] = {name: stat for name, stat in metrics.items() if stat.runs} | _by_task(curves)
+    return found
 
 
 def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | None]:
@@ -250,15 +313,6 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
     return {**run.summary["metrics"], "omega_all": omega}
-
-
-def _reference(trial: TrialRecord) -> str:
-    """Key that a trial shares with the reference of its Ω_all: the stream and the network.
-
-    The cut is not part of it: it belongs to some agents, and the upper bound learns the whole network.
-    """
-    names = ("dataset", "paradigm", "variant", "image_size", "network", "pretrained", "seed")
-    return json.dumps([trial.config.get(name) for name in names])
 
 
 def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -278,12 +332,6 @@ def _code_of(software: Mapping[str, Any]) -> str:
     if isinstance(commit, str):
         return f"{commit[:10]}{' with changes' if software.get('dirty') else ''}"
     return f"version {version}" if isinstance(version, str) else ""
-
-
-def _mean_accuracy(trial: TrialRecord) -> np.ndarray | None:
-    """Mean accuracy on seen classes [T] over finished runs; None where there are none or T differs."""
-    curves = [run.accuracy[:, 0] for run in trial.runs]
-    return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None
 
 
 def _entry_order(entry: Entry) -> tuple[object, ...]:

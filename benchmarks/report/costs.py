@@ -14,7 +14,7 @@ from lethe.benchmarks.report.tables import ABSENT, Table, entries_of, format_byt
 
 UNLIKE = 1.5
 """Largest factor by which speed, or load, may differ between the runs of a mean that is not marked."""
-MARK = " †"
+MARK = " ‡"
 
 _NEEDS = {
     "task_boundaries": "task boundaries",
@@ -70,7 +70,7 @@ def _memory_table(comparison: Comparison, dataset: str) -> Table:
     header = ("agent", *_NEEDS.values(), *_KEPT.values(), "runs")
     lines = []
     for label, entries in entries_of(comparison, dataset).items():
-        needs = ["yes" if entries[0].needs.get(need) else "no" for need in _NEEDS]
+        needs = [_need(entries, need) for need in _NEEDS]
         kept = [_span(entries, metric, format_bytes) for metric in _KEPT]
         lines.append((label, *needs, *kept, _runs(comparison, entries)))
     caption = (
@@ -106,7 +106,7 @@ def _compute_table(comparison: Comparison, dataset: str) -> Table:
         "Cost: passes over the stream's images; per image of the stream, time of learning, time of the frozen trunk, "
         "and FLOPs; time of a run, learning alone and on the wall; ranges span the paradigms"
     )
-    told = [f"†: runs under conditions that differ by more than a factor of {UNLIKE}: {'; '.join(notes)}"]
+    told = [f"‡: runs under conditions that differ by more than a factor of {UNLIKE}: {'; '.join(notes)}"]
     sets = instruction_set_notes([entry for entry in comparison.entries if entry.dataset == dataset])
     return Table("cost", caption, header, tuple(lines), (*(told if notes else ()), *sets))
 
@@ -124,6 +124,14 @@ def _apart(values: Iterable[float | None]) -> tuple[float, float] | None:
     """The least and the greatest of the known values, if they differ by more than `UNLIKE`."""
     known = [value for value in values if value]
     return (min(known), max(known)) if known and max(known) > UNLIKE * min(known) else None
+
+
+def _need(entries: Sequence[Entry], need: str) -> str:
+    """`yes` or `no`; of data that are handed out again, how many passes over them were taken."""
+    if not entries[0].needs.get(need):
+        return "no"
+    taken = _span(entries, "passes_again", lambda value: f"{value:.3g}")
+    return "yes" if need != "task_data" or taken == ABSENT else f"yes (passes {taken})"
 
 
 def _passes(entries: Sequence[Entry]) -> str:

@@ -1,20 +1,19 @@
-"""The comparison as files: comparison.csv (long form), comparison.md and comparison.tex (agents x paradigms).
+"""Tables of plain strings, agents x paradigms, and their forms as Markdown and as aligned text.
 
-A table is built once, of plain strings, and written three ways: Markdown, LaTeX and aligned text. Escaping is
-the writers' job, so that no name of an agent, a setting or a dataset can break a table.
+A table is built once and written three ways, LaTeX being the third (`latex.py`). Escaping is the writers' job, so that
+no name of an agent, a setting or a dataset can break a table.
 """
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lethe.benchmarks.report.comparison import Comparison, Entry, Row, Stat, agent_order, rows
-from lethe.common.files import atomic_write, write_text
-from lethe.dataloaders.index import find
+from lethe.benchmarks.report import collapsed
+from lethe.benchmarks.report.comparison import Comparison, Entry, Stat, agent_order
 
 ABSENT = "–"
+BEST, SECOND = " (best)", " (second)"
+"""Ends of cells: the best mean of a column, and the second best. LaTeX sets such a cell in bold, or underlines it."""
 
 ACCURACY_TABLES = (
     ("average", "accuracy_mean", "Accuracy on all classes seen so far, average over tasks (%)"),
@@ -22,20 +21,8 @@ ACCURACY_TABLES = (
     ("first_task", "first_task_last", "Accuracy on the first task's classes after the last task (%)"),
 )
 """Name, metric and caption of each table of accuracies."""
+
 _MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-# A row that starts with a bracket or a star would be read as an option of the line break before it.
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    **{character: "\\" + character for character in "{}#$%&_"},
-    **{character: f"{{{character}}}" for character in "[]*"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-}
 
 
 @dataclass(frozen=True)
@@ -50,58 +37,26 @@ class Table:
     """Lines below the table."""
 
 
-def write_tables(comparison: Comparison, out: Path) -> list[Path]:
-    """Write comparison.csv, comparison.md and comparison.tex into `out`; return their paths."""
-    paths = [out / f"comparison.{suffix}" for suffix in ("csv", "md", "tex")]
-    write_long_form(paths[0], rows(comparison))
-    tables = {dataset: dataset_tables(comparison, dataset) for dataset in comparison.datasets()}
-    write_text(paths[1], markdown_page("Comparison", tables))
-    write_text(paths[2], latex_page(tables))
-    return paths
-
-
-def write_long_form(path: Path, lines: Sequence[Row]) -> None:
-    """Write one line per mean, with a header; undefined values are blank, tasks count from 1."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
-        writer.writerows(astuple(line) for line in lines)
-
-
-def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
-    """The tables of one dataset: three of accuracies, two of needs and costs."""
-    from lethe.benchmarks.report.costs import cost_tables
-
-    accuracy = [
-        accuracy_table(comparison, dataset, metric, name, caption)
-        for name, metric, caption in ACCURACY_TABLES
-    ]
-    return [*accuracy, *cost_tables(comparison, dataset)]
-
-
-def main_table(comparison: Comparison, dataset: str) -> Table:
-    """The table to show first: accuracy on seen classes, average over tasks."""
-    name, metric, caption = ACCURACY_TABLES[0]
-    return accuracy_table(comparison, dataset, metric, name, caption)
-
-
 def accuracy_table(
     comparison: Comparison, dataset: str, metric: str, name: str, caption: str, digits: int = 1
 ) -> Table:
-    """Agents x paradigms with mean ± s.e.m. of `metric`, to `digits` after the point."""
+    """Agents x paradigms with mean ± s.e.m. of `metric`, to `digits` after the point; collapsed runs are marked."""
     paradigms = comparison.paradigms(dataset)
     expected = {paradigm: comparison.expected_runs(dataset, paradigm) for paradigm in paradigms}
     cells = {
-        (entry.label, paradigm): metric_cell(entry, metric, expected[paradigm], digits)
+        (entry.label, paradigm): collapsed.marked(
+            metric_cell(entry, metric, expected[paradigm], digits), entry
+        )
         for paradigm in paradigms
         for entry in comparison.select(dataset, paradigm)
     }
-    header = ("agent", *(f"{paradigm} ({_runs(expected[paradigm])})" for paradigm in paradigms))
+    header = ("agent", *(f"{paradigm} ({counted(expected[paradigm], 'run')})" for paradigm in paradigms))
     lines = tuple(
         (label, *(cells.get((label, paradigm), ABSENT) for paradigm in paradigms))
         for label in entries_of(comparison, dataset)
     )
-    return Table(name, caption, header, lines)
+    shown = [entry for paradigm in paradigms for entry in comparison.select(dataset, paradigm)]
+    return Table(name, caption, header, lines, collapsed.notes(shown))
 
 
 def metric_cell(entry: Entry, metric: str, expected: int, digits: int = 1) -> str:
@@ -121,6 +76,11 @@ def accuracy_cell(stat: Stat, expected: int, digits: int = 1) -> str:
     if stat.runs < expected:
         parts.append(f"({stat.runs}/{expected} runs)")
     return " ".join(parts) or ABSENT
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def format_bytes(count: float) -> str:
@@ -152,28 +112,6 @@ def markdown(table: Table) -> str:
     return "\n".join(body) + "".join(f"\n\n{escape_markdown(note)}" for note in table.notes)
 
 
-def latex(table: Table, label: str) -> str:
-    """A `table` float; the document needs the booktabs package."""
-    header, *body = [[escape_latex(cell) for cell in line] for line in (table.header, *table.rows)]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{escape_latex(table.caption)}}}",
-            rf"  \label{{tab:{re.sub('[^A-Za-z0-9]+', '-', label)}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-            r"    \toprule",
-            f"    {' & '.join(header)} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(line)} \\\\" for line in body),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            *(rf"  \par\footnotesize {escape_latex(note)}" for note in table.notes),
-            r"\end{table}",
-        ]
-    )
-
-
 def plain_text(table: Table) -> str:
     """For a terminal: aligned columns under the caption."""
     lines = [list(line) for line in (table.header, *table.rows)]
@@ -188,36 +126,6 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN_SPECIAL.sub(r"\\\g<0>", text)
 
 
-def escape_latex(text: str) -> str:
-    """Escape what LaTeX would read as a command."""
-    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
-
-
-def dataset_title(dataset: str) -> str:
-    """A dataset's name in figures and tables."""
-    return find.title(dataset)
-
-
-def markdown_page(title: str, tables: Mapping[str, Sequence[Table]]) -> str:
-    """A page with the tables of each dataset."""
-    parts = [f"# {escape_markdown(title)}", "Mean ± standard error of the mean over runs."]
-    for dataset, members in tables.items():
-        parts.append(f"## {escape_markdown(dataset_title(dataset))}")
-        for table in members:
-            parts += [f"### {escape_markdown(table.caption)}", markdown(table)]
-    return "\n\n".join(parts) + "\n"
-
-
-def latex_page(tables: Mapping[str, Sequence[Table]]) -> str:
-    """The tables of each dataset as floats, for a document that loads booktabs."""
-    parts = [r"% Needs \usepackage{booktabs}. Mean and standard error of the mean over runs."]
-    for dataset, members in tables.items():
-        for table in members:
-            titled = replace(table, caption=f"{dataset_title(dataset)}: {table.caption}.")
-            parts.append(latex(titled, f"{dataset}-{table.name}"))
-    return "\n\n".join(parts) + "\n"
-
-
 def entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
     """A dataset's entries by label, in the order of the tables' rows."""
     entries = [entry for entry in comparison.entries if entry.dataset == dataset]
@@ -225,10 +133,6 @@ def entries_of(comparison: Comparison, dataset: str) -> dict[str, list[Entry]]:
     for entry in sorted(entries, key=agent_order):
         by_label.setdefault(entry.label, []).append(entry)
     return by_label
-
-
-def _runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _widths(lines: Sequence[Sequence[str]]) -> list[int]:

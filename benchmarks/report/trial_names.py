@@ -1,19 +1,23 @@
 """Names of trials in tables and plots."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from lethe.benchmarks.records.read import TrialRecord
+from lethe.common.printable import printable
 
 
-def trial_names(trials: Sequence[TrialRecord]) -> list[str]:
+def trial_names(trials: Sequence[TrialRecord], sources: Sequence[str] = ()) -> list[str]:
     """A name per trial: the agent, and in brackets the settings in which its trials differ.
 
     Settings that differ in one paradigm are named in the dataset's other paradigms too, so that a configuration has one
-    row in a table of paradigms.
+    row in a table of paradigms. `sources` are the results folders of the trials, whose names stand in round brackets
+    where there are several.
     """
+    sources = sources or [""] * len(trials)
+    shown = {source: f" ({source})" if len(set(sources)) > 1 else "" for source in sources}
     cells, agents = defaultdict(list), defaultdict(set)
     for index, trial in enumerate(trials):
         dataset, agent = trial.config["dataset"], trial.config["agent"]
@@ -25,10 +29,11 @@ def trial_names(trials: Sequence[TrialRecord]) -> list[str]:
         groups = [cells[dataset, agent, paradigm] for paradigm in paradigms]
         keys = sorted(set().union(*(_differences([trials[i] for i in group]) for group in groups)))
         for group in groups:
-            plain = [_label(agent, keys, trials[i]) for i in group]
+            plain = [f"{_label(agent, keys, trials[i])}{shown[sources[i]]}" for i in group]
+            counts = Counter(plain)
             for index, label in zip(group, plain, strict=True):
-                twins = plain.count(label) > 1
-                found[index] = printable(f"{agent} [{trials[index].path.name}]" if twins else label)
+                own = f"{agent} [{trials[index].path.name}]{shown[sources[index]]}"
+                found[index] = printable(own if counts[label] > 1 else label)
     return found
 
 
@@ -55,8 +60,3 @@ def _settings(trial: TrialRecord) -> dict[str, Any]:
 def text_of(value: object) -> str:
     """Text of a value of a configuration."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def printable(name: object) -> str:
-    """The text of `name` as one line without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in str(name))

@@ -1,17 +1,29 @@
-"""The report of a results folder: tables, plots, and what is missing."""
+"""The report of one results folder, or of two side by side: tables, plots, and what is missing."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import TrialRecord, find_trials
-from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry, compare, judged_alike
-from lethe.benchmarks.report.costs import instruction_set_notes
+from lethe.benchmarks.report.comparison import compare, judged_alike
+from lethe.benchmarks.report.cost_plots import write_cost_plots
+from lethe.benchmarks.report.notes import notes
+from lethe.benchmarks.report.pages import write_tables
 from lethe.benchmarks.report.plots import write_plots
-from lethe.benchmarks.report.tables import dataset_title, main_table, plain_text, write_tables
+from lethe.benchmarks.report.tables import plain_text
+from lethe.benchmarks.report.tested_tables import main_table
+from lethe.benchmarks.report.two_folders import (
+    difference_tables,
+    folder_names,
+    lone_trials,
+    write_differences,
+)
 from lethe.common.errors import InputError
-from lethe.common.input_problems import raise_any
+from lethe.common.input_problems import first, raise_any
+from lethe.common.printable import printable
+from lethe.dataloaders.index import find, folders
 
 _HOW_TO_RUN = "make one with `lethe run DATASET/PARADIGM --agent AGENT`"
 
@@ -28,42 +40,91 @@ class ReportSummary:
     """One sentence per reservation about the numbers."""
 
 
-def report(results: Path, out: Path) -> ReportSummary:
-    """Write the tables and plots of all trials under `results` into `out`.
+def report(results: Path, out: Path, other: Path | None = None, data: Path = folders.DATA) -> ReportSummary:
+    """Write the tables and plots of all trials under `results` into `out`, beside those under `other` if it is given.
+
+    `data` holds a folder per dataset; a user's own has its title in its `dataset.toml`.
 
     `InputError` if there is no trial with a finished run, if records cannot be read (with all problems), or if `out`
     cannot be written.
     """
-    if not results.is_dir():
-        raise InputError(f"{results}: expected a folder of results, but there is none: {_HOW_TO_RUN}")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder to write the report into, but it is a file")
-    trials = find_trials(results)
-    if not trials:
-        raise InputError(
-            f"{results}: no trial found, expected <dataset>/<paradigm>/<agent>/<trial>/config.json: "
-            f"{_HOW_TO_RUN}"
-        )
-    judged = judged_alike(trials)
-    if not any(trial.runs for trial in judged):
+    roots = [results] if other is None else [results, other]
+    names = folder_names(roots)
+    found = [(trial, name) for root, name in zip(roots, names, strict=True) for trial in _trials(root)]
+    raise_any([problem for trial, _ in found for problem in problems_of(trial)])
+    told, kept = [], []
+    for trial, source in found:
+        if reason := _failure(trial):
+            place = f"{trial.config['dataset']}/{trial.config['paradigm']}"
+            name = f"{trial.config['agent']} [{trial.path.name}]"
+            told.append(printable(f"{place}: {name} is left out, {reason}"))
+        else:
+            kept.append((trial, source))
+    judged = judged_alike([trial for trial, _ in found])
+    begun = {trial.config["dataset"] for trial in judged if trial.runs}
+    if not begun:
         raise InputError(
             f"{results}: none of the runs of its {len(judged)} trial(s) has finished: "
             "give the same `lethe run` command again, it goes on where it stopped"
         )
-    problems = [problem for trial in trials for problem in problems_of(trial)]
-    raise_any(problems)
-    begun = {trial.config["dataset"] for trial in judged if trial.runs}
+    kept = [(trial, source) for trial, source in kept if trial.config["dataset"] in begun]
+    comparison = compare(
+        [trial for trial, _ in kept],
+        [source for _, source in kept] if other else (),
+        {dataset: title for dataset in begun if (title := _title(dataset, data))},
+    )
     left_out = sorted({trial.config["dataset"] for trial in judged} - begun)
-    comparison = compare([trial for trial in trials if trial.config["dataset"] in begun])
-    titled = [
-        f"{dataset_title(dataset)}: {plain_text(main_table(comparison, dataset))}"
-        for dataset in comparison.datasets()
+    silent = [
+        f"{_title(dataset, data) or find.title(dataset)}: left out, because none of its runs has finished"
+        for dataset in left_out
     ]
-    files = (*write_tables(comparison, out), *write_plots(comparison, out))
-    told = [
-        f"{dataset_title(dataset)}: left out, because none of its runs has finished" for dataset in left_out
-    ]
-    return ReportSummary("\n\n".join(titled), files, (*notes(comparison), *told))
+    shown, files = [], [*write_tables(comparison, out)]
+    for dataset in comparison.datasets():
+        tables = [main_table(comparison, dataset)]
+        if other:
+            tables += difference_tables(comparison, dataset)[:1]
+        shown += [f"{comparison.title(dataset)}: {plain_text(table)}" for table in tables]
+    if other:
+        files.append(write_differences(comparison, out / "differences.csv"))
+    drawn, undrawn = write_cost_plots(comparison, out)
+    files += [*write_plots(comparison, out), *drawn]
+    return ReportSummary(
+        "\n\n".join(shown),
+        tuple(files),
+        (*notes(comparison), *(lone_trials(comparison) if other else ()), *first(told), *silent, *undrawn),
+    )
+
+
+def _trials(root: Path) -> list[TrialRecord]:
+    if not root.is_dir():
+        raise InputError(f"{root}: expected a folder of results, but there is none: {_HOW_TO_RUN}")
+    if not (found := find_trials(root)):
+        raise InputError(
+            f"{root}: no trial found, expected <dataset>/<paradigm>/<agent>/<trial>/config.json: {_HOW_TO_RUN}"
+        )
+    return found
+
+
+def _failure(trial: TrialRecord) -> str:
+    """Why no run of `trial` has a number, if all that were begun have failed; else empty."""
+    if trial.runs:
+        return ""
+    reasons = [(run, failures.read(trial.path / f"run{run}")) for run in trial.unfinished]
+    if not reasons:
+        return "because no run was begun"
+    run, failure = reasons[0]
+    if failure is None or any(found is None for _, found in reasons):
+        return ""
+    return f"because run {run} failed: {failure.reason}"
+
+
+def _title(dataset: str, data: Path) -> str:
+    """The title of a user's own dataset; empty where its description is not there or says nothing."""
+    with suppress(InputError):
+        return find.get(dataset, data / dataset).title
+    return ""
 
 
 def problems_of(trial: TrialRecord) -> list[str]:
@@ -90,80 +151,3 @@ def problems_of(trial: TrialRecord) -> list[str]:
 def _is_number(value: object) -> bool:
     """Whether a metric is a number, or null for undefined."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def notes(comparison: Comparison) -> list[str]:
-    """Reservations about the numbers: evaluated images, missing runs, unlike conditions, missing Ω_all."""
-    found = []
-    if comparison.left_out:
-        found.append(
-            f"left out: {comparison.left_out} trial(s) judged on validation images, not on test images"
-        )
-    if comparison.split == "validation":
-        found.append("all trials were judged on validation images, held out of training, not on test images")
-    for dataset in comparison.datasets():
-        for paradigm in comparison.paradigms(dataset):
-            entries, place = comparison.select(dataset, paradigm), f"{dataset}/{paradigm}"
-            expected = comparison.expected_runs(dataset, paradigm)
-            found += [f"{place}: {entry.label} {gap}" for entry in entries if (gap := _gap(entry, expected))]
-            variants = sorted({entry.variant for entry in entries})
-            if len(variants) > 1:
-                found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
-            told = (
-                *_unlike(entries),
-                *_without_omega(entries),
-                *_mixed_code(entries),
-                *instruction_set_notes(entries),
-            )
-            found += [f"{place}: {note}" for note in told]
-    return found
-
-
-def _unlike(entries: Sequence[Entry]) -> Iterable[str]:
-    """Notes on settings (network, seed, ...) that differ between the compared trials."""
-    for name in CONDITIONS:
-        having = defaultdict(list)
-        for entry in entries:
-            if name in entry.conditions:
-                having[entry.conditions[name]].append(entry.label)
-        if len(having) > 1:
-            shown = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in sorted(having.items()))
-            yield f"not one {name}, but {shown}"
-
-
-def _without_omega(entries: Sequence[Entry]) -> Iterable[str]:
-    """Notes on entries without Ω_all although there is an offline trial."""
-    alike = defaultdict(list)
-    for entry in entries:
-        alike[entry.reference].append(entry)
-    alone = []
-    for group in alike.values():
-        rivals = sum(entry.offline for entry in group)
-        if rivals > 1:
-            yield f"omega_all is blank, because {rivals} offline trials could be its reference"
-        elif not rivals:
-            alone += [entry.label for entry in group]
-    if alone and any(entry.offline for entry in entries):
-        yield (
-            f"omega_all of {', '.join(alone)} is blank, because no offline trial has the same task lists, "
-            "network, pretraining and seed"
-        )
-
-
-def _mixed_code(entries: Sequence[Entry]) -> Iterable[str]:
-    """Notes on trials whose runs were made by different commits."""
-    for entry in entries:
-        runs = defaultdict(list)
-        for run, code in entry.code.items():
-            runs[code].append(str(run))
-        if len(runs) > 1:
-            shown = "; ".join(f"{code} (run {', '.join(numbers)})" for code, numbers in runs.items())
-            yield f"{entry.label} was made by different commits: {shown}"
-
-
-def _gap(entry: Entry, expected: int) -> str:
-    finished = len(entry.finished)
-    if entry.unfinished:
-        runs = ", ".join(str(run) for run in entry.unfinished)
-        return f"has {finished} finished run{'s' * (finished != 1)}, unfinished: run {runs}"
-    return f"has {finished} of {expected} runs" if finished < expected else ""

@@ -1,6 +1,7 @@
 """Execution of one run of a trial: lists, images, a new agent, the loop, the record."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.write import Progress, Recorder
+from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common import processor
 from lethe.common.files import read_json
+from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.prepare import ensure_dirmap, remedy
 from lethe.dataloaders.stores.features import feature_store
 from lethe.dataloaders.stores.pixels import PixelStore
@@ -53,6 +57,8 @@ class Machine:
     """Mini-batches between checkpoints; None: only at the end of each task."""
     predictions: bool = False
     """Whether the scores of the last evaluation are written."""
+    keep_model: bool = False
+    """Whether the trained agent is written."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class RunData:
     """Fingerprint of the task lists."""
     dirmap: str | None
     """Fingerprint of the dirmap that they were made from."""
+    classes: tuple[str, ...]
+    """Names of the labels."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ def run(
     finished = folder / f"run{number}" / "summary.json"
     if finished.exists():
         return read_json(finished)
+    if machine.keep_model:
+        raise_any(kept.cannot_keep([trial]))
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
@@ -103,7 +113,7 @@ def run(
         "weights": opened.weights,
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
-    evaluator = Evaluator(stream, opened.images, device)
+    evaluator = Evaluator(stream, opened.images, device, opened.data.classes)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -118,6 +128,8 @@ def run(
     )
     recorder.restore(agent)
     learn(agent, stream, opened.images, evaluator, recorder)
+    if machine.keep_model:
+        kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
     return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
 
 
@@ -205,7 +217,15 @@ def load(
     source = _source(located)
     read = tasklists.load(source, *which, located.lists, split)
     pixels = _pixels(located, size, stores)
-    return RunData(Stream.bind(read, pixels.rows), pixels, read.fingerprint, read.dirmap_fingerprint)
+    stream = Stream.bind(read, pixels.rows)
+    names = class_names(stream.class_of_label, located.dataset)
+    return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
+
+
+def class_names(class_of_label: Sequence[int | str], dataset: Dataset) -> tuple[str, ...]:
+    """Names by label. Lists that tell no classes have the labels, from 0, in the place of the dirmap's classes."""
+    known = set(range(1, len(dataset.classes) + 1)).issuperset(class_of_label)
+    return tuple(dataset.class_name(one) if known else str(one) for one in class_of_label)
 
 
 @functools.lru_cache(maxsize=4)
@@ -225,6 +245,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             stores,
             progress=bar.set,
             remedy=remedy(located),
+            confined=located.dataset.confined,
         )
 
 

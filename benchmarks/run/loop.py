@@ -1,29 +1,33 @@
 """The one loop: every agent learns every stream here. It is also the information barrier.
 
-An agent is handed mini-batches, and what it declared to need; never the stream, a path, a future task or a
-test image.
+An agent is handed mini-batches, and what it declared to need: it is told of task boundaries, and offered the data of a
+task once more, only if its `needs` say so. It never sees the stream, a path or a future task. Test images come to
+`predict` and `predict_also` alone, which must change nothing: the first evaluation compares the state before and after.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from lethe.agents.base import Agent, TaskData, TaskInfo, UndeclaredTaskData
+from lethe.agents.contract.probes import overrides
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records.write import Position, Recorder
 from lethe.benchmarks.run.seeds import derive
+from lethe.common.errors import InputError
 from lethe.dataloaders.streams import Images, Stream, Task
 
 
-def task_data(task: Task, images: Images, device: torch.device) -> TaskData:
-    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else.
+def task_data(task: Task, images: Images, device: torch.device, count: Callable[[int], None]) -> TaskData:
+    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else; `count` is told their images.
 
     No attribute of the object, of its iterators or of their tensors leads to other images or labels; rows are
     gathered batch by batch. (What Python hides nowhere, such as the cells of a closure, stays open to who digs for it.)
     """
 
     def handed(batch: Task) -> tuple[Tensor, Tensor]:
+        count(len(batch))
         return _handed(batch, images, device)
 
     class Data:
@@ -40,11 +44,13 @@ def task_data(task: Task, images: Images, device: torch.device) -> TaskData:
 
 def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, recorder: Recorder) -> None:
     """Teach `agent` the stream from where `recorder` stands to its end, evaluating after every task."""
+    check_needs(type(agent))
     start = recorder.start
     for index in range(start.task, len(stream.tasks)):
         task = stream.tasks[index]
-        info = TaskInfo(index, evaluator.classes_met[index])
-        if start == Position(index):
+        images_told = len(task) if agent.needs.task_data else None
+        info = TaskInfo(index, evaluator.classes_met[index], images_told)
+        if start == Position(index) and agent.needs.task_boundaries:
             with recorder.flops.whole():
                 agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):
@@ -55,14 +61,31 @@ def learn(agent: Agent, stream: Stream, images: Images, evaluator: Evaluator, re
                     logged = agent.observe(*_handed(batch, images, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
-        data = task_data(task, images, agent.device) if agent.needs.task_data else UndeclaredTaskData()
         recorder.flush()
         with recorder.flops.whole():
-            agent.end_task(info, data)
+            if agent.needs.task_boundaries:
+                agent.end_task(info, _data_for(agent, task, images, recorder))
             agent.fill_cache()
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)
+
+
+def _data_for(agent: Agent, task: Task, images: Images, recorder: Recorder) -> TaskData:
+    if not agent.needs.task_data:
+        return UndeclaredTaskData()
+    return task_data(task, images, agent.device, recorder.again)
+
+
+def check_needs(agent_class: type[Agent]) -> None:
+    """`InputError` for an agent that acts at task boundaries, of which it would not be told, undeclared."""
+    wanted = [name for name in ("begin_task", "end_task") if overrides(agent_class, name)]
+    if not agent_class.needs.task_boundaries and (wanted or agent_class.needs.task_data):
+        acts = " and ".join(wanted) or "task_data among its needs, which come with end_task,"
+        raise InputError(
+            f"agent {agent_class.__name__} has {acts}, and does not declare to need task boundaries: write "
+            "task_boundaries=True in its Needs, which are shown beside its numbers"
+        )
 
 
 def _handed(batch: Task, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records.read import FORMAT
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import read_json, write_text
-from lethe.common.input_problems import Problems
+from lethe.common.input_problems import InputErrorByKey, Problems
 from lethe.dataloaders.index import find, folders
-from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_paradigm, check_split, check_variant
+from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
+from lethe.dataloaders.tasks.order import ordered
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Trial:
     """Images to evaluate on: "test", or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
     """Storage of the frozen part's output: "float32", or "bfloat16" in half the space."""
+    tasks: int | None = None
+    """Number of tasks; None: as many as the dataset's task sizes make."""
+    class_order: tuple[str, ...] | None = None
+    """All classes in the order in which tasks show them; None: a random order in each run."""
+    order_seed: int = 0
+    """Of the random orders of the stream, beside the run's number; 0: of that alone, as published."""
 
     @classmethod
     def create(
@@ -60,6 +67,9 @@ class Trial:
         seed: int = 0,
         split: str = "test",
         feature_dtype: str = "float32",
+        tasks: int | None = None,
+        class_order: Sequence[str] | None = None,
+        order_seed: int = 0,
         data: Path = folders.DATA,
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputErrorByKey`.
@@ -76,8 +86,10 @@ class Trial:
             check_variant(variant or VARIANTS[0])
         with problems.about("dataset"):
             spec = find.get(dataset, data / dataset) if isinstance(dataset, str) else dataset
-            with problems.about("paradigm"):
-                check_paradigm(spec, paradigm)
+            try:
+                spec = ordered(spec, paradigm, tasks, class_order, order_seed)
+            except InputErrorByKey as error:
+                problems.add(error)
         with problems.about("agent"):
             agent_class = registry.get(agent)
             with problems.about("settings"):
@@ -111,6 +123,9 @@ class Trial:
             spec=spec,
             split=split,
             feature_dtype=feature_dtype,
+            tasks=tasks,
+            class_order=None if class_order is None else tuple(class_order),
+            order_seed=order_seed,
         )
 
     def __hash__(self) -> int:
@@ -125,12 +140,19 @@ class Trial:
             **values,
             "settings": dict(self.settings),
             "image_size": list(self.image_size),
+            "class_order": None if self.class_order is None else list(self.class_order),
         }
 
     @property
     def epochs(self) -> int:
         """Passes over each task."""
         return registry.get(self.agent).Config.from_settings(self.settings).epochs
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on the settings, each with the agent's name."""
+        config = registry.get(self.agent).Config.from_settings(self.settings)
+        return [f"agent {self.agent}: {note}" for note in config.notes()]
 
     @property
     def id(self) -> str:
@@ -141,9 +163,14 @@ class Trial:
         digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
         return f"{prefix}-{digest[:10]}"
 
-    def folder(self, results: Path) -> Path:
+    def folder(self, results: Path | str) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
-        return results / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+        return Path(results) / self.dataset / self.paradigm / self.agent.replace(":", ".") / self.id
+
+
+def notes(trials: Iterable[Trial]) -> list[str]:
+    """The remarks on the settings of `trials`, each once."""
+    return list(dict.fromkeys(f"note: {note}" for trial in trials for note in trial.notes))
 
 
 def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:

@@ -277,6 +277,7 @@ def _shares(job: Job) -> tuple[object, ...]:
     offline = registry.get(job.trial.agent).needs.offline
     lists = (
         *attrgetter("dataset", "paradigm", "variant", "split", "image_size")(job.trial),
+        *attrgetter("tasks", "class_order", "order_seed")(job.trial),
         offline,
         job.number,
     )

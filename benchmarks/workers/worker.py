@@ -24,6 +24,7 @@ from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
 from lethe.common.errors import InputError
+from lethe.common.files import open_regular
 from lethe.common.locks import Locked
 
 _NEWS = 0.5  # seconds between two messages of a run
@@ -125,8 +126,8 @@ def serve(owner: Connection, places: Places, machine: Machine) -> None:
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Redirect standard output and error, of libraries in C as well, to the file at `path`; an empty one is removed."""
-    kept = os.dup(1), os.dup(2)
-    with path.open("wb") as file:
+    with open_regular(path, "wb", links=False) as file:
+        kept = os.dup(1), os.dup(2)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

@@ -5,8 +5,10 @@ reads it as the program cifar2png lays it out: `<train|test>/<class>/<number>.pn
 class's images from 1 in the archive's order. `object` is 0, `session` 0 for training and 1 for test images.
 """
 
+import gzip
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import tarfile
@@ -14,13 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from lethe.common.errors import InputError
+from lethe.common.files import open_regular, read_bytes
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.prepared import Prepared
@@ -50,6 +53,10 @@ MD5 = MappingProxyType(
 
 IMAGES = MappingProxyType({"train": 500, "test": 100})
 """Of a class in each split; a split's session is its position here."""
+
+_LARGEST = 1 << 28  # bytes of a pickle; the larger one has 155 million
+_UNPACKED = 1 << 29  # bytes of the unpacked archive
+_MEMBERS = 100  # of the archive, which has five
 
 _GLOBALS = {
     (module, name): part
@@ -132,24 +139,67 @@ def _unpacked(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Each split and its checked pickle."""
     for split in IMAGES:
         path = folder / split
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-        yield split, _checked(path, split, data)
+        yield split, _checked(path, split, read_bytes(path, _LARGEST))
 
 
 def _packed(path: Path) -> Iterator[tuple[str, bytes]]:
     """As `_unpacked`, from the archive, without unpacking to disk."""
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for split in IMAGES:
-                member = archive.extractfile(f"{FOLDER}/{split}")
-                if member is None:
-                    raise KeyError(f"{FOLDER}/{split} is no file")
-                yield split, _checked(path / FOLDER / split, split, member.read())
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; download it again") from error
+        with open_regular(path) as packed, gzip.open(packed) as unpacked:
+            found = _members(_Bounded(unpacked))
+    except Exception as error:  # of damaged archives, tarfile and zlib raise nearly anything
+        told = str(error) or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read: {told.removeprefix(f'{path}: ')}; download it again"
+        ) from error
+    for split in IMAGES:
+        yield split, _checked(path / FOLDER / split, split, found[split])
+
+
+def _members(file: "_Bounded") -> dict[str, bytes]:
+    """The content of each split's member of an unpacked archive; an exception of any kind where it is damaged."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in itertools.islice(archive, _MEMBERS):
+            folder, _, split = member.name.rpartition("/")
+            if folder != FOLDER or split not in IMAGES or split in found:
+                continue
+            if not member.isreg() or member.issparse() or not 0 <= member.size <= _LARGEST:
+                raise ValueError(f"{member.name}: expected a file of at most {_LARGEST} bytes")
+            content = archive.extractfile(member)
+            found[split] = content.read() if content else b""
+            if len(found) == len(IMAGES):
+                break
+    if missing := [split for split in IMAGES if split not in found]:
+        raise ValueError(f"{FOLDER}/{missing[0]} is missing")
+    return found
+
+
+class _Bounded(io.RawIOBase):
+    """The first bytes of an unpacked archive, more than the official one has; what lies behind them is an `OSError`.
+
+    A few packed kilobytes may unpack to any length.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__()
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, or fewer at the end."""
+        if not 0 <= size <= _UNPACKED - self._file.tell():
+            raise OSError(f"it unpacks to more than {_UNPACKED} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """The new position, from the start."""
+        if whence != io.SEEK_SET or not 0 <= offset <= _UNPACKED:
+            raise OSError(f"it unpacks to more than {_UNPACKED} bytes")
+        return self._file.seek(offset)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
 
 
 def _checked(path: Path, split: str, data: bytes) -> bytes:
@@ -174,10 +224,17 @@ def _load(split: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 32, 32, 3] and labels int64 [N] of a pickle; label k is the k-th class."""
     try:
         content = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{FOLDER}/{split}: {error}") from error
-    pixels = content["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(pixels), np.array(content["fine_labels"])
+        pixels, labels = content["data"], np.array(content["fine_labels"])
+        count = IMAGES[split]
+        if (
+            (pixels.dtype, pixels.shape) != (np.uint8, (count * len(CLASSES), 3 * 32 * 32))
+            or labels.dtype.kind not in "iu"
+            or not np.array_equal(np.sort(labels), np.repeat(np.arange(len(CLASSES)), count))
+        ):
+            raise ValueError(f"expected {count} images 32 x 32 of each of {len(CLASSES)} classes")
+    except Exception as error:  # of a pickle that is another, nearly any
+        raise InputError(f"{FOLDER}/{split}: is no split of CIFAR-100: {error}") from error
+    return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
 def _write_images(pickles: Iterable[tuple[str, bytes]], out: Path, workers: int | None) -> int:

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, write_text
+from lethe.common.files import atomic_write, parse_json, read_text, write_text
 from lethe.common.processes import without_main
 from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
 from lethe.dataloaders.rendering import drawing, scenery, solids
@@ -165,8 +165,8 @@ def _claim(root: Path, seed: int) -> None:
         write_text(note, json.dumps({"seed": seed}) + "\n")
         return
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))["seed"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = parse_json(read_text(note))["seed"]
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{note}: expected {{"seed": {seed}}}: remove the folder and draw it again'
         ) from error
@@ -183,7 +183,7 @@ def _path(folder: Path, instance: int, session: int, frame: int) -> Path:
 def _draw_video(folder: Path, seed: int, video: tuple[int, int]) -> None:
     """Write the images of one (object, session)."""
     for frame, image in zip(FRAMES, frames_of(seed, *video), strict=True):
-        with atomic_write(_path(folder, *video, frame)) as temporary:
+        with atomic_write(_path(folder, *video, frame), durable=False) as temporary:
             Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
 
 

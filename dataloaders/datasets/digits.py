@@ -29,7 +29,7 @@ def draw(root: Path, seed: int = 0, workers: int | None = None) -> None:
     for image, label, number in zip(digits.images, digits.target, numbers, strict=True):
         path = root / _path(label, number)
         if not path.exists():
-            with atomic_write(path) as temporary:
+            with atomic_write(path, durable=False) as temporary:
                 Image.fromarray((image * 255 / 16).round().astype(np.uint8)).save(temporary, format="png")
 
 

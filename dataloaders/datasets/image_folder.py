@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
+from lethe.common.input_problems import INTEGER, first, not_plain, path_problem, raise_any
 from lethe.dataloaders.index.dataset_file import natural
 from lethe.dataloaders.index.dirmap import COLUMNS
 from lethe.dataloaders.index.prepared import Prepared
 from lethe.dataloaders.index.spec import Dataset, DatasetFile
+from lethe.dataloaders.stores.faults import faults
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Endings of image files, in upper or lower case; other files are skipped."""
@@ -30,20 +31,26 @@ Image = tuple[str | int, int, int, int, str]
 """A row of the dirmap: class, object, session, im_num, im_path."""
 
 
-def index(dataset: Dataset, file: DatasetFile) -> Prepared:
+def index(dataset: Dataset, file: DatasetFile, *, skip_broken: bool = False) -> Prepared:
     """The dirmap of the images of `dataset`, which `file` describes, and notes on the files that are no images.
 
-    Reads folders only. Raises `InputError` with every problem of the tree: a class without images, without
-    training or without test images, a link that leaves the tree or leads to what counts already, a name that task
-    lists cannot carry, a session without a number.
+    Reads folders only; with `skip_broken` it decodes all images, and leaves out those that it cannot. Raises
+    `InputError` with every problem of the tree: a class without images, without training or without test images, a
+    link that leaves the tree or leads to what counts already, a name that task lists cannot carry, what is no file, a
+    session without a number.
     """
     problems: list[str] = []
     skipped: list[str] = []
+    broken: list[str] = []
     rows: list[Image] = []
     base = Path(dataset.image_folder)
     numbered = all(re.fullmatch(INTEGER, name) for name in dataset.classes)
     for number, class_ in enumerate(dataset.classes, 1):
         paths = list(_images(dataset, base, class_, skipped, problems))
+        if skip_broken:
+            found_faults = faults(base, ["/".join(path) for path in paths])
+            broken += found_faults.values()
+            paths = [path for path in paths if "/".join(path) not in found_faults]
         if file.test_fraction is not None:
             found = _split_by_share(paths, file.test_fraction)
         else:
@@ -56,7 +63,8 @@ def index(dataset: Dataset, file: DatasetFile) -> Prepared:
     columns = {name: list(column) for name, column in zip(COLUMNS, values, strict=True)}
     frame = pd.DataFrame({"Unnamed: 0": np.arange(len(rows)), **columns})
     frame["class"] = frame["class"].astype("int64" if numbered else object)
-    return Prepared(frame, notes=tuple(_notes(dataset, file, frame, skipped)))
+    left_out = [f"{len(broken)} broken images were left out:", *first(broken)] if broken else []
+    return Prepared(frame, notes=(*left_out, *_notes(dataset, file, frame, skipped)))
 
 
 def _images(
@@ -86,6 +94,8 @@ def _images(
                 pending.append((*parts, entry.name))
             elif not _has_suffix(entry.name):
                 skipped.append(entry.path)
+            elif not entry.is_file():
+                problems.append(f"{entry.path}: expected a file, got a pipe, a socket or a device; delete it")
             elif not_plain([entry.name]):
                 problems.append(f"{entry.path}: {path_problem(entry.name)}")
             else:
@@ -198,7 +208,6 @@ def _notes(dataset: Dataset, file: DatasetFile, frame: pd.DataFrame, skipped: li
     if skipped:
         kinds = Counter(Path(path).suffix or Path(path).name for path in skipped)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
-        counts = counts.encode(errors="backslashreplace").decode()  # of names that are no UTF-8
         yield f"{len(skipped)} files are no images and were skipped: {counts}"
     train = frame[~frame["session"].isin(dataset.test_sessions)]
     tasks = -(-len(dataset.classes) // dataset.task_classes)

@@ -261,6 +261,8 @@ def _name_problem(path: Path, session: str, there: dict[str, Path]) -> str:
         return f"expected a name that ends in one of {', '.join(TRANSFORMATIONS)}"
     if session in there:
         return f"{there[session].name} is the video of {session} already"
+    if not path.is_file():
+        return "expected a file, got something else"
     if not path.name.isprintable():
         return "has a character that cannot be printed; rename the file"
     return path_problem(path.name) if not_plain([path.name]) else ""

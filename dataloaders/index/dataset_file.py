@@ -15,14 +15,13 @@ Only this file and the names of the class folders are read.
 
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_text
-from lethe.common.input_problems import raise_any
+from lethe.common.errors import unknown
+from lethe.common.files import MAX_TOML, parse_toml, read_text
+from lethe.common.input_problems import is_printable, raise_any
 from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 NAME = "dataset.toml"
@@ -31,19 +30,21 @@ LAYOUTS = ("class", "class/object/session")
 """The folder levels below the images' folder; the last level holds the images."""
 
 _LARGEST = 4096  # pixels of a side
+_MOST = 999_999_999  # images, classes, sessions
+_LONGEST_NAME = 255  # bytes, on all usual file systems
+_SHOWN = 100  # signs of a wrong value
 
 
 def read(path: Path, name: str) -> Dataset:
     """The dataset `name` that the file at `path` describes; `InputError` with the line of every problem in it."""
-    text = read_text(path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is no TOML: {error}") from None
-    problems = [(key, str(unknown("key", key, _CHECKS))) for key in values.keys() - _CHECKS.keys()]
+    text = read_text(path, MAX_TOML)
+    values = parse_toml(path, text)
+    problems = [(key, str(unknown("key", key[:_SHOWN], _CHECKS))) for key in values.keys() - _CHECKS.keys()]
     faults = {key: _CHECKS[key](value) for key, value in values.items() if key in _CHECKS}
     problems += [
-        (key, f"{key} = {values[key]!r}: expected {fault}") for key, fault in faults.items() if fault
+        (key, f"{key} = {repr(values[key])[:_SHOWN]}: expected {fault}")
+        for key, fault in faults.items()
+        if fault
     ]
     sound = {key: values[key] for key, fault in faults.items() if not fault}
     layout = sound.get("layout")
@@ -71,7 +72,7 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST
 
 
 def _unless(sound: Callable[[Any], bool], expected: str) -> Callable[[Any], str]:
@@ -80,11 +81,16 @@ def _unless(sound: Callable[[Any], bool], expected: str) -> Callable[[Any], str]
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and value.strip() != ""
+    return isinstance(value, str) and is_printable(value) and value.strip() != ""
 
 
 def _is_folder_name(value: Any) -> bool:
-    return _is_text(value) and "/" not in value and value not in (".", "..")
+    return (
+        _is_text(value)
+        and "/" not in value
+        and value not in (".", "..")
+        and len(value.encode(errors="replace")) <= _LONGEST_NAME
+    )
 
 
 def _is_size(value: Any) -> bool:

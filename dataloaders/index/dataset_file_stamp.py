@@ -1,14 +1,20 @@
-"""The stamp beside a dirmap: the values of dataset.toml that it was indexed with, so that later edits are noticed."""
+"""The stamp beside a dirmap: the values of dataset.toml that it was indexed with, and its SHA-256.
 
+So later edits and damage are noticed.
+"""
+
+import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lethe.common.files import read_text, write_text
+from lethe.common.files import parse_json, read_bytes, read_text, write_text
 from lethe.common.input_problems import first
 from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
+_DIGEST = "dirmap_sha256"
 _SHOWN = 5  # names of classes
 
 
@@ -18,26 +24,29 @@ def stamp_path(dirmap: Path) -> Path:
 
 
 def write(dataset: Dataset, file: DatasetFile, dirmap: Path) -> None:
-    """Stamp `dirmap` with the current values of `file`, which describes `dataset`."""
-    write_text(stamp_path(dirmap), json.dumps(_values(dataset, file), indent=1) + "\n")
+    """Stamp `dirmap`, which has been written, with the current values of `file`, which describes `dataset`."""
+    stamp = {**_values(dataset, file), _DIGEST: _digest(dirmap)}
+    write_text(stamp_path(dirmap), json.dumps(stamp, indent=1) + "\n")
 
 
 def changes(dataset: Dataset, file: DatasetFile, dirmap: Path) -> list[str] | None:
     """Differences between `file` now and when `dirmap` was indexed, one per line; None if there is no stamp."""
     path = stamp_path(dirmap)
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        then = json.loads(read_text(path))
+        then = parse_json(read_text(path))
         found = [
             difference
             for key, now in _values(dataset, file).items()
             for difference in _differences(key, then[key], now)
         ]
+        damaged = then[_DIGEST] != _digest(dirmap)
     # InputError, for a file that cannot be read, is a ValueError.
     except (ValueError, LookupError, TypeError):
         return [f"{path}: is damaged"]
-    return [f"{file.path}: {difference}" for difference in found]
+    changed = f"{dirmap}: is not as it was indexed; if it was edited on purpose, delete {path}"
+    return [*(f"{file.path}: {difference}" for difference in found), *([changed] if damaged else [])]
 
 
 def _values(dataset: Dataset, file: DatasetFile) -> dict[str, Any]:
@@ -48,6 +57,10 @@ def _values(dataset: Dataset, file: DatasetFile) -> dict[str, Any]:
         "images": file.images,
         "classes": list(dataset.classes),
     }
+
+
+def _digest(dirmap: Path) -> str:
+    return hashlib.sha256(read_bytes(dirmap)).hexdigest()
 
 
 def _differences(key: str, then: Any, now: Any) -> Iterator[str]:

@@ -6,8 +6,9 @@ unnamed row index of the published dirmaps, is carried along as text, unchanged.
 """
 
 import hashlib
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from lethe.common.errors import InputError
-from lethe.common.files import write_text
-from lethe.common.input_problems import INTEGER, not_plain, path_problem, raise_any
+from lethe.common.files import read_bytes, write_text
+from lethe.common.input_problems import INTEGER, is_printable, not_plain, path_problem, raise_any
 
 COLUMNS = ("class", "object", "session", "im_num", "im_path")
 """The columns that every dirmap has, as most published ones order them."""
@@ -28,6 +29,8 @@ SESSION = ["class", "object", "session"]
 FULL_SESSION_IMAGES = 15
 """Images of a complete session in the published protocol."""
 
+_LARGEST = 1 << 30  # bytes of a dirmap
+
 _NUMBERS = ("object", "session", "im_num")
 
 
@@ -36,7 +39,7 @@ def read(path: Path) -> pd.DataFrame:
 
     `object`, `session` and `im_num` are int64; `class` is int64 where all values are numbers, otherwise
     text; all other columns are text. Raises `InputError` with the line of every problem: a missing
-    column, a number that is none, a path that could leave its root or has a blank, an image named twice.
+    column, a number that is none, a path that could leave its root, an image named twice.
     """
     frame = _read_text(path)
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -162,11 +165,32 @@ def format_statistics(statistics: Statistics) -> str:
     )
 
 
+def format_shares(frame: pd.DataFrame, test_sessions: Sequence[int], name: Callable[[int | str], str]) -> str:
+    """The images of each class that train and that test, as text, for datasets whose sessions are just that.
+
+    `name` gives the name of a class.
+    """
+    tested = frame["session"].isin(test_sessions)
+    classes = [
+        f"  {name(value)}: {_shares(rows)}" for value, rows in tested.groupby(frame["class"], sort=False)
+    ]
+    return "\n".join((f"{len(classes)} classes: {_shares(tested)}", *classes))
+
+
+def _shares(tested: pd.Series) -> str:
+    return f"{len(tested)} images, {len(tested) - tested.sum()} train, {tested.sum()} test"
+
+
 def _read_text(path: Path) -> pd.DataFrame:
     """The cells of a CSV file as text; `InputError` if it cannot be read as a table."""
+    content = read_bytes(path, _LARGEST)  # here and not by pandas, which unpacks what is called .gz
     try:
         frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+            io.BytesIO(content),
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
         )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: is empty; expected a header with {', '.join(COLUMNS)}") from None
@@ -176,8 +200,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise InputError(f"{where}: {str(error).rpartition('C error: ')[2].strip()}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no UTF-8 text (byte {error.start}); expected a CSV file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no CSV table: {error}") from None
     if not isinstance(frame.index, pd.RangeIndex):
         raise InputError(f"{path}:2: more values than the header on line 1 has names")
     return frame.fillna("")  # cells that a short line lacks
@@ -200,7 +224,7 @@ def _classes(path: Path, column: pd.Series, problems: list[str]) -> np.ndarray:
     codes, texts = pd.factorize(column.to_numpy(object))
     if all(re.fullmatch(INTEGER, text) for text in texts):
         return np.array([int(text) for text in texts], dtype=np.int64)[codes]
-    bad = np.array([not text or not text.isprintable() for text in texts])
+    bad = np.array([not text or not is_printable(text) for text in texts])
     for row in np.flatnonzero(bad[codes]):
         name = texts[codes[row]]
         problems.append(f"{path}:{row + 2}: class {name!r} is " + ("not printable" if name else "empty"))

@@ -48,17 +48,23 @@ def get(name: str, root: Path | None = None) -> Dataset:
     """
     path = (root or default_root(name)) / dataset_file.NAME
     if name in catalogue.NAMES:
-        if path.is_file():
+        if folders.is_file(path):
             raise InputError(
                 f"{path}: the name {name} is taken, by a dataset of the project: rename the folder"
             )
         return _of_the_project(name)
-    if re.fullmatch("[A-Za-z0-9_-]+", name) and path.is_file():
+    if re.fullmatch("[A-Za-z0-9_-]{1,200}", name) and folders.is_file(path):
         return dataset_file.read(path, name)
-    others = sorted(file.parent.name for file in path.parent.parent.glob(f"*/{dataset_file.NAME}"))
-    raise InputError(
-        f"{unknown('dataset', name, [*catalogue.NAMES, *others])}; {path} would describe one of your own"
-    )
+    known = [*catalogue.NAMES, *_others(path.parent.parent)]
+    raise InputError(f"{unknown('dataset', name, known)}; {path} would describe one of your own")
+
+
+def _others(folder: Path) -> list[str]:
+    """The names of users' own datasets in `folder`."""
+    try:
+        return sorted(file.parent.name for file in folder.glob(f"*/{dataset_file.NAME}"))
+    except (OSError, ValueError):  # no folder by its name, as one that is too long
+        return []
 
 
 def title(name: str) -> str:

@@ -49,6 +49,18 @@ class DatasetFile:
 
 
 @dataclass(frozen=True)
+class Order:
+    """How the tasks of a stream are ordered, where that is not the dataset's own (see `dataloaders/tasks/order.py`)."""
+
+    tasks: int | None = None
+    """Number of tasks, of sizes that differ by one unit at most; None: as many as the dataset's sizes make."""
+    classes: tuple[str, ...] | None = None
+    """All classes, in the order in which tasks show them; None: in a random order, another one in each run."""
+    seed: int = 0
+    """Of all random orders, together with the run; 0: of the run alone, as published."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The specification of one dataset.
 
@@ -98,11 +110,29 @@ class Dataset:
     """A dirmap that comes with the project, used for task lists where no other has been made."""
     file: DatasetFile | None = None
     """The description of a user's own dataset; None for a dataset of the project."""
+    order: Order = Order()
+    """Number of tasks and order of the classes, where they are not the dataset's own."""
 
     @property
     def generated(self) -> bool:
         """Whether the dataset is drawn by `lethe data draw`; nothing to download."""
         return self.draw is not None
+
+    @property
+    def confined(self) -> bool:
+        """Whether all images must lie in the dataset's folder, as a user's own are indexed and drawn ones made.
+
+        Downloads may be spread over disks by links.
+        """
+        return self.file is not None or self.generated
+
+    def class_name(self, value: int | str) -> str:
+        """The name of a dirmap's class, which is its name or its number from 1."""
+        return (
+            self.classes[value - 1]
+            if isinstance(value, int) and 0 < value <= len(self.classes)
+            else str(value)
+        )
 
     def images_below(self, root: Path) -> Path:
         """The folder that the dirmap's paths start from.

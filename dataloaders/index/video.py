@@ -15,6 +15,8 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
+from os.path import lexists
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +25,7 @@ import imageio_ffmpeg
 from tqdm import tqdm
 
 from lethe.common.errors import InputError
+from lethe.common.files import open_regular, read_text
 from lethe.common.locks import take
 
 SIZE = (224, 224)
@@ -32,6 +35,9 @@ FRAMES_PER_SECOND = 1
 
 JOURNAL = "extracted.tsv"
 """Beside the frames: target, bytes of the video and number of frames of every video that is done."""
+
+_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
+"""The name of ffmpeg's one demuxer of .mp4 files."""
 
 _WORK = ".extracting"  # folder of unfinished frames
 _PNG_END = b"IEND\xaeB`\x82"
@@ -93,7 +99,14 @@ def arguments(video: Path, pattern: str) -> list[str]:
     the pixels are those of `ffmpeg -i VIDEO -s 224x224 -vf fps=1 PATTERN`, the published call.
     """
     height, width = SIZE
-    stream = ffmpeg.input(str(video.resolve()), threads=1, filter_threads=1)
+    # A video is what its name says and no script that names other files, servers or devices.
+    stream = ffmpeg.input(
+        f"file:{video.resolve()}",
+        protocol_whitelist="file",
+        format_whitelist=_FORMAT,
+        threads=1,
+        filter_threads=1,
+    )
     stream = stream.output(pattern, vf=f"fps={FRAMES_PER_SECOND}", s=f"{width}x{height}", threads=1)
     options: list[str] = stream.global_args("-nostdin", "-hide_banner", "-loglevel", "error").get_args()
     return options
@@ -231,14 +244,12 @@ def _names(folder: Path) -> set[str]:
 
 def _read_journal(path: Path) -> dict[str, tuple[int, int]]:
     """(bytes, frames) of each target; lines cut off by a kill or a full disk are skipped."""
+    if not lexists(path):
+        return {}
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return {}  # none yet, or a fault that is reported when it is opened to write
-    except ValueError as error:
-        raise InputError(
-            f"{path}: damaged ({error}): delete it; the videos will be extracted again"
-        ) from None
+        text = read_text(path)
+    except InputError as error:
+        raise InputError(f"{error}: delete it; the videos will be extracted again") from None
     lines = re.findall(r"^(.+)\t([0-9]+)\t([0-9]+)\n", text, re.MULTILINE)
     return {target: (int(size), int(frames)) for target, size, frames in lines}
 
@@ -252,9 +263,13 @@ def _alone(folder: Path) -> Iterator[tuple[TextIO, Path]]:
     work = folder / _WORK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / JOURNAL).open("a+", encoding="utf-8", newline="\n") as journal:
+        with TextIOWrapper(
+            open_regular(folder / JOURNAL, "ab", links=False), encoding="utf-8", newline="\n"
+        ) as journal:
             if not take(journal, wait=False):
                 raise InputError(f"{folder}: another process extracts videos into it; wait for its end")
+            if work.is_symlink():
+                work.unlink()
             shutil.rmtree(work, ignore_errors=True)  # left by a kill
             work.mkdir(exist_ok=True)
             if (folder / JOURNAL).read_bytes()[-1:] not in (b"", b"\n"):

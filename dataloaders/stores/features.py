@@ -79,6 +79,11 @@ def _processor() -> str:
     return f"{torch.get_num_threads()}-{re.sub('[^A-Za-z0-9]+', '', used)}"
 
 
+def rounded(features: Tensor, dtype: str) -> Tensor:
+    """Features with the values that a store of `dtype` gives back; what is none, such as pixels, as it is."""
+    return features.bfloat16().float() if dtype == "bfloat16" else features
+
+
 def _stored(features: Tensor, dtype: str) -> np.ndarray:
     """Features as they are stored, on the CPU: float32, or the bits of bfloat16, rounded to nearest."""
     if dtype == "float32":

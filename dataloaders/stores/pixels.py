@@ -7,6 +7,7 @@ length or its time of change differs.
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from lethe.common.errors import InputError
-from lethe.common.files import write_text
+from lethe.common.files import read_text, write_text
 from lethe.common.input_problems import first
 from lethe.dataloaders.stores.array import open_array
-from lethe.dataloaders.stores.decode import RESIZE_RULE, decode_into
+from lethe.dataloaders.stores.decode import RESIZE_RULE, decode_into, leaving
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,17 @@ class PixelStore:
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         remedy: str = "",
+        confined: bool = False,
     ) -> "PixelStore":
         """The store of the images `paths` below `root`, resized to `size` (H, W); built under `stores` if absent.
 
         `progress(done, total)` is called as a build goes on. Missing or broken files are an `InputError` that
-        names them and ends with the `remedy`; a disk without space is an `InputError` too.
+        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so, if `confined`, are
+        images that a link leads out of `root`.
         """
         paths = sorted(set(paths))
+        if confined:
+            _raise_any(leaving(root, paths), remedy)
         fingerprint = _fingerprint(root, paths, size, remedy)
 
         def fill(target: Path) -> None:
@@ -71,14 +76,20 @@ class PixelStore:
 def _content(folder: Path, pixels: np.ndarray) -> str:
     """SHA-256 of the pixels of the store in `folder`, computed once and kept there."""
     note = folder / "content.txt"
-    with suppress(FileNotFoundError):
-        noted = note.read_text(encoding="utf-8").strip()
-        if len(noted) == hashlib.sha256().digest_size * 2:
-            return noted
+    with suppress(InputError):  # there is none yet, or it is no file: computed again
+        noted = read_text(note, limit=1000)
+        content = noted.partition(" ")[0]
+        if noted == _note(content):
+            return content
     content = _digest(pixels)
     with suppress(InputError):  # in a read-only store it is computed again next time
-        write_text(note, content + "\n")
+        write_text(note, _note(content))
     return content
+
+
+def _note(content: str) -> str:
+    """The digest with a checksum of its own, by which a damaged note is known."""
+    return f"{content} {zlib.crc32(content.encode()):08x}\n"
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -56,7 +56,7 @@ def resized(dataset: Dataset, full: Split, kept: Split, paradigm: str, variant: 
     Sizes in images or instances shrink with the training set; tasks of classes hold as many classes as before.
     Raises `InputError` where no size gives that number.
     """
-    if paradigm not in _SIZES:
+    if paradigm not in _SIZES or dataset.order.tasks:
         return dataset
     name = _SIZES[paradigm]
     tasks, size = task_count(full, dataset, paradigm, variant), int(getattr(dataset, name))

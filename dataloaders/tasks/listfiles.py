@@ -1,21 +1,32 @@
 """The files of a folder of task lists: their names, the manifest, and the lines of a list."""
 
 import csv
-import json
+import filecmp
+import io
 import re
+import shutil
+from os.path import lexists  # which no name makes fail
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
 
+from lethe.common import files
 from lethe.common.errors import InputError
-from lethe.common.input_problems import INTEGER, PLAIN_PATH, path_problem
+from lethe.common.files import parse_json
+from lethe.common.input_problems import INTEGER, PLAIN_PATH, not_plain, path_problem
 
 TASK = "train_task_{:02d}_filelist.txt"
 TEST = "test_filelist.txt"
 ALL = "train_all.txt"
 MANIFEST = "manifest.json"
 _TASK = re.compile(r"train_task_([0-9]{2}|[1-9][0-9]{2,5})_filelist\.txt")
+ENCODED = "percent-encoded"
+"""In a manifest, the form of the lists' paths where any image has a blank in its name."""
+
+_LARGEST = 1 << 30  # bytes of a list
+_TO_ENCODE = re.compile(r"[%\s]")
 _LINE = re.compile(f"^({PLAIN_PATH}) ({INTEGER})$", re.MULTILINE)
 
 
@@ -31,19 +42,33 @@ class Task(NamedTuple):
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder of lists, None if there is none; `InputError` if it is damaged."""
     path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if (
-            not all(isinstance(manifest[key], str) for key in ("dataset", "variant", "dirmap_sha256"))
-            or not all(isinstance(name, int | str) for name in manifest["classes"])
-            or not all(isinstance(digest, str) for digest in manifest["files"].values())
-        ):
-            raise TypeError
-    except FileNotFoundError:
+    if not lexists(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    try:
+        manifest: dict[str, Any] = parse_json(files.read_bytes(path))
+        _check_manifest(manifest)
+    # An InputError, where the file cannot be read, is a ValueError.
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is damaged; delete {folder} and write the lists again") from None
     return manifest
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """One of several exceptions where a value that is read is missing or of a wrong type."""
+    described, images = manifest["files"], manifest["images"]
+    texts = [*(manifest[key] for key in ("dataset", "variant", "dirmap_sha256")), *described.values()]
+    sound = (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(manifest["classes"], list)
+        and all(isinstance(name, str) or type(name) is int for name in manifest["classes"])
+        and all(_TASK.fullmatch(name) or name in (TEST, ALL) for name in described)
+        and isinstance(images["tasks"], list)
+        and all(type(count) is int and count >= 0 for count in (*images["tasks"], images["test"]))
+        and len(images["tasks"]) > 0
+        and manifest.get("paths", ENCODED) == ENCODED
+    )
+    if not sound:
+        raise TypeError
 
 
 def image_counts(folder: Path) -> dict[str, Any]:
@@ -81,10 +106,7 @@ def missing_files(folder: Path, names: list[str]) -> list[str]:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a list; `InputError` where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return files.read_bytes(path, _LARGEST)
 
 
 def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
@@ -98,8 +120,16 @@ def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
     return f"{path}: {what} is empty; expected at least one line 'path label'"
 
 
-def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
-    """The images and labels of one list; the problems of other lines are appended to `problems`."""
+def encoded(path: str) -> str:
+    """The path with its blanks and percent signs as `%20` and the like, one word of a list."""
+    return _TO_ENCODE.sub(lambda sign: quote(sign[0]), path)
+
+
+def parse_list(path: Path, data: bytes, problems: list[str], *, decode: bool = False) -> Task:
+    """The images and labels of one list; the problems of other lines are appended to `problems`.
+
+    `decode`: its paths are percent-encoded.
+    """
     try:
         text = data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -111,13 +141,27 @@ def parse_list(path: Path, data: bytes, problems: list[str]) -> Task:
             if not _LINE.fullmatch(line):
                 problems.append(f"{path}:{number}: {_line_problem(line)}")
     labels = np.fromiter((int(label) for _, label in found), dtype=np.int64, count=len(found))
-    return Task([image for image, _ in found], labels)
+    images = [image for image, _ in found]
+    return Task(_decoded(path, images, problems) if decode else images, labels)
+
+
+def _decoded(path: Path, images: list[str], problems: list[str]) -> list[str]:
+    """Percent-encoded paths as the files are called; what `encoded` does not write is a problem."""
+    names = [unquote(image) for image in images]
+    problems += [
+        f"{path}: {image!r} is no percent-encoded image path, such as my%20cup.png"
+        for image, name in zip(images, names, strict=True)
+        if encoded(name) != image or not_plain([name])
+    ]
+    return names
 
 
 def _line_problem(line: str) -> str:
     image, _, label = line.rpartition(" ")
     if not re.fullmatch(INTEGER, label):
         return f"expected 'path label' with a label from 0, got {line!r}"
+    if re.search(r"\s", image):
+        return f"image path {image!r} has a blank, which ends a path here; rename the file"
     return path_problem(image)
 
 
@@ -137,15 +181,50 @@ def label_problems(folder: Path, known: np.ndarray, test: Task) -> list[str]:
 def classes_of_labels(path: Path, count: int) -> tuple[int | str, ...]:
     """The class of each label by a `train_all.txt`."""
     classes: dict[str, str] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
+    table = csv.DictReader(io.StringIO(files.read_text(path, _LARGEST), newline=""))
+    try:
         for row in table:
             name, label = row.get("class"), row.get("label")
             if not name or not label or classes.setdefault(label, name) != name:
                 raise InputError(
-                    f"{path}:{table.line_num}: expected a class and a label of its own, got {row}"
+                    f"{path}:{table.line_num}: expected a class and a label of its own, got {str(row)[:200]}"
                 )
+    except csv.Error as error:
+        raise InputError(f"{path}:{table.line_num}: is no CSV table: {error}") from None
     if sorted(classes) != sorted(map(str, range(count))):
         raise InputError(f"{path}: has labels {', '.join(sorted(classes))}; the tasks have 0 to {count - 1}")
     numbers = all(re.fullmatch(INTEGER, name) for name in classes.values())
     return tuple(int(classes[str(k)]) if numbers else classes[str(k)] for k in range(count))
+
+
+def install(aside: Path, folder: Path) -> None:
+    """Rename the folder `aside` to `folder`, unless that holds other lists without a manifest."""
+    if not (folder / MANIFEST).exists():
+        for name in list_names(folder):
+            twin = aside / name
+            if not twin.exists() or not filecmp.cmp(folder / name, twin, shallow=False):
+                shutil.rmtree(aside)
+                raise InputError(
+                    f"{folder / name}: differs from the list asked for and has no {MANIFEST}, so it was not "
+                    f"written here and is kept: move {folder} away, or choose another folder for lists"
+                )
+    old = folder.with_name(f".{folder.name}.old")
+    # If there is none, a process may have been killed between the two renames.
+    _keep_others(folder if folder.exists() else old, aside)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_others(folder: Path, aside: Path) -> None:
+    """Copy a user's own files beside the lists in `folder`, if any, to `aside`."""
+    ours = {MANIFEST, *list_names(folder)}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in ours:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, aside / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, aside / path.name, follow_symlinks=False)

@@ -17,10 +17,12 @@ On datasets whose objects are numbered across classes, such as CORe50, the varia
 Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
 .permutation(n)`, restarted for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
 called for classes and instances one after the other.
+With an `Order.seed` other than 0 both are seeded by it and the run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -164,13 +166,15 @@ def schedule(split: Split, dataset: Dataset, paradigm: str, run: int, mode: str,
 
 def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> int:
     """Number of tasks of `split`; the last may be smaller than the others."""
+    if dataset.order.tasks:
+        return dataset.order.tasks
     if paradigm == "iid":
         size = dataset.iid_task_images
     elif paradigm == "instance":
         size = dataset.task_instances * (dataset.instance_images if variant == "published" else 1)
     else:
         size = dataset.task_classes
-    return _count(extent(split, paradigm, variant), size)
+    return -(-extent(split, paradigm, variant) // size)
 
 
 def extent(split: Split, paradigm: str, variant: str) -> int:
@@ -184,16 +188,17 @@ def _iid_places(
     count: int, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
     """Per task its positions in the shuffled training set."""
-    size = dataset.iid_task_images
-    for start in range(0, count, size):
+    ends = _ends(dataset, "images", count, dataset.iid_task_images)
+    for start, end in pairwise([0, *ends]):
         # A published task ends with the first image of the next one.
-        stop = min(start + size + published, count)
-        yield _permutation(stop, run) if offline else np.arange(start, stop)
+        stop = min(end + published, count)
+        yield _random(dataset, run).permutation(stop) if offline else np.arange(start, stop)
 
 
 def _iid(split: Split, dataset: Dataset, run: int, offline: bool, published: bool) -> Iterator[np.ndarray]:
     count = len(split.train)
-    shuffled = split.train[_permutation(count, run)]
+    # The order in which `DataFrame.sample(frac=1, random_state=run)` puts the rows.
+    shuffled = split.train[_random(dataset, run).permutation(count)]
     for places in _iid_places(count, dataset, run, offline, published):
         yield shuffled[places]
 
@@ -201,35 +206,32 @@ def _iid(split: Split, dataset: Dataset, run: int, offline: bool, published: boo
 def _class_iid(
     split: Split, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
-    generator = np.random.RandomState(run)
-    order = np.arange(len(split.classes))
-    generator.shuffle(order)
-    count = _count(len(order), dataset.task_classes)
-    for chosen in _chunks(order, dataset.task_classes, count, offline, generator):
+    generator = _random(dataset, run)
+    order, ends = _classes(split, dataset, generator)
+    for chosen in _chunks(order, ends, offline, generator):
         rows = _rows_of(split, chosen)
-        yield rows[_permutation(len(rows), run)]
+        yield rows[_random(dataset, run).permutation(len(rows))]
 
 
 def _instance(
     split: Split, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
-    generator = np.random.RandomState(run)
+    generator = _random(dataset, run)
     instances = _instances(split, split.train, published)
     order = np.arange(len(instances))
     generator.shuffle(order)
     count = task_count(split, dataset, "instance", "published" if published else "corrected")
-    for chosen in _chunks(order, dataset.task_instances, count, offline, generator):
+    ends = _ends(dataset, "instances", len(instances), dataset.task_instances, count)
+    for chosen in _chunks(order, ends, offline, generator):
         yield np.concatenate([np.empty(0, np.int64), *(instances[place] for place in chosen)])
 
 
 def _class_instance(
     split: Split, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
-    generator = np.random.RandomState(run)
-    classes = np.arange(len(split.classes))
-    generator.shuffle(classes)
-    count = _count(len(classes), dataset.task_classes)
-    for chosen in _chunks(classes, dataset.task_classes, count, offline, generator):
+    generator = _random(dataset, run)
+    classes, ends = _classes(split, dataset, generator)
+    for chosen in _chunks(classes, ends, offline, generator):
         instances = _instances(split, _rows_of(split, chosen), published)
         order = np.arange(len(instances))
         generator.shuffle(order)
@@ -244,26 +246,49 @@ _PARADIGMS = {
 }
 
 
-def _permutation(count: int, run: int) -> np.ndarray:
-    """The order in which `DataFrame.sample(frac=1, random_state=run)` puts `count` rows."""
-    return np.random.RandomState(run).permutation(count)
+def _random(dataset: Dataset, run: int) -> np.random.RandomState:
+    """A new generator of the random orders of a run."""
+    seed = dataset.order.seed
+    return np.random.RandomState([seed, run] if seed else run)
 
 
-def _count(units: int, size: int) -> int:
-    """Number of tasks of `size` each that `units` make."""
-    return -(-units // size)
+def _classes(
+    split: Split, dataset: Dataset, generator: np.random.RandomState
+) -> tuple[np.ndarray, Sequence[int]]:
+    """Class codes in the order in which tasks show them, and the place where each task ends."""
+    order = np.arange(len(split.classes))
+    generator.shuffle(order)  # with an order of classes as well, so that what is drawn next is the same
+    if dataset.order.classes:
+        places = {name: place for place, name in enumerate(dataset.order.classes)}
+        names = [dataset.class_name(value) for value in split.classes]
+        if strange := [name for name in names if name not in places]:
+            raise InputError(
+                f"class_order: the dirmap of {dataset.name} has classes that it lacks: {strange}"
+            )
+        order = np.argsort([places[name] for name in names])
+    return order, _ends(dataset, "classes", len(order), dataset.task_classes)
+
+
+def _ends(dataset: Dataset, what: str, units: int, size: int, count: int | None = None) -> Sequence[int]:
+    """The place where each task ends among `units`: `count` tasks of `size`, or `Order.tasks` of like sizes."""
+    tasks = dataset.order.tasks
+    if tasks is None:
+        return [(task + 1) * size for task in range(-(-units // size) if count is None else count)]
+    if tasks > units:
+        raise InputError(f"tasks = {tasks}: expected at most {units}, the number of training {what}")
+    return [-(-units * (task + 1) // tasks) for task in range(tasks)]
 
 
 def _chunks(
-    order: np.ndarray, size: int, count: int, offline: bool, generator: np.random.RandomState
+    order: np.ndarray, ends: Sequence[int], offline: bool, generator: np.random.RandomState
 ) -> Iterator[np.ndarray]:
     """Per task its part of `order`; offline, all up to its part, shuffled in place: orders accumulate."""
-    for task in range(count):
+    for start, end in pairwise([0, *ends]):
         if offline:
-            generator.shuffle(order[: (task + 1) * size])
-            yield order[: (task + 1) * size]
+            generator.shuffle(order[:end])
+            yield order[:end]
         else:
-            yield order[task * size : (task + 1) * size]
+            yield order[start:end]
 
 
 def _rows_of(split: Split, classes: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Task lists: the tasks of one run as text files, in the format that the authors of AugMem published.
 
-A folder `<dataset>_task_filelists/<paradigm>/run<r>/<stream|offline>/` holds `train_task_00_filelist.txt`,
+A folder `<dataset>_task_filelists/<paradigm>/run<r>/<stream|offline>/` (`<paradigm>,tasks=5` and the like where the
+number of tasks, the order of classes or its seed is chosen) holds `train_task_00_filelist.txt`,
 ..., `test_filelist.txt` (a line per image: path, blank, label), `train_all.txt` (a CSV of all tasks' images
 with every column of the dirmap) and `manifest.json` with the parameters of the lists and the SHA-256 of
 each file. Labels number the classes in the order in which the tasks show them, so they differ between paradigms, runs
-and modes; the manifest's `classes` has the class of each label.
+and modes; the manifest's `classes` has the class of each label. Where any image of the dataset has a blank in its
+path, the paths of all lists are percent-encoded (`my%20cup.png`), and the manifest says so under `paths`.
 
 `<dataset>_validation_filelists` has lists of the same form for choosing hyperparameters: their test images are
 held-out training images, and no test image of the dataset is in any file (see `held_out.py`).
@@ -12,9 +14,9 @@ held-out training images, and no test image of the dataset is in any file (see `
 Lists without a manifest, such as a user's or the authors', are read too and never overwritten.
 """
 
-import filecmp
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -29,12 +31,15 @@ from lethe.common import locks
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index import dirmap as dirmaps
-from lethe.dataloaders.index.spec import Dataset, check_split
+from lethe.dataloaders.index.spec import Dataset, Order, check_split
 from lethe.dataloaders.tasks import held_out, listfiles, paradigms
+from lethe.dataloaders.tasks import order as orders
 from lethe.dataloaders.tasks.listfiles import MANIFEST, Task, list_names, read_manifest
 
 FORMAT = 1
 """Version of the lists: raised when the code makes other lists, so that old ones are stale."""
+
+_OWN = Order()
 
 _PARAMETERS = {
     "iid": ("iid_task_images",),
@@ -74,6 +79,7 @@ class Source:
         self.fingerprint = dirmaps.fingerprint_of_rows(dirmap.columns, rows)
         self.split = paradigms.split(dirmap, dataset)
         self.paths = dirmap["im_path"].to_numpy(object)
+        self.encoded = re.search(r"\s", "".join(self.paths)) is not None
         self.header = ",".join(["", *dirmap.columns, "task", "label"]) + "\n"
         self.rows = np.array(rows, dtype=object)
 
@@ -87,9 +93,11 @@ def top_folder(out: Path, dataset: str, split: str = "test") -> Path:
     return out / f"{dataset}_{'task' if split == 'test' else split}_filelists"
 
 
-def folder_of(out: Path, dataset: str, paradigm: str, run: int, mode: str, split: str = "test") -> Path:
+def folder_of(
+    out: Path, dataset: str, paradigm: str, run: int, mode: str, split: str = "test", order: Order = _OWN
+) -> Path:
     """The folder of the lists of one run below `out`."""
-    return top_folder(out, dataset, split) / paradigm / f"run{run}" / mode
+    return top_folder(out, dataset, split) / f"{paradigm}{orders.suffix(order)}" / f"run{run}" / mode
 
 
 def ensure(
@@ -103,7 +111,7 @@ def ensure(
     """
     paradigms.check(source.dataset, paradigm, mode, variant)
     check_split(split)
-    folder = folder_of(out, source.dataset.name, paradigm, run, mode, split)
+    folder = folder_of(out, source.dataset.name, paradigm, run, mode, split, source.dataset.order)
     values = _manifest_values(source, paradigm, run, mode, variant, split)
     if not _is_current(folder, values):
         with _only_writer(folder):
@@ -138,6 +146,7 @@ def read(folder: Path) -> TaskLists:
     has, a file that is not the one that the manifest describes.
     """
     manifest = read_manifest(folder)
+    decode = manifest is not None and manifest.get("paths") == listfiles.ENCODED
     names = list_names(folder)
     problems = listfiles.missing_files(folder, names)
     lists, digests = [], {}
@@ -147,7 +156,7 @@ def read(folder: Path) -> TaskLists:
         if not data:
             problems.append(listfiles.empty_file(folder / name, manifest))
         elif name != listfiles.ALL:
-            lists.append(listfiles.parse_list(folder / name, data, problems))
+            lists.append(listfiles.parse_list(folder / name, data, problems, decode=decode))
     if manifest:
         problems += _changed_files(folder, manifest, digests)
     raise_any(problems)
@@ -180,7 +189,13 @@ def _changed_files(folder: Path, manifest: dict[str, Any], digests: dict[str, st
 
 def _option(manifest: dict[str, Any]) -> str:
     """The options of the command that writes lists of this kind."""
-    return " --validation" if manifest.get("split") == "validation" else ""
+    options = " --validation" if manifest.get("split") == "validation" else ""
+    chosen = manifest.get("parameters")
+    for name in ("tasks", "order_seed", "class_order") if isinstance(chosen, dict) else ():
+        if name in chosen:
+            value = "FILE" if name == "class_order" else chosen[name]
+            options += f" --{name.replace('_', '-')} {value}"
+    return options
 
 
 def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple[int | str, ...]:
@@ -200,7 +215,12 @@ def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
     return {
         "test_sessions": list(dataset.test_sessions),
         "frames": list(dataset.frames) if dataset.frames else None,
-        **{name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())},
+        **(
+            {}
+            if dataset.order.tasks
+            else {name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())}
+        ),
+        **orders.parameters(dataset.order),
     }
 
 
@@ -217,6 +237,7 @@ def _manifest_values(
         "mode": mode,
         "variant": variant,
         **({} if split == "test" else {"split": split}),  # manifests of test lists have no split
+        **({"paths": listfiles.ENCODED} if source.encoded else {}),
         "parameters": parameters(dataset, paradigm),
         "dirmap_sha256": source.fingerprint,
     }
@@ -241,7 +262,9 @@ def _make_current(folder: Path, values: dict[str, Any], source: Source) -> None:
         return
     plan = paradigms.schedule if values.get("split", "test") == "test" else held_out.schedule
     which = (values[key] for key in ("paradigm", "run", "mode", "variant"))
-    _install(_write_aside(folder, values, source, plan(source.split, source.dataset, *which)), folder)
+    listfiles.install(
+        _write_aside(folder, values, source, plan(source.split, source.dataset, *which)), folder
+    )
 
 
 def _only_writer(folder: Path) -> AbstractContextManager[None]:
@@ -279,7 +302,10 @@ def _texts(
     used = np.zeros(len(source.paths), dtype=bool)
     for rows in (*schedule.tasks, schedule.test):
         used[rows] = True
-    lines[used] = source.paths[used] + ends[code[used]]  # once, though offline tasks repeat each line
+    paths = source.paths[used]
+    if source.encoded:
+        paths = np.array([*map(listfiles.encoded, paths)], dtype=object)
+    lines[used] = paths + ends[code[used]]  # once, though offline tasks repeat each line
 
     def table() -> Iterator[str]:
         yield source.header
@@ -303,36 +329,3 @@ def _write(path: Path, parts: Iterable[str]) -> str:
             digest.update(data)
             file.write(data)
     return digest.hexdigest()
-
-
-def _install(aside: Path, folder: Path) -> None:
-    """Rename the folder `aside` to `folder`, unless that holds other lists without a manifest."""
-    if not (folder / MANIFEST).exists():
-        for name in list_names(folder):
-            twin = aside / name
-            if not twin.exists() or not filecmp.cmp(folder / name, twin, shallow=False):
-                shutil.rmtree(aside)
-                raise InputError(
-                    f"{folder / name}: differs from the list asked for and has no {MANIFEST}, so it was not "
-                    f"written here and is kept: move {folder} away, or choose another folder for lists"
-                )
-    old = folder.with_name(f".{folder.name}.old")
-    # If there is none, a process may have been killed between the two renames.
-    _keep_others(folder if folder.exists() else old, aside)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _keep_others(folder: Path, aside: Path) -> None:
-    """Copy a user's own files beside the lists in `folder`, if any, to `aside`."""
-    ours = {MANIFEST, *list_names(folder)}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name in ours:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, aside / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, aside / path.name, follow_symlinks=False)

@@ -35,12 +35,17 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     gpus = _gpus(options.gpus)
     if not gpus:
         count = options.workers or max(1, cores() // options.threads)
-        return [Machine("cpu", options.threads, options.checkpoint_batches)] * count
+        return [
+            Machine("cpu", options.threads, options.checkpoint_batches, keep_model=options.keep_model)
+        ] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
     # One worker of each GPU, then the second of each: few runs spread over all of them.
     devices = [f"cuda:{gpu}" for _ in range(options.trials_per_gpu) for gpu in gpus]
-    return [Machine(device, options.threads, options.checkpoint_batches) for device in devices]
+    return [
+        Machine(device, options.threads, options.checkpoint_batches, keep_model=options.keep_model)
+        for device in devices
+    ]
 
 
 def _gpus(asked: str | None) -> list[int]:

@@ -68,7 +68,8 @@ def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
         there = ", ".join(f"{node.get('CPU', 0):.0f}" for node in nodes)
         raise InputError(f"--engine ray: expected a node with {wanted}, got nodes with {there} CPUs")
     count = min(slots, options.workers or slots)
-    machine = Machine("cuda:0" if on_gpus else "cpu", options.threads, options.checkpoint_batches)
+    device = "cuda:0" if on_gpus else "cpu"
+    machine = Machine(device, options.threads, options.checkpoint_batches, keep_model=options.keep_model)
     gpus = 1 / per_gpu if per_gpu else 0.0
     return functools.partial(_run_jobs, machine=machine, gpus=gpus, count=count), [machine] * count
 

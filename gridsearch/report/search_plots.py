@@ -4,7 +4,6 @@ Only validation accuracy is shown, and every axis is labelled so.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,47 +16,80 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from lethe.benchmarks.report.plots import (
+from lethe.benchmarks.report.figures import (
     GREY,
     LEGEND_LINE_INCHES,
     LOOK,
     PALETTE,
     LineLook,
     Style,
+    file_name,
     legend,
     legend_shape,
     line,
-    save,
+    write_figure,
 )
-from lethe.benchmarks.report.tables import dataset_title
+from lethe.common.input_problems import first
 from lethe.gridsearch.grid import searched, value_order
-from lethe.gridsearch.selection import Candidate, Choice
+from lethe.gridsearch.selection import Candidate, Choice, settings_text
 
 _ACCURACY = "validation accuracy (%)"
 _PANEL_INCHES = (2.1, 1.9)
 _COLUMNS = 4
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _ORDERS_OF_MAGNITUDE = 10
+_MOST_NAMED = 4  # values of which all candidates failed
 
 
 def write_search_plots(choices: Sequence[Choice], out: Path) -> list[Path]:
-    """Write search_<hyperparameter> for each that was searched and heat_<agent> for agents with two; PNG and PDF."""
-    paths = []
+    """Write search_<hyperparameter> for each that was searched and heat_<agent> for agents with two; return the paths.
+
+    Each is a PNG and a PDF, with its caption, which says what failed, as text.
+    """
+    paths: list[Path] = []
     with matplotlib.rc_context(LOOK):
-        figures = {f"search_{key}": profile_figure(choices, key) for key in _keys(choices)}
+        for key in _keys(choices):
+            own = [choice for choice in choices if key in _searched(choice)]
+            paths += write_figure(profile_figure(own, key), out, f"search_{key}", _profile_caption(own, key))
         for agent in dict.fromkeys(choice.trial.agent for choice in choices if len(_searched(choice)) == 2):
             own = [
                 choice for choice in choices if choice.trial.agent == agent and len(_searched(choice)) == 2
             ]
-            figures[f"heat_{re.sub(r'[^A-Za-z0-9_.-]', '.', agent)}"] = heat_figure(own)
-        for name, figure in figures.items():
-            paths += [save(figure, out / f"{name}.png"), save(figure, out / f"{name}.pdf")]
+            paths += write_figure(heat_figure(own), out, f"heat_{file_name(agent)}", _heat_caption(own))
     return paths
+
+
+def _profile_caption(choices: Sequence[Choice], key: str) -> str:
+    return (
+        f"Accuracy on validation images against {key}, average over tasks and mean over runs, all other settings at "
+        "their best for each value; bars are standard errors of the mean. All panels have one vertical axis. A ring is "
+        f"the chosen value, a cross one of which all candidates failed. {_failures(choices)}"
+    )
+
+
+def _heat_caption(choices: Sequence[Choice]) -> str:
+    return (
+        f"Accuracy of {choices[0].trial.agent} on validation images, average over tasks and mean over runs, for each "
+        f"pair of values; the chosen pair is framed. {_failures(choices)}"
+    )
+
+
+def _failures(choices: Sequence[Choice]) -> str:
+    """The candidates that failed, with the reasons."""
+    told = [
+        f"{choice.trial.agent}, {_place(choice)}, "
+        f"{settings_text(found.trial, _searched(choice))}: {'; '.join(found.failed)}"
+        for choice in choices
+        for found in choice.ranking
+        if found.failed
+    ]
+    return f"Failed: {' | '.join(first(told))}." if told else "No candidate failed."
 
 
 def profile_figure(choices: Sequence[Choice], key: str) -> Figure:
     """A panel per agent: accuracy against the values of `key`, with the best of all other settings at each value."""
     shown = [choice for choice in choices if key in _searched(choice)]
+    limits = _limits(shown, key)
     agents = list(dict.fromkeys(choice.trial.agent for choice in shown))
     labels = list(dict.fromkeys(_place(choice) for choice in shown))
     styles = {
@@ -71,6 +103,8 @@ def profile_figure(choices: Sequence[Choice], key: str) -> Figure:
     width = max(_PANEL_INCHES[0] * columns, 3.4)
     handles = {label: Line2D([], [], **line(style)) for label, style in styles.items()}
     handles["chosen"] = Line2D([], [], **_RING)
+    if any(candidate is None for choice in shown for _, candidate in profile(choice, key)):
+        handles["all failed"] = Line2D([], [], **_CROSS)
     legend_columns, legend_rows = legend_shape(list(handles), width)
     height = _PANEL_INCHES[1] * rows + 0.3 + LEGEND_LINE_INCHES * legend_rows
     figure = Figure(figsize=(width + 0.3, height), layout="constrained")
@@ -78,10 +112,13 @@ def profile_figure(choices: Sequence[Choice], key: str) -> Figure:
         axes = figure.add_subplot(rows, columns, index + 1)
         own = [choice for choice in shown if choice.trial.agent == agent]
         _profile_panel(axes, own, key, styles)
+        axes.set_ylim(limits)
         axes.set_title(agent, parse_math=False)
         axes.set_xlabel(key, parse_math=False)
         if index % columns == 0:
             axes.set_ylabel(f"{_ACCURACY},\nother settings at their best")
+        else:
+            axes.tick_params(labelleft=False)
     legend(figure, handles, legend_columns)
     return figure
 
@@ -139,6 +176,27 @@ _RING: LineLook = {
 }
 
 
+_CROSS: LineLook = {
+    "linestyle": "",
+    "marker": "x",
+    "markersize": 5,
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 1.2,
+}
+
+
+def _limits(choices: Sequence[Choice], key: str) -> tuple[float, float]:
+    """Ends of the vertical axis of all panels: all means with their errors, and a margin."""
+    stats = [candidate.validation for choice in choices for _, candidate in profile(choice, key) if candidate]
+    ends = [
+        stat.mean + sign * (stat.sem or 0.0) for stat in stats if stat.mean is not None for sign in (-1, 1)
+    ]
+    if not ends:
+        return 0.0, 100.0
+    margin = max(0.1 * (max(ends) - min(ends)), 0.5)
+    return min(ends) - margin, max(ends) + margin
+
+
 def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: Mapping[str, Style]) -> None:
     profiles = {_place(choice): profile(choice, key) for choice in choices}
     values = sorted({value for points in profiles.values() for value, _ in points}, key=value_order)
@@ -159,11 +217,18 @@ def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: Mapp
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(NullFormatter())
     axes.set_xticks([position[value] for value in values], [_shown(value) for value in values])
-    axes.margins(x=0.12, y=0.15)
-    if failed := sum(candidate is None for points in profiles.values() for _, candidate in points):
+    axes.margins(x=0.12)
+    failed = sorted(
+        {value for points in profiles.values() for value, candidate in points if candidate is None},
+        key=value_order,
+    )
+    if failed:
+        at = [position[value] for value in failed]
+        axes.plot(at, [0.04] * len(at), transform=axes.get_xaxis_transform(), **_CROSS)
+        names = ", ".join(map(_shown, failed[:_MOST_NAMED])) + (", ..." if len(failed) > _MOST_NAMED else "")
         axes.annotate(
-            f"{failed} failed", (1, 1), (-2, -2), xycoords="axes fraction", textcoords="offset points",
-            ha="right", va="top", fontsize=6.5, color=GREY,
+            f"failed: {names}", (1, 1), (-2, -2), xycoords="axes fraction", textcoords="offset points",
+            ha="right", va="top", fontsize=6.5, color=GREY, parse_math=False,
         )  # fmt: skip
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -211,7 +276,7 @@ def _keys(choices: Sequence[Choice]) -> list[str]:
 
 
 def _place(choice: Choice) -> str:
-    return f"{dataset_title(choice.trial.dataset)} {choice.trial.paradigm}"
+    return f"{choice.trial.spec.title} {choice.trial.paradigm}"
 
 
 def _numbers(values: Sequence[object]) -> list[float] | None:

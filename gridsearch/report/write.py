@@ -5,14 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lethe.benchmarks.report.comparison import METRICS, Comparison
-from lethe.benchmarks.report.tables import dataset_title, latex_page, markdown_page, plain_text
-from lethe.benchmarks.report.write import ReportSummary, notes
+from lethe.benchmarks.report.cost_plots import FIGURES, write_cost_plots
+from lethe.benchmarks.report.differences import COMPARED, column
+from lethe.benchmarks.report.latex import latex_page
+from lethe.benchmarks.report.notes import notes
+from lethe.benchmarks.report.pages import markdown_page
+from lethe.benchmarks.report.tables import plain_text
+from lethe.benchmarks.report.tested_tables import main_table
+from lethe.benchmarks.report.write import ReportSummary
 from lethe.common.files import atomic_write, write_text
 from lethe.gridsearch.grid import Grid
 from lethe.gridsearch.report import published_numbers
-from lethe.gridsearch.report.cost_plots import write_cost_plots
-from lethe.gridsearch.report.final_results import COMPARED, column, final_comparison
-from lethe.gridsearch.report.final_tables import chosen_settings, chosen_table, final_tables, main_table
+from lethe.gridsearch.report.final_results import final_comparison
+from lethe.gridsearch.report.final_tables import chosen_settings, chosen_table, final_tables
 from lethe.gridsearch.report.search_plots import write_search_plots
 from lethe.gridsearch.selection import Choice, choose_all, settings_text
 
@@ -39,16 +44,17 @@ def report(grid: Grid, results: Path, out: Path) -> ReportSummary:
         chosen = chosen_table([choice for choice in choices if choice.trial.dataset == dataset])
         tables[dataset] = [chosen, *final_tables(comparison, dataset, known)]
         shown += [
-            f"{dataset_title(dataset)}: {plain_text(table)}"
+            f"{comparison.title(dataset)}: {plain_text(table)}"
             for table in (chosen, main_table(comparison, dataset))
         ]
     paths = [out / name for name in ("tables.md", "tables.tex", "search.csv", "final.csv")]
-    write_text(paths[0], markdown_page(f"Grid search: {grid.name}", tables))
-    write_text(paths[1], latex_page(tables))
+    write_text(paths[0], markdown_page(f"Grid search: {grid.name}", comparison, tables))
+    write_text(paths[1], latex_page(comparison, tables, grid.name))
     _write_csv(paths[2], _SEARCH_HEADER, _search_lines(choices))
     _write_csv(paths[3], _FINAL_HEADER, _final_lines(choices, comparison, known))
-    paths += [*write_search_plots(choices, out), *write_cost_plots(comparison, out)]
-    return ReportSummary("\n\n".join(shown), tuple(paths), tuple(_notes(grid, comparison)))
+    drawn, undrawn = write_cost_plots(comparison, out, tuple(FIGURES))
+    paths += [*write_search_plots(choices, out), *drawn]
+    return ReportSummary("\n\n".join(shown), tuple(paths), (*_notes(grid, comparison), *undrawn))
 
 
 def _notes(grid: Grid, comparison: Comparison) -> list[str]:

@@ -1,6 +1,7 @@
 """AugMem's behaviour, transcribed slowly in float64: every tensor spelled out, a loop for every rule.
 
-It shares with the agent only the order of random draws: the slots first, then one number for each replayed image.
+It shares with the agent only the order of random draws: those of the first slots, then one number for each replayed
+image.
 """
 
 import numpy as np
@@ -16,7 +17,11 @@ class Witness:
     def __init__(self, agent, published):
         self.c, self.published = agent.config, published
         self.random = torch.Generator().manual_seed(3)
-        slots = torch.randn(self.c.slots, WIDTH, generator=self.random)
+        self.scale = None
+        if self.c.slots_from == "normal":
+            slots = torch.randn(self.c.slots, WIDTH, generator=self.random)
+        else:
+            slots = torch.zeros(self.c.slots, WIDTH)
         conv, _, _, _, linear = agent.network.plastic
         self.p = [conv.weight, conv.bias, linear.weight, linear.bias, slots]
         self.p = [t.detach().double().clone().requires_grad_() for t in self.p]
@@ -37,7 +42,18 @@ class Witness:
     def attend(self, x):
         """Weights [B, row, column, group, slot], in full."""
         groups = torch.stack([x[:, g * WIDTH : (g + 1) * WIDTH] for g in range(GROUPS)], dim=1)
-        return torch.softmax(self.c.sharpness * torch.einsum("bgfij,kf->bijgk", groups, self.p[4]), dim=4)
+        if self.c.slots_from == "normal":
+            near = torch.einsum("bgfij,kf->bijgk", groups, self.p[4])
+        else:
+            apart = groups.permute(0, 3, 4, 1, 2).unsqueeze(4) - self.p[4]
+            near = -(apart**2).sum(5) / (2 * self.scale)
+        return torch.softmax(self.c.sharpness * near, dim=4)
+
+    def fit(self, x):
+        reads = x.numpy().reshape(len(x), GROUPS, WIDTH, SIDE, SIDE).transpose(0, 3, 4, 1, 2)
+        slots, self.scale = fitted(reads.reshape(-1, WIDTH), self.c.slots, self.random)
+        self.p[4].data = torch.from_numpy(slots)
+        self.anchor = self.p[4].detach().clone()
 
     def maps(self, weights):
         reads = torch.einsum("bijgk,kf->bgfij", weights, self.p[4])
@@ -63,6 +79,8 @@ class Witness:
 
     def observe(self, x, y, task):
         c, active = self.c, 2 * task + 2
+        if c.slots_from == "features" and self.scale is None:
+            self.fit(x)
         direct, mem = self.plastic(x), self.plastic(self.maps(self.attend(x)))
         loss = self.ce(mem, y, active) + self.ce(direct, y, active)
         student, teacher = (direct, mem) if self.published else (mem, direct)
@@ -133,3 +151,29 @@ class Witness:
             chosen.append(best)
             total = total + phi[best]
         return [items[i] for i in chosen]
+
+
+def fitted(reads, count, random):
+    """Slots [count, F] and the mean square of `reads` [n, F]; k-means one read at a time, in NumPy."""
+    scale = (reads**2).mean() or 1.0
+    heard = np.array([read for read in reads if any(read)]).reshape(-1, reads.shape[1])
+    centres = []
+    draws = torch.rand(count - 1, dtype=torch.float64, generator=random).tolist()
+    for draw in draws:
+        weights = [min((float(((read - c) ** 2).sum()) for c in centres), default=1.0) for read in heard]
+        if sum(weights) == 0:
+            break
+        passed, at = weights[0], 0
+        while passed <= draw * sum(weights):
+            at += 1
+            passed += weights[at]
+        centres.append(heard[at])
+    for _ in range(10 if centres else 0):
+        members = [[] for _ in centres]
+        for read in heard:
+            distances = [((read - c) ** 2).sum() for c in centres]
+            members[distances.index(min(distances))].append(read)
+        centres = [np.mean(m, 0) if m else c for m, c in zip(members, centres, strict=True)]
+    left = count - 1 - len(centres)
+    rest = torch.randn(left, reads.shape[1], dtype=torch.float64, generator=random).numpy()
+    return np.array([np.zeros(reads.shape[1]), *centres, *(scale**0.5 * rest)]), scale

@@ -1,5 +1,6 @@
 """AugMem against a slow transcription of its equations, in float64 and with every tensor spelled out."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,10 @@ from lethe.agents.base import Network, Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, Batches
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.layers import Dropout
+from lethe.agents.parts.fitted_slots import FittedSlots, k_means
 from lethe.agents.parts.slot_memory import SlotMemory, SlotStore, herd
 from lethe.common.errors import InputError
-from tests.agents.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness
+from tests.agents.augmem_witness import GROUPS, SIDE, WIDTH, D, Witness, fitted
 
 SLOTS, K = 7, 7
 TASKS = [(0, 1), (2, 3), (4, 5)]  # label 6 never comes
@@ -119,6 +121,10 @@ def assert_equal(agent, witness, logged):
         {"replay_weight": 60.0},
         {"herding": True},
         {"batch_size": 13, "lr_after_first": 0.01},
+        {"slots_from": "normal"},
+        {"slots_from": "features"},
+        {"slots_from": "normal", "herding": True},
+        {"slots_from": "features", "slots": 12, "sharpness": 0.5},
     ],
     ids=str,
 )
@@ -126,6 +132,100 @@ def test_three_tasks_are_those_of_the_equations(agent_class, settings):
     agent, witness, logged = both_learn(agent_class, **settings)
     assert_equal(agent, witness, logged)
     assert (witness.largest > 10) == (agent.config.replay_weight == 60), "one of the settings cuts gradients"
+
+
+def relu_maps(count=6, seed=0):
+    """Maps of which a part of the groups is silent, of the scale of a network's features."""
+    x = 20 * torch.randn(count, D, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    return x.relu()
+
+
+@pytest.mark.parametrize("slots", [1, 2, 30, 200])
+def test_first_slots_are_those_of_k_means_over_the_reads(slots):
+    """With 200 there are fewer reads than slots."""
+    x = relu_maps()
+    memory = FittedSlots(slots, WIDTH, 5.0, CPU)
+    memory.fit(x, torch.Generator().manual_seed(1))
+    reads = x.permute(0, 2, 3, 1).reshape(-1, WIDTH).double().numpy()
+    expected, scale = fitted(reads, slots, torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(memory.slots.detach().numpy(), expected, rtol=1e-5)
+    assert memory.mean_square == pytest.approx(scale, rel=1e-12)
+    assert (expected[1:] ** 2).sum(1).all() and not expected[0].any(), "one slot alone is for silent groups"
+
+
+def test_fitted_slots_represent_the_features_and_drawn_ones_do_not():
+    x = relu_maps(20)
+    fitted_slots, drawn = FittedSlots(30, WIDTH, 5.0, CPU), SlotMemory(30, WIDTH, 5.0, generator(1), CPU)
+    fitted_slots.fit(x, generator(1))
+    errors, used = [], []
+    for memory in (fitted_slots, drawn):
+        errors.append(((memory.read(x) - x).square().sum() / x.square().sum()).item())
+        used.append(len(memory.winners(x).unique()))
+    assert errors[0] < 0.1 < 0.5 < errors[1]
+    assert used[0] == 30 > 2 * used[1]
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_reads_by_distance_and_winners_are_those_of_numpy():
+    memory = FittedSlots(300, 4, 5.0, CPU)
+    x = torch.cat([relu_maps(2, seed) for seed in range(4)], dim=1)[:, :20]
+    memory.fit(x, generator(0))
+    slots, pixels = memory.slots.detach().double().numpy(), x.double().numpy()
+    reads, winners = np.zeros_like(pixels), []
+    for b, i, j, g in np.ndindex(2, SIDE, SIDE, 5):
+        distance = ((slots - pixels[b, 4 * g : 4 * g + 4, i, j]) ** 2).sum(1)
+        weight = np.exp(-5 * (distance - distance.min()) / (2 * memory.mean_square))
+        reads[b, 4 * g : 4 * g + 4, i, j] = weight / weight.sum() @ slots
+        winners.append(int(distance.argmin()))
+    np.testing.assert_allclose(memory.read(x).detach().numpy(), reads, rtol=1e-4, atol=1e-3)
+    assert memory.winners(x).flatten().tolist() == winners
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, D, SIDE, SIDE), torch.ones(2, D, SIDE, SIDE)], ids=["0", "1"])
+def test_maps_without_variety_are_learned(x):
+    agent = build(AugMem)
+    logged = agent.observe(x, torch.tensor([0, 1]))
+    assert torch.isfinite(logged["loss"]) and torch.isfinite(agent.memory.slots).all()
+    assert len(agent.memory.slots.unique(dim=0)) == SLOTS, "no two slots are the same and stay so"
+
+
+def test_many_reads_are_sampled():
+    """More than 256 a slot: those that k-means sees are drawn, and the scale is still that of all."""
+    x = relu_maps(200)
+    memory = FittedSlots(4, WIDTH, 5.0, CPU)
+    memory.fit(x, generator(0))
+    assert memory.mean_square == pytest.approx(x.double().square().mean().item())
+    again = FittedSlots(4, WIDTH, 5.0, CPU)
+    again.fit(x, generator(0))
+    assert torch.equal(memory.slots, again.slots)
+    first = x.permute(0, 2, 3, 1).reshape(-1, WIDTH)[: 4 * 256].double()
+    assert (memory.slots.double() - k_means(first, 3, generator(0)).mean(0)).abs().min() > 0
+
+
+def test_the_scale_is_saved_and_restored_to_the_bit():
+    agent = learn_one()
+    twin = build(AugMem)
+    twin.load_state_dict(deepcopy(agent.state_dict()))
+    assert twin.memory.mean_square == agent.memory.mean_square is not None
+    x, y = task_data(1, 12)
+    for each in (agent, twin):
+        each.observe(x, y)
+    assert torch.equal(agent.memory.slots, twin.memory.slots)
+    assert torch.equal(agent.predict(x), twin.predict(x))
+
+
+def test_slots_are_fitted_once_and_by_the_first_mini_batch():
+    agent = build(AugMem, lr=1e-9)
+    x, y = task_data(0, 24)
+    agent.observe(x[:12], y[:12])
+    slots, scale = agent.memory.slots.detach().clone(), agent.memory.mean_square
+    agent.observe(100 * x[12:], y[12:])
+    assert agent.memory.mean_square == scale
+    torch.testing.assert_close(agent.memory.slots.detach(), slots)
+    torch.testing.assert_close(agent.anchor, slots)
 
 
 def test_gradients_of_slots_are_cut_as_well():
@@ -158,13 +258,19 @@ def test_reads_and_winners_are_those_of_numpy():
     np.testing.assert_allclose(decoded.numpy(), best, atol=1e-6)
 
 
-def test_attention_is_fused_forward_and_backward():
+@pytest.mark.parametrize("slots_from", ["normal", "features"])
+def test_attention_is_fused_forward_and_backward(slots_from):
     """Weights of all slots would be a tensor of 4 x 32 x 2000 x 50; what autograd keeps is far smaller."""
-    memory = SlotMemory(50, 2, 5.0, torch.Generator().manual_seed(0), CPU)
+    memory = SlotMemory(50, 2, 5.0, generator(0), CPU)
+    x = torch.randn(4, 64, 20, 100, generator=generator(1))
+    if slots_from == "features":
+        memory = FittedSlots(50, 2, 5.0, CPU)
+        memory.fit(x[:1, :, :2], generator(0))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        memory.read(torch.randn(4, 64, 20, 100, generator=torch.Generator().manual_seed(1)))
-    assert max(kept) <= 4 * 64 * 2000
+        memory.read(x).sum().backward()
+    assert max(kept) <= 4 * 32 * 2000 * (2 + 1)  # reads, with the channel that carries the slots' norms
+    assert torch.isfinite(memory.slots.grad).all() and memory.slots.grad.any()
 
 
 def test_the_regulariser_works_but_in_the_published_code():
@@ -289,18 +395,33 @@ def test_what_cannot_work_is_refused_at_birth(agent_class):
     )
 
 
-def test_defaults_are_those_of_the_core50_script():
-    for name, rate in (("augmem", None), ("augmem_published", 0.001)):
-        c = registry.get(name).Config()
+def test_defaults_are_those_of_the_core50_script_but_for_what_fitted_slots_change():
+    published, mended = (registry.get(name).Config() for name in ("augmem_published", "augmem"))
+    for c in (published, mended):
         assert (c.slots, c.slot_width, c.sharpness, c.memory_size) == (100, 8, 5, 200)
-        assert (c.replay_weight, c.replay_times, c.regulariser_weight, c.distillation_weight) == (
-            5,
-            1,
-            1000,
-            1,
-        )
-        assert (c.lr, c.momentum, c.weight_decay, c.lr_after_first) == (1e-3, 0.9, 1e-4, rate)
+        assert (c.replay_times, c.distillation_weight, c.momentum, c.weight_decay) == (1, 1, 0.9, 1e-4)
         assert (c.batch_size, c.epochs, c.epochs_of(0), c.epochs_of(1), c.herding) == (21, 1, 10, 1, False)
+    assert (published.lr, published.lr_after_first, published.slots_from) == (1e-3, 0.001, "normal")
+    assert (published.replay_weight, published.regulariser_weight) == (5, 1000)
+    assert (mended.lr, mended.lr_after_first, mended.slots_from) == (3e-3, None, "features")
+    assert (mended.replay_weight, mended.regulariser_weight) == (3, 100)
+
+
+def test_a_regulariser_that_overshoots_is_noted_and_does_overshoot():
+    """On the regulariser alone: below (1 + momentum) / lr a used slot returns to its anchor, above it flies off."""
+    far = {}
+    for weight in (180.0, 200.0):
+        agent = build(AugMem, lr=0.01, weight_decay=0.0, regulariser_weight=weight)
+        assert bool(agent.config.notes()) == (weight > 190)
+        agent.used[0] = True
+        with torch.no_grad():
+            agent.memory.slots[0] += 1e-9
+        for _ in range(400):
+            drift = (agent.memory.slots - agent.anchor).square().sum(1) @ agent.used.float()
+            agent.step(weight * drift + 0 * agent.theta.sum())
+        far[weight] = (agent.memory.slots - agent.anchor).norm().item()
+    assert far[180.0] < 1e-9 < far[200.0]
+    assert not build(AugMemPublished, lr=0.01, regulariser_weight=200.0).config.notes()
 
 
 def test_stored_scores_are_those_without_dropout():

@@ -160,6 +160,31 @@ class PredictsNaN(Good):
         return super().predict(x) * torch.nan
 
 
+@breaks("further_scores", r"predict_also to give floating-point scores \[10, 4\].*got torch.int64 \[10\]")
+class NamesLabels(Good):
+    def predict_also(self, x):
+        return {"direct": self.predict(x).argmax(1)}
+
+
+@breaks("further_scores", "a plain name of each further output; got further output 'Up/There'")
+class NamesPaths(Good):
+    def predict_also(self, x):
+        return {"Up/There": self.predict(x)}
+
+
+@breaks("further_scores", "the same outputs after every task; got late after another, none before")
+class NamesLate(Good):
+    def predict_also(self, x):
+        return {"late": self.predict(x)} if self.count > 10 else {}
+
+
+@breaks("predict_pure", "a change of count")
+class CountsFurther(Good):
+    def predict_also(self, x):
+        self.count += 1
+        return {"direct": self.predict(x)}
+
+
 @breaks("short_batches", "a batch of 1 to be learned and judged; got RuntimeError: .*in observe.*size from x")
 class AssumesBatchSize(Good):
     def observe(self, x, y):

@@ -63,8 +63,18 @@ def test_codebooks_that_cannot_be_fitted_are_refused():
         product_quantiser.fit(torch.zeros(200, C), 4)
 
 
+def test_what_cannot_be_quantised_is_refused_before_it_is_learned():
+    with pytest.raises(InputError, match="codebooks: expected a number that divides the 12 channels, got 5"):
+        build(codebooks=5)
+    agent = build()
+    with pytest.raises(InputError, match=r"got 250 \(10 maps of 5 x 5 in the first task\)"):
+        agent.begin_task(TaskInfo(0, (0, 1), 10))
+    agent.begin_task(TaskInfo(0, (0, 1), 11))
+    started().begin_task(TaskInfo(1, (0, 1, 2), 1))  # there are codebooks by then
+
+
 def test_the_learning_rate_of_a_class_is_the_closed_form():
-    config = REMINDConfig()
+    config = REMINDConfig(start_lr=0.1)
     gamma = math.exp(100 * math.log(0.001 / 0.1) / 1300)
     assert gamma == pytest.approx(0.7017, abs=1e-4)
     counts = torch.tensor([0, 99, 100, 250, 1300])

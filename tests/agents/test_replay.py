@@ -188,6 +188,11 @@ def test_the_dual_is_solved_whatever_bounds_are_met(tasks, parameters, margin):
             assert (memories @ (memories.T @ v + proposed) >= -1e-4 * scale).all()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_memories_without_a_gradient_are_given_the_margin(margin):
+    np.testing.assert_allclose(dual(np.zeros((3, 3)), np.zeros(3), margin), np.full(3, margin), atol=1e-9)
+
+
 def in_third_task(agent_class, **settings):
     """An agent with two earlier tasks in memory, at the beginning of a third."""
     agent = build(agent_class, **settings)

@@ -1,13 +1,21 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lethe.benchmarks.report.comparison import chance_level, compare, rows, summarise
-from lethe.benchmarks.report.write import notes, report
+from lethe.benchmarks.report.notes import notes
+from lethe.benchmarks.report.tables import ABSENT
+from lethe.benchmarks.report.tested_tables import measured_tables
+from lethe.benchmarks.report.write import report
 from lethe.common.errors import InputError
 from tests.made_records import run, trial, write
+
+NO_COST_PLOT = (
+    "CORe50: no plot of accuracy against FLOPs of learning per image and total memory: no record has it"
+)
 
 
 def row(comparison, agent, metric, paradigm="class_iid"):
@@ -81,14 +89,53 @@ def test_omega_is_blank_without_a_fitting_reference(reference):
     assert row(comparison, "er", "omega_all").mean is None
 
 
-def test_omega_is_blank_where_two_offline_trials_could_be_the_reference():
+def test_of_two_offline_trials_the_most_accurate_is_the_reference_of_omega_and_said():
     rivals = [
-        trial("offline", run(0, [80, 80]), offline=True, settings={"lr": lr}, folder=f"lr={lr}")
-        for lr in (0.1, 0.01)
+        trial("offline", run(0, [level, level]), offline=True, settings={"retrain": again}, folder=str(again))
+        for again, level in ((False, 50), (True, 80))
     ]
-    comparison = compare([trial("er", run(0, [40, 25])), *rivals])
-    assert row(comparison, "er", "omega_all").mean is None
-    assert any("omega_all is blank" in note for note in notes(comparison))
+    comparison = compare([trial("er", run(0, [40, 20])), *rivals])
+    assert row(comparison, "er", "omega_all").mean == pytest.approx((0.5 + 0.25) / 2)
+    assert notes(comparison) == [
+        "core50/class_iid: omega_all is relative to offline [retrain=true], the most accurate of 2 offline trials"
+    ]
+
+
+def test_an_offline_trial_without_a_finished_run_leaves_the_reference_to_the_other():
+    done = trial("offline", run(0, [50, 50]), offline=True, settings={"retrain": False}, folder="a")
+    begun = trial("offline", offline=True, settings={"retrain": True}, folder="b", unfinished=[0])
+    assert row(
+        compare([trial("er", run(0, [40, 20])), done, begun]), "er", "omega_all"
+    ).mean == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("offline", "reason"),
+    [
+        (None, "there is no offline trial"),
+        (trial("offline", run(0, [80, 80]), offline=True, seed=1), "no offline trial has the same seed"),
+        (
+            trial("offline", run(0, [80, 80]), offline=True, network="resnet18", variant="corrected"),
+            "no offline trial has the same variant and network",
+        ),
+        (trial("offline", offline=True, unfinished=[0]), "no run of the offline trial has finished"),
+        (trial("offline", run(0, [80] * 3), offline=True), "the offline trial has 3 tasks, not 2"),
+        (
+            trial("offline", run(0, [80, 0]), offline=True),
+            "the offline trial has an accuracy of 0 after a task",
+        ),
+        (
+            trial("offline", run(0, [80, 80]), run(1, [80]), offline=True),
+            "the runs of the offline trial have unlike numbers of tasks",
+        ),
+    ],
+)
+def test_the_omega_table_says_why_a_number_is_blank(offline, reason):
+    comparison = compare([trial("er", run(0, [40, 25])), *([offline] if offline else [])])
+    (table,) = [table for table in measured_tables(comparison, "core50") if table.name == "omega"]
+    assert table.rows[0] == ("er", ABSENT)
+    (note,) = [note for note in table.notes if "blank" in note and reason in note]
+    assert note.startswith("class_iid: omega_all ")
 
 
 def test_bounds_come_first_and_last_whatever_the_order_of_the_trials():
@@ -137,6 +184,19 @@ def test_one_configuration_per_paradigm_needs_no_brackets():
 def test_trials_of_equal_configuration_are_named_by_folder():
     trials = [trial("er", run(0, [50]), folder=name) for name in ("first", "second")]
     assert {entry.label for entry in compare(trials).entries} == {"er [first]", "er [second]"}
+
+
+def test_further_outputs_are_rows_of_their_own_and_the_tables_show_the_answer():
+    made = run(0, [90, 80], [90, 70])
+    summary = {**made.summary, "further": {"direct": {"accuracy_mean": 60.0, "forgetting": None}}}
+    other = replace(made, summary=summary, further={"direct": np.array([[70.0, 70], [50, 40]])})
+    compared = compare([trial("augmem", other)])
+    found = {row.metric: row.mean for row in rows(compared) if row.agent == "augmem [direct]"}
+    assert found == {
+        "accuracy_mean": 60,
+        "accuracy_task_1": 70, "accuracy_task_2": 50, "first_task_task_1": 70, "first_task_task_2": 40,
+    }  # fmt: skip
+    assert compared.entries[0].stats["accuracy_mean"].mean == 85
 
 
 def test_names_lose_control_characters():
@@ -216,7 +276,7 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     summary = report(tmp_path, out)
     assert sorted(path.name for path in summary.files) == [
         "comparison.csv", "comparison.md", "comparison.tex",
-        "first_task.pdf", "first_task.png", "paradigms.pdf", "paradigms.png",
+        "first_task.pdf", "first_task.png", "first_task.txt", "paradigms.pdf", "paradigms.png", "paradigms.txt",
     ]  # fmt: skip
     assert {path.name for path in out.iterdir()} == {path.name for path in summary.files}
     assert "65.0 ± 5.0" in summary.table
@@ -224,6 +284,7 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     assert summary.notes == (
         "left out: 1 trial(s) judged on validation images, not on test images",
         "core50/class_iid: ewc has 1 finished run, unfinished: run 1",
+        NO_COST_PLOT,
     )
     assert "12.5" not in (out / "comparison.csv").read_text()
     assert report(tmp_path, out) == summary  # its own output is no trial
@@ -236,7 +297,7 @@ def test_a_dataset_on_which_no_run_has_finished_is_left_out_and_said(tmp_path):
     summary = report(tmp_path, tmp_path / "report")
     assert "Toybox" not in summary.table
     assert "toybox" not in (tmp_path / "report" / "comparison.csv").read_text()
-    assert summary.notes == ("Toybox: left out, because none of its runs has finished",)
+    assert summary.notes == ("Toybox: left out, because none of its runs has finished", NO_COST_PLOT)
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -299,8 +360,8 @@ def test_what_is_not_alike_is_said():
         "core50/class_iid: not one pretrained, but false (si); true (er, ewc, offline)",
         "core50/class_iid: not one feature_dtype, but bfloat16 (si); float32 (er, offline)",
         "core50/class_iid: not one seed, but 0 (er, ewc, offline); 3 (si)",
-        "core50/class_iid: omega_all of ewc, si is blank, because no offline trial has the same task lists, network, "
-        "pretraining and seed",
+        "core50/class_iid: omega_all of ewc is blank, because no offline trial has the same network",
+        "core50/class_iid: omega_all of si is blank, because no offline trial has the same pretrained and seed",
     ]
 
 

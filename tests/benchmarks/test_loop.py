@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,8 +18,10 @@ from lethe.agents.ewc import EWC
 from lethe.agents.offline import Offline
 from lethe.benchmarks.measure.costs import TIMED
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
+from lethe.benchmarks.measure.unchanged import StateChanged
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.records.lock import lock
+from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
 from lethe.benchmarks.run.loop import learn
 from lethe.common.errors import InputError
@@ -48,9 +51,9 @@ def make(agent_class, **settings):
     return agent_class(Problem(4, (3, 8, 8)), config, network(), seed=0, device=CPU)
 
 
-def go(agent, folder, stream, images, **options):
+def go(agent, folder, stream, images, classes=None, **options):
     """One run from wherever `folder` stands; returns its summary."""
-    evaluator = Evaluator(stream, images, CPU)
+    evaluator = Evaluator(stream, images, CPU, classes)
     recorder = Recorder(folder, seed=7, identity={"run": 0}, **options)
     recorder.restore(agent)
     learn(agent, stream, images, evaluator, recorder)
@@ -60,6 +63,7 @@ def go(agent, folder, stream, images, **options):
 class Witness(Agent):
     """Notes every call; predicts from a table of scores by label."""
 
+    needs = Needs(task_boundaries=True)
     scores = torch.eye(4)
 
     def __init__(self, *arguments, **named):
@@ -77,6 +81,7 @@ class Witness(Agent):
         return self.scores[quarters.argmax(1)]
 
     def begin_task(self, task):
+        assert (task.images is not None) == self.needs.task_data
         self.calls.append(["begin", task.index, *task.classes])
 
     def end_task(self, task, data):
@@ -94,7 +99,11 @@ def test_an_agent_is_handed_the_stream_once_in_order_and_nothing_else(tmp_path):
 
 def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     class Needy(Witness):
-        needs = Needs(task_data=True)
+        needs = Needs(task_boundaries=True, task_data=True)
+
+        def begin_task(self, task):
+            assert task.images == 7
+            super().begin_task(task)
 
     agent = make(Needy)
     go(agent, tmp_path, *world())
@@ -145,7 +154,7 @@ def test_task_data_leads_to_its_own_rows_and_to_nothing_else(tmp_path):
     handed = []
 
     class Collects(Witness):
-        needs = Needs(task_data=True)
+        needs = Needs(task_boundaries=True, task_data=True)
 
         def observe(self, x, y):
             handed.extend([x, y])
@@ -186,7 +195,7 @@ def test_the_walk_finds_what_an_open_object_carries():
 
 def test_epochs_are_repeated_and_offline_learners_get_them_shuffled(tmp_path):
     class Patient(Witness):
-        needs = Needs(offline=True)
+        needs = Needs(task_boundaries=True, offline=True)
 
     seen = {}
     for agent_class in (Witness, Patient):
@@ -220,22 +229,228 @@ def test_tasks_that_share_their_classes_are_one_group(tmp_path):
     assert summary["metrics"]["forgetting"] is None
 
 
-def test_top5_is_measured_above_ten_classes():
-    labels = list(range(12))
-    x = torch.zeros(24, 8, 8, 3, dtype=torch.uint8)
+@pytest.mark.parametrize(("classes", "top5"), [(10, None), (11, 100), (12, 100)])
+def test_top5_is_measured_above_ten_classes(classes, top5):
+    labels = list(range(classes))
+    x = torch.zeros(2 * classes, 8, 8, 3, dtype=torch.uint8)
     x[:, 0, 0, 0] = torch.tensor(labels * 2)
-    stream = Stream(
-        (Task(torch.arange(12), torch.tensor(labels)),), Task(torch.arange(12, 24), torch.tensor(labels)), 12
-    )
+    given, rows = torch.tensor(labels), torch.arange(2 * classes)
+    stream = Stream((Task(rows[:classes], given),), Task(rows[classes:], given), classes)
 
     class FifthChoice(Witness):
         def predict(self, x):
             label = x[:, 0, 0, 0].long()
-            return -((torch.arange(12) - label[:, None] + 4) % 12).float()  # the right one comes fifth
+            return -(
+                (torch.arange(classes) - label[:, None] + 4) % classes
+            ).float()  # the right one comes fifth
 
-    agent = FifthChoice(Problem(12, (3, 8, 8)), FifthChoice.Config(), network(), seed=0, device=CPU)
+    config = FifthChoice.Config()
+    agent = FifthChoice(Problem(classes, (3, 8, 8)), config, network(), seed=0, device=CPU)
     evaluation = Evaluator(stream, Images(x.numpy(), CPU), CPU)(agent, 0)
-    assert (evaluation.seen, evaluation.top5) == (0, 100)
+    assert (evaluation.seen, evaluation.top5) == (0, top5)
+
+
+def test_what_an_agent_does_at_the_end_of_a_task_shows_in_its_accuracy_after_it(tmp_path):
+    class LearnsLate(Witness):
+        """Knows the classes of a task from its end on."""
+
+        def predict(self, x):
+            scores = super().predict(x)
+            return scores if self.calls[-1][0] == "end" else scores.flip(1)
+
+    summary = go(make(LearnsLate), tmp_path, *world())
+    assert (tmp_path / "accuracy.csv").read_text() == (
+        "task,seen,group_0,group_1\n0,100.0,100.0,\n1,100.0,100.0,100.0\n"
+    )
+    assert summary["metrics"]["accuracy_mean"] == 100
+
+
+class OftenWrong(Witness):
+    """Takes class 0 for 3, until 3 has come by for 1, and 1 always for 0."""
+
+    scores = torch.tensor([[0, 0.1, 0.05, 1], [1, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+def test_the_confusion_matrix_has_the_names_of_the_classes_after_every_task(tmp_path):
+    names = ["cup", 'a "red", cup', "plate", "old\nfork"]
+    summary = go(make(OftenWrong), tmp_path, *world(), classes=names)
+    found = pd.read_csv(tmp_path / "confusion.csv")
+    assert found.to_numpy().tolist() == [
+        [0, names[0], names[1], 2], [0, names[1], names[0], 2],
+        [1, names[0], names[3], 2], [1, names[1], names[0], 2], [1, names[2], names[2], 2],
+        [1, names[3], names[3], 2],
+    ]  # fmt: skip
+    found = pd.read_csv(tmp_path / "class_accuracy.csv")
+    assert list(found) == ["task", *names]
+    assert np.array_equal(found.to_numpy(), [[0, 0, 0, np.nan, np.nan], [1, 0, 0, 100, 100]], equal_nan=True)
+    assert summary["classes"] == names
+    with np.load(tmp_path / "predictions.npz", allow_pickle=False) as kept:
+        assert kept["classes"].tolist() == names
+
+
+@pytest.mark.parametrize("name", ["confusion.csv", "class_accuracy.csv"])
+def test_a_file_shorter_than_at_the_checkpoint_stops_the_run(tmp_path, name):
+    stream, images = world()
+    with pytest.raises(KeyboardInterrupt):
+        go(make(stopping(Witness, 5)), tmp_path, stream, images)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{name}: expected the .* bytes that the checkpoint"):
+        go(make(Witness), tmp_path, stream, images)
+
+
+@pytest.mark.parametrize(
+    ("scores", "collapsed"),
+    [
+        (torch.eye(4), None),
+        (torch.eye(4)[[2, 2, 2, 2]], "class c was predicted for 100 % of the test images after task 2"),
+        (torch.ones(4, 4), "all classes had the same score on 100 % of the test images after task 2, and after 2 of 2"),
+    ],
+)  # fmt: skip
+def test_a_collapsed_run_says_so(tmp_path, scores, collapsed):
+    class Fixed(Witness):
+        pass
+
+    Fixed.scores = scores
+    summary = go(make(Fixed), tmp_path, *world(), classes=list("abcd"))
+    told = summary["collapsed"]
+    assert told is None if collapsed is None else told.startswith(collapsed)
+
+
+def test_what_is_handed_out_again_is_counted_across_interruptions(tmp_path):
+    class Needy(Witness):
+        needs = Needs(task_boundaries=True, task_data=True)
+
+        def end_task(self, task, data):
+            batches = data.batches(5)
+            next(batches)
+            if task.index:
+                list(batches)
+
+    stream, images = world()
+    with pytest.raises(KeyboardInterrupt):
+        go(make(stopping(Needy, 5)), tmp_path, stream, images)
+    summary = go(make(Needy), tmp_path, stream, images)
+    assert (summary["images_again"], summary["images"]) == (5 + 7, 14)
+    assert go(make(Witness), tmp_path / "other", stream, images)["images_again"] == 0
+
+
+def test_task_boundaries_are_told_to_those_who_declare_them(tmp_path):
+    class Plain(Agent):
+        def observe(self, x, y):
+            return {}
+
+        def predict(self, x):
+            return torch.rand(len(x), 4, generator=torch.Generator().manual_seed(0))
+
+    class Acts(Plain):
+        def begin_task(self, task):
+            raise AssertionError
+
+    with pytest.raises(InputError, match="agent Acts has begin_task, and does not declare to need task boun"):
+        go(make(Acts), tmp_path, *world())
+
+    class Undeclared(Plain):
+        needs = Needs(task_data=True)
+
+    with pytest.raises(InputError, match="agent Undeclared has task_data among its needs, which come with"):
+        go(make(Undeclared), tmp_path, *world())
+
+
+class Remembers(Witness):
+    """Keeps test images: those of the first evaluation, where it is asked to."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.kept = torch.zeros(0)
+        self.noted = {"rows": [0]}
+
+    def keep(self, x):
+        self.kept = x.float()[:1]
+
+
+def keeps_in_predict_also(agent, x):
+    agent.keep(x)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("method", "does", "changed"),
+    [
+        ("predict", lambda agent, x: agent.keep(x) or torch.eye(4)[[0] * len(x)], "kept"),
+        ("predict", lambda agent, x: agent.noted["rows"].append(1) or torch.eye(4)[[0] * len(x)], "noted"),
+        ("predict", lambda agent, x: torch.rand(len(x), 4, generator=agent.generator), "generator"),
+        ("predict_also", keeps_in_predict_also, "kept"),
+    ],
+)
+def test_predicting_that_changes_the_agent_stops_the_run(tmp_path, method, does, changed):
+    guilty = type("Guilty", (Remembers,), {method: does})
+    with pytest.raises(StateChanged, match=rf"changed the agent's state \({changed}\), and sees test images"):
+        go(make(guilty), tmp_path, *world())
+    assert not (tmp_path / "accuracy.csv").exists()
+
+
+@pytest.mark.parametrize("guilty", [False, True])
+def test_an_agent_that_cannot_be_saved_is_held_to_its_network(tmp_path, guilty):
+    class Unsaved(Witness):
+        resumable = False
+
+        def predict(self, x):
+            if guilty:
+                self.network.plastic.head.bias.add_(1)
+            return super().predict(x)
+
+    if guilty:
+        with pytest.raises(StateChanged, match=r"state \(plastic\)"):
+            go(make(Unsaved), tmp_path, *world())
+    else:
+        go(make(Unsaved), tmp_path, *world())
+
+
+class TwoAnswers(Witness):
+    """Answers rightly, and beside that always with the lowest class of the first task."""
+
+    def predict_also(self, x):
+        assert not torch.is_grad_enabled() and not self.network.plastic.training
+        return {"lowest": torch.tensor([[1.0, 0, 0, 0]]).expand(len(x), 4)}
+
+
+def test_further_outputs_have_tables_and_metrics_of_their_own(tmp_path):
+    summary = go(make(TwoAnswers), tmp_path, *world())
+    assert (tmp_path / "accuracy_lowest.csv").read_text() == (
+        "task,seen,group_0,group_1\n0,50.0,50.0,\n1,25.0,50.0,0.0\n"
+    )
+    assert summary["further"]["lowest"]["accuracy_mean"] == 37.5
+    assert summary["metrics"]["accuracy_mean"] == 100, "the answer's, as without another output"
+    record = read_run(tmp_path, 0)
+    assert np.array_equal(record.further["lowest"][:, 0], [50, 25])
+    assert np.array_equal(record.accuracy[:, 0], [100, 100])
+
+
+def test_a_further_output_without_a_table_is_a_damaged_record(tmp_path):
+    go(make(TwoAnswers), tmp_path, *world())
+    (tmp_path / "accuracy_lowest.csv").unlink()
+    with pytest.raises(InputError, match=r"accuracy_lowest.csv: damaged"):
+        read_run(tmp_path, 0)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"further": {"../accuracy": {}}}))
+    with pytest.raises(InputError, match=r"summary.json: damaged .*further output '../accuracy'"):
+        read_run(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda agent, x: {"../up": agent.predict(x)}, "further output '../up': expected a name"),
+        (lambda agent, x: {f"at_{len(agent.calls) > 6}".lower(): agent.predict(x)}, "gave other outputs"),
+        (lambda agent, x: {"bad": agent.predict(x) * torch.nan}, "8 of 8|4 of 4"),
+    ],
+)
+def test_further_outputs_that_are_none_stop_the_run(tmp_path, answers, message):
+    class Odd(Witness):
+        predict_also = answers
+
+    with pytest.raises((ValueError, Diverged), match=message):
+        go(make(Odd), tmp_path, *world())
 
 
 class Silent(Witness):
@@ -249,6 +464,7 @@ class Silent(Witness):
 class Prepares(ER):
     """Shifts its scores by what it prepares, the mean weight of each class; notes how often it prepares."""
 
+    needs = Needs(task_boundaries=True)
     made = 0
 
     def prepare(self):
@@ -342,7 +558,17 @@ def stopping(agent_class, stop):
 
 @pytest.mark.parametrize(
     ("agent_class", "every"),
-    [(ER, None), (ER, 1), (EWC, 1), (Offline, 2), (Witness, 1), (Silent, 2), (Prepares, 1), (Prepares, None)],
+    [
+        (ER, None),
+        (ER, 1),
+        (EWC, 1),
+        (Offline, 2),
+        (Witness, 1),
+        (TwoAnswers, 2),
+        (Silent, 2),
+        (Prepares, 1),
+        (Prepares, None),
+    ],
 )
 def test_interrupted_at_any_step_and_resumed_it_ends_in_the_same_bytes(tmp_path, agent_class, every):
     stream, images = world()
@@ -426,21 +652,35 @@ def test_what_is_logged_and_is_no_number_is_null(tmp_path):
     assert logged(tmp_path)[:3] == [(0, 1, "bound", None), (0, 1, "norm", 1.0), (0, 1, "ratio", None)]
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("when", [3, 6])
-def test_scores_that_are_no_numbers_stop_the_run(tmp_path, when):
+def test_scores_that_are_no_finite_numbers_stop_the_run(tmp_path, when, value):
     """They would be judged as a right or a wrong class, whichever the sort puts first."""
 
     class Unsure(Witness):
         def predict(self, x):
             scores = super().predict(x)
             if sum(call[0] == "observe" for call in self.calls) == when:
-                scores[0, 1] = torch.nan
+                scores[0, 1] = value
             return scores
 
     tested = {3: 4, 6: 8}[when]
-    message = rf"1 of {tested} test images have scores that are no numbers, after task {when // 3 - 1}"
+    message = rf"1 of {tested} test images have scores that are no finite numbers, after task {when // 3 - 1}"
     with pytest.raises(Diverged, match=message):
         go(make(Unsure), tmp_path, *world())
+
+
+def test_a_class_may_be_ruled_out_and_not_all_of_them(tmp_path):
+    class Sure(Witness):
+        scores = torch.eye(4).log()
+
+    assert go(make(Sure), tmp_path / "sure", *world())["metrics"]["accuracy_mean"] == 100
+
+    class Lost(Witness):
+        scores = torch.full((4, 4), -torch.inf)
+
+    with pytest.raises(Diverged, match="4 of 4 test images have scores that are no finite numbers"):
+        go(make(Lost), tmp_path / "lost", *world())
 
 
 def test_scores_of_classes_not_met_may_be_anything(tmp_path):
@@ -465,7 +705,7 @@ def test_scores_of_classes_not_met_may_be_anything(tmp_path):
 @pytest.mark.parametrize("cumulative", [False, True])
 def test_forgetting_is_defined_only_where_no_class_comes_again(tmp_path, labels, shared, cumulative):
     class Learner(Witness):
-        needs = Needs(offline=cumulative)
+        needs = Needs(task_boundaries=True, offline=cumulative)
 
     stream, images = world(labels)
     if cumulative:

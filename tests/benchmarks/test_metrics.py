@@ -22,6 +22,10 @@ def test_forgetting_is_the_best_before_minus_the_last():
     assert metrics.forgetting(CLASSES_APART) == pytest.approx(((90 - 40) + (80 - 30)) / 2)
     better_later = np.array([[50.0, 50, NAN], [60.0, 70, 50], [60.0, 60, 60]])
     assert metrics.forgetting(better_later) == pytest.approx(70 - 60)
+    best_at_the_end = np.array([[50.0, 50, NAN], [60.0, 55, 65], [65.0, 75, 55]])
+    assert metrics.forgetting(best_at_the_end) == pytest.approx(55 - 75), (
+        "the last task is none of those before"
+    )
 
 
 def test_backward_transfer_compares_with_the_task_that_brought_the_classes():
@@ -57,3 +61,9 @@ def test_groups_are_the_classes_first_met_in_a_task_numbered_without_gaps():
 
 def test_chance():
     assert metrics.chance(4) == 25
+
+
+def test_two_groups_are_enough_to_forget_one():
+    matrix = np.array([[90.0, 90, NAN], [60.0, 50, 80]])
+    assert metrics.forgetting(matrix) == 90 - 50
+    assert metrics.backward_transfer(matrix) == 50 - 90

@@ -10,13 +10,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from lethe.benchmarks.report.comparison import compare
-from lethe.benchmarks.report.plots import (
-    agent_style,
-    entry_styles,
-    known_styles,
-    paradigm_figure,
-    write_plots,
-)
+from lethe.benchmarks.report.figures import agent_style, entry_styles, known_styles
+from lethe.benchmarks.report.plots import paradigm_figure, write_plots
 from tests.made_records import run, trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +213,7 @@ def test_another_process_writes_the_same_bytes_without_pyplot(tmp_path):
         [sys.executable, "-c", SCRIPT, str(tmp_path / "there")], env=environment, check=True, cwd=tmp_path
     )
     assert [path.name for path in paths] == [
-        "paradigms.png", "paradigms.pdf", "first_task.png", "first_task.pdf",
+        "paradigms.png", "paradigms.pdf", "paradigms.txt", "first_task.png", "first_task.pdf", "first_task.txt",
     ]  # fmt: skip
     for path in paths:
         assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes(), path.name

@@ -43,7 +43,7 @@ def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, ca
     environment = json.loads((folder / "env.json").read_text())
     assert environment["versions"]["torch"] and environment["threads"] == 1 and environment["dirmap"]
     assert sorted(p.name for p in (folder / "run1").iterdir() if not p.name.startswith(".")) == [
-        "accuracy.csv", "metrics.jsonl", "predictions.npz", "summary.json",
+        "accuracy.csv", "class_accuracy.csv", "confusion.csv", "metrics.jsonl", "predictions.npz", "summary.json",
     ]  # fmt: skip
     for name in ("test.csv", "test_task1.csv"):
         rows = (folder / name).read_text().splitlines()
@@ -65,8 +65,19 @@ def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsy
     assert "2 runs, 1 finished, 1 to do" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("summary.json"))) == 1, "a dry run does nothing"
     assert run(places, tmp_path, "--agent", "finetune", "--runs", "2") == 0
+    assert capsys.readouterr().out.startswith("1 of 2 runs were finished before\n")
     assert (summary.read_bytes(), summary.stat().st_mtime_ns) == before
     assert len(list(tmp_path.rglob("summary.json"))) == 2
+
+
+def test_a_setting_that_is_rarely_meant_is_noted_once(places, tmp_path, capsys):
+    shown = ["--agent", "augmem", "finetune", "--runs", "2", "--dry-run"]
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=191") == 0
+    note = "note: agent augmem: regulariser_weight=191 is above (1 + momentum) / lr = 190,"
+    told = capsys.readouterr().out
+    assert told.count("note:") == told.count(note) == 1
+    assert run(places, tmp_path, *shown, "--set", "augmem.regulariser_weight=190") == 0
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
@@ -89,7 +100,7 @@ def test_same_numbers_in_other_processes_in_another_order(places, tmp_path):
         return {path: content for path, content in found.items() if path.name != "summary.json"}
 
     one, two, three = files("one"), files("two"), files("three")
-    assert len(one) == 4 and len(two) == 2
+    assert len(one) == 8 and len(two) == 4
     assert one == three
     assert two.items() <= one.items()
     runs = {p.parent.name: p.read_bytes() for p in (tmp_path / "one").rglob("finetune/*/*/accuracy.csv")}
@@ -119,7 +130,9 @@ def test_a_failing_agent_is_reported_and_the_others_go_on(places, tmp_path, caps
     )
     assert run(places, tmp_path / "out", "--agent", "fragile:Fragile", "finetune") == 1
     told = capsys.readouterr()
-    assert "out of luck" in told.err
+    assert "out of luck" in told.err and told.err.endswith(
+        "`lethe check fragile:Fragile` tells what the agent breaks, on a tiny problem\n"
+    )
     assert "finetune digits/class_iid run 0:" in told.out
     assert not list((tmp_path / "out").rglob("fragile.Fragile/**/summary.json"))
 
@@ -247,10 +260,13 @@ def test_more_runs_take_the_threads_of_earlier_ones_whatever_the_default_is_now(
 
 
 def test_every_file_that_a_user_meets_is_in_the_readme_of_the_results(places, tmp_path):
-    assert run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions") == 1
+    assert (
+        run(places, tmp_path, "--agent", "tests.troubled:Leaves", "finetune", "--predictions", "--keep-model")
+        == 1
+    )
     text = (ROOT / "results" / "README.md").read_text()
     met = {p.name for p in tmp_path.rglob("[!.]*.*") if p.is_file() and p.parent.name != "checkpoint"}
-    assert {"failed.json", "hyperparams.csv", "predictions.npz", "test_task1.csv"} <= met
+    assert {"failed.json", "hyperparams.csv", "model.json", "predictions.npz", "test_task1.csv"} <= met
     assert not [name for name in (*met, "log.txt", "val.csv", "val_task1.csv") if f"{name}`" not in text]
 
 

@@ -46,3 +46,7 @@ def test_each_problem_of_a_trial_is_told_once_with_its_key(given, found):
     for (_, problem), (_, word) in zip(caught.value.by_key, found, strict=True):
         assert word in problem
     assert caught.value.problems == tuple(problem for _, problem in caught.value.by_key)
+
+
+def test_a_trial_shows_itself_without_the_whole_dataset():
+    assert "dataset='digits'" in repr(trial()) and "spec" not in repr(trial())

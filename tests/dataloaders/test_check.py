@@ -77,15 +77,16 @@ def test_a_missing_and_a_broken_image_are_named(frame, tmp_path):
     images = tmp_path / "images"
     (images / "1_1_1_1.png").unlink()
     (images / "1_1_1_2.png").write_bytes((images / "1_1_1_2.png").read_bytes()[:50])
-    missing, broken = wrong(frame, tmp_path)
+    missing, broken, advice = wrong(frame, tmp_path)
     assert missing == f"{images / '1_1_1_1.png'}: no such image"
     assert broken.startswith(f"{images / '1_1_1_2.png'}: cannot be decoded")
+    assert advice.startswith("delete broken images, then draw what is missing")
 
 
 def test_a_sample_is_always_the_same_and_all_is_all(frame, tmp_path, monkeypatch):
     monkeypatch.setattr(check, "SAMPLE", 5)
     seen = []
-    monkeypatch.setattr(check, "fault", lambda path: seen.append(path))
+    monkeypatch.setattr("lethe.dataloaders.stores.faults.fault", lambda path: seen.append(path))
     verdicts(frame, tmp_path)
     verdicts(frame, tmp_path)
     assert len(seen) == 10 and sorted(seen[:5]) == sorted(seen[5:])

@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
+import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +130,74 @@ def test_a_broken_archive_is_named(data, tmp_path):
     (tmp_path / f"{cifar100.FOLDER}.tar.gz").write_bytes(data)
     with pytest.raises(InputError, match=r"cifar-100-python.tar.gz: cannot be read: .*download it again"):
         cifar100.prepare(tmp_path, tmp_path / "out", None)
+
+
+def packed(root: Path, *members: tuple[tarfile.TarInfo, bytes]) -> None:
+    """An archive of these members below `root`."""
+    with tarfile.open(root / f"{cifar100.FOLDER}.tar.gz", "w:gz", compresslevel=1) as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+
+
+def member(name: str, size: int = 0, **values) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(f"{cifar100.FOLDER}/{name}")
+    info.size = size
+    for key, value in values.items():
+        setattr(info, key, value)
+    return info
+
+
+HOSTILE = {
+    "a loop of links": [
+        (member("train", type=tarfile.SYMTYPE, linkname="test"), b""),
+        (member("test", type=tarfile.LNKTYPE, linkname=f"{cifar100.FOLDER}/train"), b""),
+    ],
+    "a folder": [(member("train", type=tarfile.DIRTYPE), b"")],
+    "one split": [(member("train", 4), b"data")],
+    "many members": [(member(f"x{number}"), b"") for number in range(200)],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_archive_is_one_sentence(kind, tmp_path):
+    packed(tmp_path, *HOSTILE[kind])
+    with pytest.raises(
+        InputError, match=r"cifar-100-python.tar.gz: cannot be read: .*; download it again"
+    ) as caught:
+        cifar100.prepare(tmp_path, tmp_path / "out", None)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "other"])
+def test_a_member_that_is_too_large_is_not_unpacked(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar100, "_LARGEST", 1000)
+    monkeypatch.setattr(cifar100, "_UNPACKED", 5000)
+    packed(tmp_path, (member(name, 50_000), bytes(50_000)), (member("test", 4), b"data"))
+    with pytest.raises(InputError, match=r"at most 1000 bytes|unpacks to more than 5000 bytes"):
+        cifar100.prepare(tmp_path, tmp_path / "out", None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {"data": np.zeros((200, 3072), np.uint8)},
+        {"data": np.zeros((200, 3072), np.float32), "fine_labels": [*range(100)] * 2},
+        {"data": np.zeros((200, 30), np.uint8), "fine_labels": [*range(100)] * 2},
+        {"data": np.zeros((200, 3072), np.uint8), "fine_labels": [0] * 200},
+        {"data": "text", "fine_labels": [*range(100)] * 2},
+        {"data": np.zeros((200, 3072), np.uint8), "fine_labels": "text"},
+    ],
+)
+def test_a_pickle_of_another_content_is_one_sentence(content, archive, tmp_path, monkeypatch):
+    data = made_cifar.pickled(content)
+    (archive / cifar100.FOLDER / "train").write_bytes(data)
+    monkeypatch.setattr(cifar100, "MD5", {**cifar100.MD5, "train": hashlib.md5(data).hexdigest()})
+    with pytest.raises(InputError, match=r"cifar-100-python/train: is no split of CIFAR-100") as caught:
+        cifar100.prepare(archive, tmp_path / "out", None)
+    assert len(caught.value.problems) == 1
 
 
 def test_a_root_without_the_data_set_is_told_what_was_looked_for(tmp_path):

@@ -91,9 +91,10 @@ def test_all_problems_of_a_file_are_told_with_their_lines(tmp_path):
         ("/etc/x.png", "absolute"),
         ("C:/x.png", "absolute"),
         ("a\\x.png", "backslash"),
-        ("a b.png", "blank"),
+        ("a\tb.png", "control"),
         ("a\x07.png", "control"),
-        ("a\u00a0b.png", "blank"),
+        ("a\u009bb.png", "control"),
+        ("a\u2028b.png", "control"),
         ("./x.png", "shortest"),
         ("a//x.png", "shortest"),
         ("a/", "shortest"),
@@ -107,7 +108,16 @@ def test_a_path_that_a_list_cannot_carry_is_refused(tmp_path, image, fault):
 
 
 @pytest.mark.parametrize(
-    "image", ["a..b/.c.png", "é/x.png", "..a/b...png", "s1/o1/C_01_01_010.png", "a,b:c.png"]
+    "image",
+    [
+        "a..b/.c.png",
+        "é/x.png",
+        "..a/b...png",
+        "s1/o1/C_01_01_010.png",
+        "a,b:c.png",
+        "a b/ c d.png",
+        "e\u202f\u3000.png",
+    ],
 )
 def test_an_unusual_but_safe_path_is_accepted(tmp_path, image):
     assert dirmap.read(written(tmp_path, f'0,1,1,1,1,"{image}"'))["im_path"].tolist() == [image]

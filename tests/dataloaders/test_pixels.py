@@ -1,6 +1,7 @@
 """The pixel store: right pixels, built once, never half, never stale; and what it says of bad images."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from PIL import Image
 import lethe.dataloaders.stores.array
 import lethe.dataloaders.stores.pixels
 from lethe.common.errors import InputError
+from lethe.dataloaders.datasets.image_folder import SUFFIXES
 from lethe.dataloaders.stores.array import open_array
-from lethe.dataloaders.stores.decode import decode, fault
+from lethe.dataloaders.stores.decode import FORMATS, decode, fault
 from lethe.dataloaders.stores.pixels import PixelStore
 
 ROOT = Path(__file__).parents[2]
@@ -166,8 +168,9 @@ def test_folders_whose_files_have_equal_names_sizes_and_times_share_no_store(tmp
     assert [int(store.pixels[0, 0, 0, 0]) for store in stores] == [10, 200]
 
 
-def test_a_store_larger_than_memory_can_be_opened_and_its_pages_are_copied_on_write(tmp_path):
-    """Twice what the machine has, in a file with a hole."""
+def test_a_store_larger_than_memory_can_be_opened_and_its_pages_are_copied_on_write(tmp_path, monkeypatch):
+    """Twice what the machine has, in a file with a hole, which takes too long to read."""
+    monkeypatch.setattr(lethe.dataloaders.stores.array, "_verify", lambda folder: None)
     pages = 2 * (os.sysconf("SC_PHYS_PAGES") + swap_pages())
     shape = (pages, os.sysconf("SC_PAGE_SIZE"))
     (tmp_path / "store").mkdir()
@@ -212,10 +215,110 @@ def test_a_damaged_store_is_told_with_what_to_do(tmp_path, damage):
         array.unlink()
     else:
         array.write_bytes({"cut": array.read_bytes()[:-1], "emptied": b"", "no array": b"x" * 5000}[damage])
-    with pytest.raises(
-        InputError, match=f"is missing or damaged: delete {array.parent}, and it is made again"
-    ):
+    with pytest.raises(InputError, match="delete this folder, and it is made again") as caught:
         PixelStore.open(root, paths, (20, 30), stores)
+    assert len(caught.value.problems) == 1 and str(array.parent) in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [5, 130, -1])  # in the header, in the pixels
+def test_one_flipped_bit_of_a_store_is_told(tmp_path, place):
+    paths, _ = draw(tmp_path / "root", 2)
+    PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+    (array,) = (tmp_path / "stores").glob("*/array.npy")
+    content = bytearray(array.read_bytes())
+    content[place] ^= 16
+    array.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"is damaged, its array.npy differs .* delete this folder, and it is"
+    ):
+        PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+    shutil.rmtree(array.parent)
+    PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", '{"bytes": 1}', "[" * 100_000, "null"])
+def test_checksums_that_are_damaged_are_told(tmp_path, text):
+    paths, _ = draw(tmp_path / "root", 2)
+    PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+    (sums,) = (tmp_path / "stores").glob("*/checksums.json")
+    sums.unlink()
+    if text is not None:
+        sums.write_text(text)
+    lethe.dataloaders.stores.array._verify_once.cache_clear()
+    with pytest.raises(InputError, match=r"delete .*, and it is made again"):
+        PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+
+
+def test_a_store_is_read_once_in_a_process(tmp_path, monkeypatch):
+    paths, _ = draw(tmp_path / "root", 2)
+    PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+    monkeypatch.setattr(lethe.dataloaders.stores.array, "_sums", lambda path: pytest.fail("read again"))
+    PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores")
+
+
+def test_a_flipped_digit_of_the_noted_content_is_not_believed(tmp_path):
+    paths, _ = draw(tmp_path / "root", 2)
+    content = PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores").content
+    (note,) = (tmp_path / "stores").rglob("content.txt")
+    text = note.read_text()
+    note.write_text(("0" if text[0] != "0" else "1") + text[1:])
+    assert PixelStore.open(tmp_path / "root", paths, (20, 30), tmp_path / "stores").content == content
+    assert note.read_text() == text
+
+
+FOREIGN = {
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) (w) file\n%%EOF\n",
+    "DDS": b"DDS " + bytes(range(124)),
+    "AVIF": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miafMA1B",
+    "ICO": b"\0\0\1\0\1\0\1\1\0\0\1\0\x18\0\x30\0\0\0\x16\0\0\0",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_only_the_formats_that_the_docs_name_are_decoded(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    path = tmp_path / "image.png"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(
+        InputError, match=r"image.png: cannot be decoded as an image: expected one of PNG, JPEG"
+    ):
+        decode(path, (8, 8))
+    assert "expected one of" in fault(path)
+    assert set(FORMATS) <= set((ROOT / "docs" / "data.md").read_text().replace(",", " ").split())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.gif", "a.tiff", "a.webp", "a.ppm", "a.pgm"])
+def test_every_ending_that_is_indexed_can_be_decoded(tmp_path, name):
+    Image.new("L", (8, 8), 77).save(tmp_path / name)
+    assert abs(decode(tmp_path / name, (8, 8)).astype(int) - 77).max() <= 2
+    assert Path(name).suffix in SUFFIXES
+
+
+def test_a_pipe_among_the_images_is_told_at_once(tmp_path):
+    paths, _ = draw(tmp_path, 2)
+    (tmp_path / paths[1]).unlink()
+    os.mkfifo(tmp_path / paths[1])
+    with pytest.raises(InputError, match="expected a file, got a pipe or a device"):
+        PixelStore.open(tmp_path, paths, (8, 8), tmp_path / "stores")
+    assert "got a pipe" in fault(tmp_path / paths[1])
+
+
+@pytest.mark.parametrize("level", ["file", "folder"])
+def test_an_image_that_a_link_brings_in_from_outside_is_refused_if_asked(tmp_path, level):
+    paths, _ = draw(tmp_path / "root", 4)
+    draw(tmp_path / "out", 4)
+    place = Path(paths[1]) if level == "file" else Path(paths[1]).parent
+    (tmp_path / "root" / place).rename(tmp_path / "root" / "moved")
+    (tmp_path / "root" / place).symlink_to(tmp_path / "out" / place)
+    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores")
+    with pytest.raises(InputError, match=f"{paths[1]}: a link leads out of") as caught:
+        PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
+    assert len(caught.value.problems) == 1
+    (tmp_path / "root" / place).unlink()
+    (tmp_path / "root" / place).symlink_to(tmp_path / "root" / "moved")
+    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
 
 
 def test_a_decoder_that_is_killed_is_told_with_what_to_do(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from lethe.gridsearch.engines import choose as engines
 def machines(**options) -> list[Machine]:
     values = {
         "engine": "local", "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1,
-        "address": None, "checkpoint_batches": None, **options,
+        "address": None, "checkpoint_batches": None, "keep_model": False, **options,
     }  # fmt: skip
     return engines.engine(argparse.Namespace(**values))[1]
 

@@ -135,6 +135,10 @@ def test_an_unknown_dataset_hides_no_unknown_paradigm(problems):
             "some.toml:1: datasets: expected a list of names, at least one, got []",
         ),
         (
+            'datasets = ["digits", 1]\n[agents.er]\n',
+            "some.toml:1: datasets: expected a list of names, at least one, got ['digits', 1]",
+        ),
+        (
             'datasets = ["digit"]\n[agents.er]\n',
             "some.toml:1: unknown dataset 'digit': did you mean 'digits'?",
         ),

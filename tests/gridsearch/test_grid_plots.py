@@ -1,9 +1,9 @@
 import pytest
 
 from lethe.benchmarks.report.comparison import Stat, compare
-from lethe.benchmarks.report.plots import agent_style
+from lethe.benchmarks.report.cost_plots import cost_figure, pareto_front
+from lethe.benchmarks.report.figures import agent_style
 from lethe.benchmarks.run.trial import Trial
-from lethe.gridsearch.report.cost_plots import cost_figure, pareto_front
 from lethe.gridsearch.report.search_plots import heat_figure, profile, profile_figure, scale
 from lethe.gridsearch.selection import Candidate, Choice
 from tests.made_records import run, trial
@@ -54,7 +54,7 @@ def test_the_profile_has_a_panel_an_agent_error_bars_a_ring_and_says_validation(
     assert [tuple(point) for point in line.get_xydata()[:2]] == [(1e-4, 60), (1e-3, 40)]
     assert sorted(bars.get_segments()[0][:, 1]) == [59.5, 60.5]
     assert any(ring.get_markersize() > 8 and ring.get_xydata().tolist() == [[1e-4, 60]] for ring in ewc.lines)
-    assert "1 failed" in [text.get_text() for text in ewc.texts]
+    assert "failed: 0.01" in [text.get_text() for text in ewc.texts]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_cost_plot_marks_the_front_without_the_offline_learner():
         trial("si", run(0, [40], memory_bytes=10**7, seconds=30.0, wall_seconds=40.0)),
         trial("offline", run(0, [90], memory_bytes=0, seconds=100.0, wall_seconds=200.0), offline=True),
     ]
-    memory, training, wall = cost_figure(compare(records), "core50").axes
+    memory, training, wall = cost_figure(compare(records), "core50", "cost").axes
     assert [axes.get_xlabel() for axes in (memory, training, wall)] == [
         "memory beyond the network", "training time per run", "wall time per run",
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def test_a_cost_axis_has_ticks_on_both_sides_of_all_points(seconds, labels):
         trial(agent, run(0, [60], seconds=float(value)))
         for agent, value in zip(agents, seconds, strict=False)
     ]
-    axes = cost_figure(compare(records), "core50").axes[1]
+    axes = cost_figure(compare(records), "core50", "cost").axes[1]
     assert [text.get_text() for text in axes.get_xticklabels()] == labels
     left, right = axes.get_xlim()
     assert all(left <= value <= right for value in [*seconds, *axes.get_xticks()])
@@ -143,5 +143,5 @@ def test_a_cost_axis_has_ticks_on_both_sides_of_all_points(seconds, labels):
 
 def test_a_cost_that_older_records_lack_has_no_empty_panel():
     record = trial("er", run(0, [60], wall_seconds=None))
-    labels = [axes.get_xlabel() for axes in cost_figure(compare([record]), "core50").axes]
+    labels = [axes.get_xlabel() for axes in cost_figure(compare([record]), "core50", "cost").axes]
     assert labels == ["memory beyond the network", "training time per run"]

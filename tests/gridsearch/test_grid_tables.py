@@ -5,11 +5,13 @@ import warnings
 import pytest
 
 from lethe.benchmarks.report.comparison import compare
+from lethe.benchmarks.report.differences import column
+from lethe.benchmarks.report.tested_tables import difference_table, main_table
 from lethe.common.errors import InputError
 from lethe.gridsearch.grid import for_test
 from lethe.gridsearch.report import published_numbers
-from lethe.gridsearch.report.final_results import column, final_comparison
-from lethe.gridsearch.report.final_tables import difference_table, final_tables, main_table
+from lethe.gridsearch.report.final_results import final_comparison
+from lethe.gridsearch.report.final_tables import final_tables
 from lethe.gridsearch.report.write import report
 from lethe.gridsearch.selection import choose_all
 from tests.made_grid import fail, finish, grid
@@ -251,7 +253,7 @@ def test_the_report_is_complete(searched, tmp_path):
     out = tmp_path / "out"
     summary = report(searched, tmp_path, out)
     plots = [f"{name}.{kind}" for name in ("search_lr", "search_penalty_weight", "heat_ewc", "cost_toybox")
-             for kind in ("png", "pdf")]  # fmt: skip
+             for kind in ("png", "pdf", "txt")]  # fmt: skip
     assert [path.name for path in summary.files] == [
         "tables.md", "tables.tex", "search.csv", "final.csv", *plots,
     ]  # fmt: skip
@@ -300,9 +302,13 @@ def test_latex_is_escaped_and_every_row_is_full(searched, tmp_path):
     floats = re.findall(r"\\begin\{table\}.*?\\end\{table\}", page, re.DOTALL)
     assert len(floats) == 9
     for drawn in floats:
-        columns = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", drawn)[1])
+        kinds = re.search(r"\\begin\{tabular\}\{(.*)\}$", drawn, re.MULTILINE)[1]
+        columns = len(kinds.replace("p{5cm}", "p"))
         body = [line for line in drawn.split("\n") if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in body} == {columns}
+        scaled = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+        assert scaled in drawn
+        drawn = drawn.replace(scaled, "{")
         text = re.sub(r"\\(begin|end|caption|label|tab:)\S*|\\text\w+\{\}|\$\\pm\$|\\[#$%&_{}]", "", drawn)
         assert not set(text) & set("#$%_~^<>|"), drawn
         assert page.isascii()

@@ -16,6 +16,7 @@ GRIDS = sorted((SCRIPTS / "grids").glob("*.toml"))
 
 BOTH = {"class_iid", "class_instance"}
 ABLATED = {
+    "fittedslots": {"slots_from": "features"},
     "herding": {"herding": True},
     "memslot50": {"slots": 50},
     "memsz100": {"memory_size": 100},
@@ -72,7 +73,11 @@ def test_every_dataset_has_every_published_agent():
 @pytest.mark.parametrize(
     ("file", "paradigm", "published"),
     [
-        ("core50/augmem", "class_iid", {"lr": 1e-3, "epochs_first_task": 10, "slots": 100, "sharpness": 5.0}),
+        (
+            "core50/augmem",
+            "class_iid",
+            {"lr": 1e-3, "epochs_first_task": 10, "slots": 100, "slots_from": "normal"},
+        ),
         ("core50/augmem", "class_instance", {"lr": 2.5e-4, "epochs_first_task": 10, "batch_size": 21}),
         ("core50/augmem", "instance", {"lr": 1e-3, "epochs_first_task": 1, "replay_weight": 1.0}),
         ("toybox/augmem", "class_instance", {"lr": 1e-4, "slots": 500, "epochs_first_task": 1}),
@@ -110,7 +115,7 @@ def test_the_toybox_grid_is_the_published():
     assert {trial.settings["epochs"] for trial in found.trials if trial.agent == "offline"} == {10}
 
 
-def test_there_are_nine_ablations():
+def test_there_are_nine_ablations_and_one_of_the_projects_own():
     assert {path.stem for path in ABLATIONS} == ABLATED.keys()
 
 

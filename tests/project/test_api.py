@@ -46,6 +46,12 @@ def test_a_run_in_memory_has_the_numbers_and_the_log_of_a_recorded_one(places, t
     (row,) = lethe.read_results(tmp_path).to_dict("records")
     assert row["accuracy_last"] == run.metrics["accuracy_last"] and row["lr"] == 0.01 and row["run"] == 0
     assert lethe.evaluate(run.agent, run.stream).seen == run.accuracy[-1, 0]
+    confusions = lethe.read_confusions(tmp_path)
+    last = confusions[confusions["task"] == 4]
+    right = last[last["true"] == last["predicted"]]["count"].sum()
+    assert 100 * right / last["count"].sum() == pytest.approx(run.accuracy[-1, 0])
+    assert lethe.evaluate(run.agent, run.stream).confusion.matrix().trace() == right
+    assert set(last["true"]) == set(run.stream.class_names) and set(confusions["agent"]) == {"er"}
     x, y = run.stream.test
     assert 100 * (run.predict(x).argmax(1) == y).double().mean().item() == pytest.approx(run.accuracy[-1, 0])
 

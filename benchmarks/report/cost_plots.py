@@ -1,4 +1,4 @@
-"""Plots of accuracy on test images against memory and against time, with the Pareto front marked."""
+"""Plots of accuracy against memory, time and FLOPs, each point with its name, and the Pareto front marked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,24 +11,32 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from lethe.benchmarks.report.comparison import Comparison, Entry
-from lethe.benchmarks.report.plots import (  # fmt: skip
+from lethe.benchmarks.report.figures import (
     GREY,
     LEGEND_LINE_INCHES,
     LOOK,
     LineLook,
     Style,
     entry_styles,
+    file_name,
     legend,
     legend_shape,
     line,
-    save,
+    write_figure,
 )
-from lethe.benchmarks.report.tables import dataset_title
+from lethe.benchmarks.report.plots import best_of_agents
+from lethe.benchmarks.report.point_names import name_points
 
+_DECADE = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _BYTES = {0: "0"} | {
     number * 10.0**power: f"{number} {unit}"
     for power, unit in ((0, "B"), (3, "kB"), (6, "MB"), (9, "GB"))
-    for number in (1, 2, 5, 10, 20, 50, 100, 200, 500)
+    for number in _DECADE
+}
+_FLOPS = {0: "0"} | {
+    number * 10.0**power: f"{number} {unit}FLOP"
+    for power, unit in ((0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"))
+    for number in _DECADE
 }
 _SECONDS = {0: "0"} | {
     number * size: f"{number} {unit}"
@@ -43,33 +51,58 @@ _COSTS = {
     "memory_bytes": ("memory beyond the network", _BYTES),
     "seconds": ("training time per run", _SECONDS),
     "wall_seconds": ("wall time per run", _SECONDS),
+    "learn_flops": ("FLOPs of learning per image", _FLOPS),
+    "total_bytes": ("total memory", _BYTES),
 }
 """By metric: the label of its axis, and the values that may be ticked."""
+FIGURES = {"cost": ("memory_bytes", "seconds", "wall_seconds"), "pareto": ("learn_flops", "total_bytes")}
+"""By the first part of a file's name: the costs that the figure shows, a row each."""
 _MOST_TICKS = 3
 _MARGIN = 1.6
-_PANEL_INCHES = (2.1, 1.8)
+_PANEL_INCHES = (2.5, 2.1)
 _FRONT: LineLook = {"color": GREY, "linestyle": "--", "linewidth": 0.9}
 
 
-def write_cost_plots(comparison: Comparison, out: Path) -> list[Path]:
-    """Write cost_<dataset> as PNG and PDF for every dataset with a finished run; return their paths."""
-    paths = []
+def write_cost_plots(
+    comparison: Comparison, out: Path, names: Sequence[str] = ("pareto",)
+) -> tuple[list[Path], list[str]]:
+    """Write `<name>_<dataset>` for each of `names` (keys of `FIGURES`), as PNG and PDF with its caption as text.
+
+    Returns their paths, and a note on each figure that records without its costs leave out.
+    """
+    paths, missing = [], []
+    shown, choice = best_of_agents(comparison)
     for dataset in comparison.datasets():
-        if any(entry.finished for entry in comparison.entries if entry.dataset == dataset):
-            with matplotlib.rc_context(LOOK):
-                figure = cost_figure(comparison, dataset)
-                paths += [save(figure, out / f"cost_{dataset}.{kind}") for kind in ("png", "pdf")]
-    return paths
+        for name in names:
+            costs = recorded(comparison, dataset, name)
+            absent = [_COSTS[metric][0] for metric in FIGURES[name] if metric not in costs]
+            if absent and any(entry.finished for entry in comparison.entries if entry.dataset == dataset):
+                missing.append(
+                    f"{comparison.title(dataset)}: no plot of accuracy against {' and '.join(absent)}: "
+                    "no record has it"
+                )
+            if costs:
+                with matplotlib.rc_context(LOOK):
+                    figure = cost_figure(shown, dataset, name)
+                    caption = f"{_caption(comparison, dataset, costs)}{choice}"
+                    paths += write_figure(figure, out, f"{name}_{file_name(dataset)}", caption)
+    return paths, missing
 
 
-def cost_figure(comparison: Comparison, dataset: str) -> Figure:
-    """A row for memory and for each time recorded, a column per paradigm; accuracy is averaged over tasks.
+def recorded(comparison: Comparison, dataset: str, name: str) -> list[str]:
+    """The costs of the figure `name` that any record of `dataset` has."""
+    entries = [entry for entry in comparison.entries if entry.dataset == dataset]
+    return [metric for metric in FIGURES[name] if any(entry.stats[metric].runs for entry in entries)]
+
+
+def cost_figure(comparison: Comparison, dataset: str, name: str) -> Figure:
+    """A row for each cost of the figure `name` that is recorded, a column per paradigm; accuracy is a mean over tasks.
 
     Offline learners are shown, but are not part of the front.
     """
+    costs = recorded(comparison, dataset, name)
     entries = [entry for entry in comparison.entries if entry.dataset == dataset and entry.finished]
     paradigms = [name for name in comparison.paradigms(dataset) if any(e.paradigm == name for e in entries)]
-    costs = [metric for metric in _COSTS if any(entry.stats[metric].runs for entry in entries)]
     styles = entry_styles(entries)
     handles = {label: Line2D([], [], **_point(style)) for label, style in styles.items()}
     handles["Pareto front"] = Line2D([], [], **_FRONT)
@@ -84,9 +117,21 @@ def cost_figure(comparison: Comparison, dataset: str) -> Figure:
             if row == 0:
                 axes.set_title(paradigm, parse_math=False)
             if index == 0:
-                axes.set_ylabel(f"{dataset_title(dataset)}\ntest accuracy (%)", parse_math=False)
+                axes.set_ylabel(
+                    f"{comparison.title(dataset)}\n{comparison.split} accuracy (%)", parse_math=False
+                )
     legend(figure, handles, legend_columns)
     return figure
+
+
+def _caption(comparison: Comparison, dataset: str, costs: Sequence[str]) -> str:
+    against = " and ".join(_COSTS[metric][0] for metric in costs)
+    return (
+        f"{comparison.title(dataset)}: accuracy on all classes seen so far, average over tasks, on {comparison.split} "
+        f"images, against {against}; means over runs, bars are standard errors of the mean. The dashed line is the "
+        "Pareto front: no other agent is at least as accurate at no greater cost. Learners from offline lists are "
+        "bounds and no part of it."
+    )
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -125,6 +170,8 @@ def _panel(axes: Axes, entries: Sequence[Entry], metric: str, styles: Mapping[st
         if (cost, accuracy) in front:
             axes.plot(cost, accuracy, "o", markersize=9, markerfacecolor="none", markeredgecolor=GREY)
     _cost_axis(axes, [cost for _, (cost, _) in points], ticks)
+    axes.margins(y=0.12)
+    name_points(axes, {entry.label: point for entry, point in points}, _PANEL_INCHES)
     axes.set_xlabel(name)
     axes.grid(color="#E6E6E6", linewidth=0.5)
     axes.set_axisbelow(True)

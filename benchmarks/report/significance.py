@@ -8,7 +8,6 @@ difference is at least as far from zero as the observed one.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import permutation_test
 
 _EXACT_UP_TO = 30
 """Number of runs: 2^30 sign patterns, of which only two halves of 2^15 are stored."""
@@ -66,6 +65,8 @@ def _signed_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _drawn_p(values: np.ndarray) -> float:
+    from scipy.stats import permutation_test  # half a second, for tests of more than thirty runs alone
+
     found = permutation_test(
         (values,),
         lambda sample, axis: sample.mean(axis=axis),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
-from lethe.gridsearch.report.significance import holm, paired_p, smallest_p
+from lethe.benchmarks.report.significance import holm, paired_p, smallest_p
 
 
 def by_all_patterns(differences):

@@ -1,0 +1,83 @@
+"""The reference of Ω_all for every trial: the offline learner of the same stream and network, or why there is none.
+
+Of several, such as `offline` and `offline` with `retrain`, the most accurate one is the reference: a bound is as high
+as the best learner that is known.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lethe.benchmarks.records.read import TrialRecord
+
+_ALIKE = ("variant", "image_size", "network", "pretrained", "seed", "tasks", "class_order", "order_seed")
+"""Keys of a configuration, beside dataset and paradigm, that a reference shares with the trial. The cut is none of
+them: it belongs to some agents, and the upper bound learns the whole network."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The offline trial that Ω_all of a trial is relative to."""
+
+    curve: np.ndarray | None = None
+    """float64 [T], its accuracy on seen classes, mean over runs; None where there is no reference."""
+    label: str = ""
+    """Name of the trial."""
+    of: int = 0
+    """Number of offline trials that could be the reference."""
+    blank: str = ""
+    """Why Ω_all is blank, as the end of a sentence; empty where it is not."""
+
+
+def references(
+    trials: Sequence[TrialRecord], labels: Sequence[str], sources: Sequence[str]
+) -> list[Reference]:
+    """The reference of each trial; `labels` are the trials' names, `sources` the results folders that they are from."""
+    places = [
+        (source, trial.config["dataset"], trial.config["paradigm"])
+        for trial, source in zip(trials, sources, strict=True)
+    ]
+    offline: dict[tuple[str, ...], list[tuple[TrialRecord, str]]] = {}
+    for trial, label, place in zip(trials, labels, places, strict=True):
+        if trial.needs.get("offline"):
+            offline.setdefault(place, []).append((trial, label))
+    return [_reference(trial, offline.get(place, [])) for trial, place in zip(trials, places, strict=True)]
+
+
+def _reference(trial: TrialRecord, offline: Sequence[tuple[TrialRecord, str]]) -> Reference:
+    if not offline:
+        return Reference(blank="there is no offline trial")
+    alike = [(rival, label) for rival, label in offline if not _unlike(trial, rival)]
+    if not alike:
+        nearest = min((_unlike(trial, rival) for rival, _ in offline), key=len)
+        return Reference(blank=f"no offline trial has the same {' and '.join(nearest)}")
+    begun = [(rival, label) for rival, label in alike if rival.runs]
+    if not begun:
+        return Reference(blank="no run of the offline trial has finished")
+    curves = [(curve, label) for rival, label in begun if (curve := _mean_curve(rival)) is not None]
+    if not curves:
+        return Reference(blank="the runs of the offline trial have unlike numbers of tasks")
+    curve, label = max(curves, key=lambda found: float(found[0].mean()))
+    if trial.runs and all(len(run.accuracy) != len(curve) for run in trial.runs):
+        tasks = len(trial.runs[0].accuracy)
+        return Reference(blank=f"the offline trial has {len(curve)} tasks, not {tasks}")
+    if not (curve > 0).all():
+        return Reference(blank="the offline trial has an accuracy of 0 after a task")
+    return Reference(curve, label, len(curves))
+
+
+def _unlike(trial: TrialRecord, rival: TrialRecord) -> list[str]:
+    """Names of the keys in which a reference must not differ, and does."""
+    return [
+        name.replace("_", " ")
+        for name in _ALIKE
+        if json.dumps(trial.config.get(name)) != json.dumps(rival.config.get(name))
+    ]
+
+
+def _mean_curve(trial: TrialRecord) -> np.ndarray | None:
+    """Mean accuracy on seen classes [T] over finished runs; None where T differs."""
+    curves = [run.accuracy[:, 0] for run in trial.runs]
+    return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None
