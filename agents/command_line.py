@@ -54,7 +54,7 @@ def show(options: argparse.Namespace) -> int:
         print(f"{name}: {_documentation(agent)}")
         print(f"Needs: {_needs(agent)}.\n\nHyperparameters:\n")
         for field in dataclasses.fields(agent.Config):
-            print(f"    {field.name}={field.default}  {field.metadata['help']}")
+            print(f"    {field.name}={field.default}  {field.metadata.get('help', '')}")
         print()
     if options.agents:
         return 0

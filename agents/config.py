@@ -4,11 +4,16 @@ import dataclasses
 import math
 import operator
 import types
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_args, get_type_hints
 
 from lethe.common.errors import InputError, unknown
+from lethe.common.imports import told
+
+MAX_WHOLE = 2**63 - 1
+"""The largest whole number of a setting, as that of a tensor's."""
 
 
 def setting(
@@ -43,19 +48,27 @@ class Config:
         An unknown key, a value of the wrong type or out of range is an `InputError`, which lists all problems.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        hints = get_type_hints(cls)
+        try:
+            hints = get_type_hints(cls)
+        except Exception as error:  # a name that an annotation has and its module has not
+            raise InputError(f"{cls.__name__}: its types cannot be read: {told(error)}") from error
         values: dict[str, Any] = {}
         problems: list[str] = []
         for key, value in settings.items():
             try:
-                if key not in fields:
+                if key not in fields or key not in hints:
                     raise unknown("hyperparameter", key, fields)
                 values[key] = _checked(fields[key], _typed(key, value, hints[key]))
             except InputError as error:
                 problems += error.problems
         if problems:
             raise InputError(*problems)
-        return cls(**values)
+        try:
+            return cls(**values)
+        except InputError:
+            raise
+        except Exception as error:  # a check of a user's own, or a class that is no dataclass
+            raise InputError(f"{cls.__name__}: cannot be made: {told(error)}") from error
 
     def notes(self) -> tuple[str, ...]:
         """Remarks, a sentence each, on values that are allowed and rarely meant; told once, before learning."""
@@ -113,7 +126,7 @@ def _typed(key: str, value: object, hint: Any) -> object:
     if isinstance(value, str) and kind is not str:
         try:
             return _WORDS[value.lower()] if kind is bool else kind(value)
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise wrong from None
     if kind is float and type(value) is int:
         return float(value)
@@ -124,11 +137,15 @@ def _typed(key: str, value: object, hint: Any) -> object:
 
 def _checked(field: dataclasses.Field[Any], value: object) -> object:
     """`value` if it is in the field's range."""
-    limits = field.metadata
+    limits = defaultdict(lambda: None, field.metadata)  # a field of a user's own may be a plain one
     if limits["choices"] is not None and value not in limits["choices"]:
         raise unknown(f"value of {field.name}", str(value), limits["choices"])
     if not isinstance(value, int | float):
         return value
+    if isinstance(value, int) and abs(value) > MAX_WHOLE:
+        raise InputError(
+            f"{field.name}: expected a number of at most {MAX_WHOLE}, got one of {len(str(value))} digits"
+        )
     if not math.isfinite(value):
         raise InputError(f"{field.name}: expected a finite number, got {value}")
     for bound, holds, words in (

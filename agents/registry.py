@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lethe.agents.base import Agent
+from lethe.agents.base import Agent, Needs
 from lethe.agents.card import FAMILIES, Card, card_of
+from lethe.agents.config import Config
 from lethe.common.errors import InputError, unknown
 from lethe.common.imports import load
 
@@ -51,7 +52,25 @@ def get(name: str) -> type[Agent]:
     if not (isinstance(found, type) and issubclass(found, Agent)):
         class_name = name.rpartition(":")[2]
         raise InputError(f"agent '{name}': '{class_name}' is no subclass of lethe.agents.base.Agent")
+    _check_declared(name, found)
     return found
+
+
+def _check_declared(name: str, agent_class: type[Agent]) -> None:
+    """`InputError` with all that the class declares otherwise than `Agent` says; what the harness reads of it."""
+    problems = []
+    if not isinstance(agent_class.needs, Needs):
+        problems.append(f"needs: expected Needs(...), got {agent_class.needs!r:.60}")
+    if not (isinstance(agent_class.Config, type) and issubclass(agent_class.Config, Config)):
+        problems.append(
+            f"Config: expected a class derived from lethe.agents.config.Config, got {agent_class.Config!r:.60}"
+        )
+    if not isinstance(agent_class.cut, str | None):
+        problems.append(f"cut: expected the name of a stage or None, got {agent_class.cut!r:.60}")
+    if not isinstance(agent_class.resumable, bool):
+        problems.append(f"resumable: expected True or False, got {agent_class.resumable!r:.60}")
+    if problems:
+        raise InputError(*(f"agent '{name}': {problem}" for problem in problems))
 
 
 def card(name: str) -> Card:

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from lethe.agents import registry
+from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
@@ -19,15 +20,27 @@ from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run import budget, kept
+from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial, notes
+from lethe.benchmarks.workers import memory
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
-from lethe.benchmarks.workers.pool import ELSEWHERE, cores, do_all, finished, prepare_all, run_jobs
+from lethe.benchmarks.workers.pool import (
+    ELSEWHERE,
+    cores,
+    damage,
+    do_all,
+    finished,
+    prepare_all,
+    record,
+    run_jobs,
+)
 from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
-from lethe.common.errors import InputError
+from lethe.common.errors import Damaged, InputError
 from lethe.common.input_problems import raise_any
+from lethe.common.printable import printable
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
@@ -40,6 +53,7 @@ _SHOWN = {
     "forgetting": "forgetting",
     "images_per_second": "images/s",
 }
+_MOST_RUNS = 10_000
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,20 +66,26 @@ def run(options: argparse.Namespace) -> int:
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
-        check_protocol(trial, places)
+        with suppress(Damaged):  # told with each of its runs
+            check_protocol(trial, places)
     if options.keep_model:
         raise_any(kept.cannot_keep(trials))
-    left = [job for job in jobs if not finished(job, places)]
+    broken = [failed for job in jobs if (failed := damage(job, places))]
+    damaged = {failed.job for failed in broken}
+    left = [job for job in jobs if job not in damaged and not finished(job, places)]
     for note in notes(job.trial for job in left):
-        print(note)
+        print(printable(note))
+    done = len(jobs) - len(left) - len(broken)
     if options.dry_run:
+        states = dict.fromkeys(jobs, "finished") | dict.fromkeys(left, "to do")
+        states |= dict.fromkeys(damaged, "damaged")
         for job in jobs:
-            state = "to do" if job in left else "finished"
-            print(f"{state:8}  {job}  {job.trial.folder(places.results)}")
-        print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished, {len(left)} to do")
-        return 0
-    if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} runs were finished before", flush=True)
+            print(printable(f"{states[job]:8}  {job}  {job.trial.folder(places.results)}"))
+        told = f", {len(broken)} damaged" if broken else ""
+        print(f"{len(jobs)} runs, {done} finished{told}, {len(left)} to do")
+        return _tell_all(broken)
+    if done:
+        print(f"{done} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
     prepare_all(left, places, machine)
     if options.workers == 1:
@@ -75,14 +95,21 @@ def run(options: argparse.Namespace) -> int:
         with live_line(len(left), "runs", "run") as bar:
             watch = _Watch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
-    write_tables_of(trial.folder(places.results) for trial in trials)
+    status = _tell_all(broken)
+    whole = [trial for trial in trials if not any(failed.job.trial is trial for failed in broken)]
+    write_tables_of(trial.folder(places.results) for trial in whole)
     if options.keep_model:
-        _tell_unkept([job for job in jobs if job not in left], places)
-    print(_table(trials, places))
-    for agent in sorted(watch.failed):
-        if ":" in agent and not agent.startswith("avalanche:"):
-            print(f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr)
-    return 1 if watch.failed else 0
+        _tell_unkept([job for job in jobs if job not in left and job not in damaged], places)
+    if whole:
+        print(_table(whole, places))
+    return watch.tell_remedies() or status
+
+
+def _tell_all(broken: Sequence[Failed]) -> int:
+    """Print the damage of finished runs; 1 if there is any, else 0."""
+    for failed in broken:
+        _tell(failed)
+    return 1 if broken else 0
 
 
 class _Watch:
@@ -106,6 +133,15 @@ class _Watch:
         if self._bar is not None:
             self._bar.update()
         _tell(outcome)
+
+    def tell_remedies(self) -> int:
+        """Print what to do about failed agents of users; 1 if a run has failed, else 0."""
+        for agent in sorted(self.failed):
+            if ":" in agent and not agent.startswith("avalanche:"):
+                print(
+                    f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr
+                )
+        return 1 if self.failed else 0
 
 
 class _Here:
@@ -133,9 +169,16 @@ class _Here:
         if self.job is None:
             time.sleep(ELSEWHERE)
             return
-        line = RunLine(str(self.job))
+        job, line = self.job, RunLine(str(self.job))
+
+        def last_words(reason: str) -> None:
+            outcome = Failed(job, failures.failure(job.folder(self._places.results), reason))
+            record(outcome, self._places)
+            _tell(outcome)
+
         try:
-            outcome = attempt(self.job, self._places, self._machine, line)
+            with memory.limited(self._machine.max_memory, last_words):
+                outcome = attempt(job, self._places, self._machine, line)
         finally:
             line.close()
         yield self, outcome
@@ -170,6 +213,8 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     trials: list[Trial] = []
     specs: dict[str, Dataset] = {}
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
+    if options.runs > _MOST_RUNS:
+        problems.append(f"--runs: expected at most {_MOST_RUNS}, got {options.runs}")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
     class_order: tuple[str, ...] | None = None
@@ -268,10 +313,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: not available here ({error})") from error
+    check_device(device)
     return Machine(
         device,
         options.threads
@@ -280,6 +322,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         options.checkpoint_batches,
         options.predictions,
         options.keep_model,
+        memory.limit_of(options.max_memory, options.workers),
     )
 
 

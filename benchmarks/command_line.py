@@ -99,6 +99,16 @@ def add_keep_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits the memory of a run's process."""
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="memory that the process of a run may keep before it is ended, such as 8GB (default: its part of 90 %% of "
+        "the machine's)",
+    )
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
@@ -146,6 +156,7 @@ def _add_run(commands: Commands) -> None:
         "small network)",
     )
     add_portable(run)
+    add_max_memory(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     add_keep_model(run)

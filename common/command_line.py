@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from lethe.common.errors import InputError
-from lethe.common.printable import printable_lines
+from lethe.common.printable import printable, printable_lines
 
 # argparse has no public name for it
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -28,7 +28,13 @@ def run(
     stopped: str = "stopped; the same command goes on from here",
 ) -> int:
     """Parse `arguments`, run the command that they name, and return the exit status."""
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    for argument in given:
+        if argument.startswith("--") and argument.endswith("=--"):
+            parser.error(
+                f"{argument}: expected a value after '='"
+            )  # argparse would take it for an empty list
+    options = parser.parse_args(given)
     return exit_status(lambda: options.command(options), stopped)
 
 
@@ -47,8 +53,9 @@ def exit_status(
 ) -> int:
     """Run a program's command; returns what the program is to exit with.
 
-    0, or what the command returns; 2 after an `InputError` and where the environment is not active, 130 after Ctrl-C,
-    all told on standard error; 1 where the reader of the output, such as `head`, leaves before the command is done.
+    0, or what the command returns; 2 after an `InputError` or for a file that the system refuses, and where the
+    environment is not active; 130 after Ctrl-C; 1 where a user's module ended the program. All are told on standard
+    error. 1 also where the reader of the output, such as `head`, leaves before the command is done.
     """
     try:
         status = command() or 0
@@ -64,6 +71,13 @@ def exit_status(
             file=sys.stderr,
         )
         status = 2
+    except SystemExit as end:  # commands return their status: this is of code that a user has named
+        print(
+            f"error: a module that the command has loaded ended the program (sys.exit({end.code!r})): what is missing "
+            "was not done: see what it does when it is imported or called",
+            file=sys.stderr,
+        )
+        status = 1
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         status = 130
@@ -71,6 +85,11 @@ def exit_status(
         if not _output_is_unread():
             raise  # of another pipe
         status = 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {printable(error.filename)}: {error.strerror or error}", file=sys.stderr)
+        status = 2
     with suppress(BrokenPipeError):
         print(end="", flush=True)
     if _output_is_unread():  # flushing the rest of the buffer must not fail when the interpreter ends

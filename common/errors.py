@@ -15,6 +15,10 @@ class InputError(ValueError):
         self.problems = problems
 
 
+class Damaged(InputError):
+    """A record of this project is damaged: what it belongs to cannot go on, everything else can."""
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     """The error for a name that is none of `choices`; names the nearest one and lists them all."""
     choices = sorted(choices)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from lethe.common.errors import InputError
+from lethe.common.errors import Damaged, InputError
 
 MAX_TEXT = 1 << 26
 """Bytes of a text or JSON file: 64 MiB."""
@@ -80,6 +80,11 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`: a link as well that leads nowhere, which is not the same as nothing."""
+    return os.path.lexists(path)
+
+
 def open_regular(path: Path, mode: Literal["rb", "wb", "ab"] = "rb", *, links: bool = True) -> IO[bytes]:
     """Open a regular file, never waiting as for the writer of a pipe; an `InputError` says what else it is.
 
@@ -126,7 +131,7 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
 
 
 def read_json(path: Path, remedy: str = "delete its folder to make it again") -> dict[str, Any]:
-    """The object in a JSON file that this project wrote; `InputError` with the `remedy` if it is damaged.
+    """The object in a JSON file that this project wrote; `Damaged` with the `remedy` if it is damaged.
 
     Numbers are finite and have at most `MAX_DIGITS` digits; nothing is nested deeper than `MAX_DEPTH`.
     """
@@ -135,11 +140,11 @@ def read_json(path: Path, remedy: str = "delete its folder to make it again") ->
     except InputError as error:
         # The path is said once; the system's error stays the cause.
         told = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{path}: damaged ({told}): {remedy}") from error.__cause__
+        raise Damaged(f"{path}: damaged ({told}): {remedy}") from error.__cause__
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}): {remedy}") from None
+        raise Damaged(f"{path}: damaged ({error}): {remedy}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object: {remedy}")
+        raise Damaged(f"{path}: expected a JSON object: {remedy}")
     return content
 
 

@@ -1,6 +1,7 @@
 """Import of what users name as `module:name`."""
 
 import importlib
+import traceback
 
 from lethe.common.errors import InputError
 
@@ -18,10 +19,23 @@ def load(kind: str, name: str, given: str, example: str) -> object:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(f"{kind} '{given}': {_not_imported(module_name, error)}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does
+        raise InputError(f"{kind} '{given}': {module_name} cannot be imported: {told(error)}") from error
     try:
         return getattr(module, object_name)
     except AttributeError:
         raise InputError(f"{kind} '{given}': {module_name} has no {object_name}") from None
+
+
+def told(error: BaseException) -> str:
+    """An error of a user's code in one line: where it was raised, its type and text."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}:{error.lineno}: " if error.filename else ""
+        return f"{place}{type(error).__name__}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    text = " ".join(str(error).split())
+    return f"{place}{type(error).__name__}{': ' if text else ''}{text}"
 
 
 def _not_imported(module_name: str, error: ModuleNotFoundError) -> str:

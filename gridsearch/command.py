@@ -12,6 +12,7 @@ from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers.pool import prepare_all
 from lethe.common.errors import InputError
+from lethe.common.printable import printable_lines
 from lethe.gridsearch import grid
 from lethe.gridsearch.engines import choose as engines
 from lethe.gridsearch.live import Live, label, run_label
@@ -102,13 +103,19 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
             engine(todo.left, places, watch=live)
         failed = live.failed
         print("\n".join(f"best {line}" for line in live.best()))
-    write_tables_of(trial.folder(places.results) for trial in trials)
+    problems: list[str] = []
+    try:
+        write_tables_of(trial.folder(places.results) for trial in trials)
+    except InputError as error:
+        problems += error.problems
+    for problem in (found for found in problems if all(found != reason.reason for _, reason in todo.failed)):
+        print(f"error: {printable_lines(problem)}", file=sys.stderr)
     for job, failure in todo.failed:
         print(f"failed before: {run_label(job)}: {failure.reason}", file=sys.stderr)
     if failed:
         told = f"{failed} of {todo.total} runs failed; failed.json and log.txt in their folders say why"
         print(f"{told}; the same command with --retry-failed tries them again", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or problems else 0
 
 
 def _counts(todo: Plan, places: Places, workers: int) -> str:

@@ -4,7 +4,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from lethe.benchmarks.command_line import add_keep_model, add_places, add_portable
+from lethe.benchmarks.command_line import add_keep_model, add_max_memory, add_places, add_portable
 from lethe.benchmarks.workers import forkserver
 from lethe.common import processor
 from lethe.common.command_line import Commands
@@ -63,6 +63,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--address", help="of a running Ray cluster; auto: the one that this machine is in")
     add_portable(parser)
+    add_max_memory(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
     parser.add_argument("--dry-run", action="store_true", help="print what would run")
     parser.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")

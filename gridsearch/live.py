@@ -9,11 +9,11 @@ from typing import Any, NoReturn, Self
 
 from tqdm import tqdm
 
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Failed, Outcome
-from lethe.common.files import read_json
 from lethe.gridsearch.grid import place_of
 from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text
 
@@ -41,7 +41,7 @@ class Live:
             lambda: defaultdict(list)
         )
         for job in plan.finished:
-            self._note(job, read_json(job.folder(places.results) / "summary.json"))
+            self._note(job, read_summary(job.folder(places.results)))
         self._lines: list[tqdm[NoReturn]] = []
         self._drawn = 0.0
 

@@ -3,16 +3,18 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.run.experiment import Places, check_protocol
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.pool import Watch, finished
-from lethe.common.files import read_json
+from lethe.benchmarks.workers.pool import Watch, damage, finished
+from lethe.common.errors import Damaged
 
 
 class Engine(Protocol):
@@ -28,7 +30,7 @@ class Plan:
 
     finished: tuple[Job, ...]
     failed: tuple[tuple[Job, Failure], ...]
-    """Runs that failed in an earlier call and are not retried."""
+    """Runs that failed in an earlier call and are not retried, and runs whose records are damaged."""
     left: tuple[Job, ...]
     """Runs to execute, those with most epochs first, so that workers finish at about the same time."""
 
@@ -45,8 +47,12 @@ def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool)
     """
     done, failed, left = [], [], []
     for trial in dict.fromkeys(trials):
-        check_protocol(trial, places)
+        with suppress(Damaged):  # told with each of its runs
+            check_protocol(trial, places)
         for job in (Job(trial, number) for number in range(runs)):
+            if damaged := damage(job, places):
+                failed.append((job, damaged.failure))
+                continue
             failure = None if retry_failed else failures.read(job.folder(places.results))
             if finished(job, places):
                 done.append(job)
@@ -64,7 +70,7 @@ class TimeEstimate:
     def __init__(self, done: Iterable[Job], places: Places):
         self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
         for job in done:
-            summary = read_json(job.folder(places.results) / "summary.json")
+            summary = read_summary(job.folder(places.results))
             self.note(job, summary["metrics"]["wall_seconds"])
 
     def note(self, job: Job, seconds: float) -> None:

@@ -146,23 +146,12 @@ def _candidate(trial: Trial, results: Path, runs: int) -> Candidate:
     values, failed, missing = [], [], []
     for run in range(runs):
         if run in records:
-            values.append(_accuracy(records[run], folder))
+            values.append(records[run].summary["metrics"][METRIC])
         elif found := failures.read(folder / f"run{run}"):
             failed.append(f"run {run}: {printable(found.reason)}")
         else:
             missing.append(run)
     return Candidate(trial, summarise(values), tuple(failed), tuple(missing))
-
-
-def _accuracy(record: RunRecord, folder: Path) -> float:
-    metrics = record.summary.get("metrics")
-    value = metrics.get(METRIC) if isinstance(metrics, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100:
-        path = folder / f"run{record.run}" / "summary.json"
-        raise InputError(
-            f"{path}: expected {METRIC} in percent, got {value!r}: delete its folder to make it anew"
-        )
-    return value
 
 
 def _choice(ranking: Sequence[Candidate], reason: str) -> Choice:

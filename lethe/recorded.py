@@ -9,6 +9,7 @@ import pandas as pd
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.confusions import CONFUSION
 from lethe.benchmarks.records.read import RunRecord, TrialRecord, find_trials
+from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
@@ -38,6 +39,7 @@ def record(
     processes may share the work. With `keep_model`, the trained agent of each run is kept, for `load`. Raises
     `RuntimeError` after all others have ended where some runs failed; why is in `run<r>/failed.json`.
     """
+    check_device(device)
     places = Places(Path(results), Path(data), Path(lists))
     machine = Machine(device, threads, keep_model=keep_model)
     jobs = [Job(one, number) for one in trials for number in range(runs)]

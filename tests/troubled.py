@@ -1,11 +1,14 @@
 """Agents that end badly, for tests of what runs them. Some talk to the test through files in a folder."""
 
 import os
+import shutil
 import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.finetune import Finetune
@@ -72,6 +75,22 @@ class DiesOnce(_Troubled):
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hoards(_Troubled):
+    """Keeps more and more memory."""
+
+    def trouble(self):
+        kept = []
+        while True:
+            kept.append(torch.ones(1 << 21))
+
+
+class RemovesItsRecord(_Troubled):
+    """Removes the results of its run, as a user might."""
+
+    def trouble(self):
+        shutil.rmtree(self.config.folder)
 
 
 class FillsTheDisk(_Troubled):

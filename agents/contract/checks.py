@@ -75,6 +75,6 @@ def _failure(check: Check, agent_class: type[Agent]) -> str | None:
         check(agent_class)
     except ContractFailure as failure:
         return str(failure)
-    except Exception as error:  # whatever an agent's code can raise
+    except (Exception, SystemExit) as error:  # whatever an agent's code can raise
         return f"expected no exception; got {told(error)}"
     return None

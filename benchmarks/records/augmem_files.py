@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lethe.benchmarks.records.read import TrialRecord, read_trial
 from lethe.common.errors import InputError
-from lethe.common.files import write_text
+from lethe.common.files import is_there, write_text
 
 _TABLES = {
     "test": {"test.csv": 0, "test_task1.csv": 1},
@@ -56,7 +56,7 @@ def write_tables_of(folders: Iterable[Path]) -> None:
     """
     problems: list[str] = []
     for folder in folders:
-        if (folder / "config.json").exists():
+        if is_there(folder / "config.json"):
             try:
                 write_published_tables(folder)
             except InputError as error:

@@ -1,8 +1,12 @@
-"""Nested tensors and plain values in one safetensors file, written atomically; nothing is ever unpickled."""
+"""Nested tensors and plain values in one safetensors file, written atomically; nothing is ever unpickled.
+
+The file holds a CRC-32 of its own content: any bit that has changed is told when it is read.
+"""
 
 import json
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lethe.common.errors import InputError
-from lethe.common.files import atomic_write
+from lethe.common.errors import Damaged
+from lethe.common.files import atomic_write, open_regular
+
+REMEDY = "delete it to restart this run"
 
 
 def save(path: Path, state: Mapping[str, object]) -> None:
@@ -23,9 +29,10 @@ def save(path: Path, state: Mapping[str, object]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
+    metadata = {"tree": tree, "crc32": _crc32(tree, tensors)}
     with atomic_write(path) as temporary:
         try:
-            safetensors.torch.save_file(tensors, temporary, metadata={"tree": tree})
+            safetensors.torch.save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:
@@ -37,14 +44,29 @@ def save(path: Path, state: Mapping[str, object]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """The state that `save` wrote, on the CPU; tensors have the memory formats that they had."""
     try:
+        open_regular(path).close()  # a pipe would be waited for
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            state = _unpack(json.loads(file.metadata()["tree"]), tensors)
-            if not isinstance(state, dict):
-                raise TypeError("its tree is no dictionary")
-            return state
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged checkpoint ({error}): delete it to restart this run") from error
+            metadata = file.metadata()
+        if metadata["crc32"] != _crc32(metadata["tree"], tensors):
+            raise ValueError("its content has changed since it was written")
+        state = _unpack(json.loads(metadata["tree"]), tensors)
+        if not isinstance(state, dict):
+            raise TypeError("its tree is no dictionary")
+        return state
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        told = str(error).removeprefix(f"{path}: ")
+        raise Damaged(f"{path}: damaged checkpoint ({told}): {REMEDY}") from error
+
+
+def _crc32(tree: str, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of the tree, and of name, dtype, shape and bytes of every tensor."""
+    found = zlib.crc32(tree.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+    return f"{found:08x}"
 
 
 def _pack(value: object, tensors: dict[str, Tensor]) -> object:

@@ -8,9 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from lethe.benchmarks.records import schema
 from lethe.common.errors import InputError
-from lethe.common.files import read_json, write_text
+from lethe.common.files import is_there, write_text
 
 _FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights")
 """Keys whose values all runs of a trial must share."""
@@ -23,7 +25,7 @@ def note(folder: Path, now: Mapping[str, object]) -> None:
     `InputError` if a value of `_FIXED` differs; on GPUs, the model of the GPU as well.
     """
     path = folder / _NAME
-    if not path.exists():
+    if not is_there(path):
         write_text(path, json.dumps(now, indent=2) + "\n")
         return
     # Any GPU of the same model is the same; CPUs of several models may be mixed, as clusters do.
@@ -33,19 +35,23 @@ def note(folder: Path, now: Mapping[str, object]) -> None:
 def check(folder: Path, now: Mapping[str, object]) -> None:
     """`InputError` if a value of `now` differs from that of the earlier runs of the trial in `folder`, if any."""
     path = folder / _NAME
-    if path.exists():
+    if is_there(path):
         _refuse_changes(path, now, tuple(now))
 
 
 def threads_before(folders: Iterable[Path]) -> int | None:
     """CPU threads of all earlier runs of the trials in `folders`; None if there are none, or they differ."""
     paths = [folder / _NAME for folder in folders]
-    found = {read_json(path).get("threads") for path in paths if path.exists()}
+    found = {_read(path).get("threads") for path in paths if is_there(path)}
     return found.pop() if len(found) == 1 else None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return schema.read_checked(path, schema.ENVIRONMENT)
+
+
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
-    before = read_json(path)
+    before = _read(path)
     changed = [
         change
         for key in keys

@@ -1,6 +1,11 @@
 """Reading of results: the trials of a results folder, with their finished runs."""
 
 import csv
+import hashlib
+import io
+import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from lethe.agents.outputs import check_name
-from lethe.common.errors import InputError
-from lethe.common.files import read_json
+from lethe.benchmarks.records import schema, seal
+from lethe.common.errors import Damaged, InputError
+from lethe.common.files import is_there, read_json, read_text
 
-FORMAT = 3
+FORMAT = 4
 """Format number of a trial's folder; increased by every change that older code cannot read."""
 
 
@@ -57,9 +63,11 @@ def find_trials(root: Path) -> list[TrialRecord]:
     """Every trial below `root`, sorted by path; `InputError` with all problems if records are damaged."""
     trials: list[TrialRecord] = []
     problems: list[str] = []
-    for config in sorted(root.glob("*/*/*/*/config.json")):
+    for folder in sorted(root.glob("*/*/*/*/")):
+        if not is_there(folder / "config.json"):
+            continue
         try:
-            trials.append(read_trial(config.parent))
+            trials.append(read_trial(folder))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -67,22 +75,41 @@ def find_trials(root: Path) -> list[TrialRecord]:
     return trials
 
 
-def read_trial(folder: Path) -> TrialRecord:
-    """The trial in `folder`; `InputError` with all problems if its records are damaged."""
-    config = read_json(folder / "config.json")
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of the trial in `folder`; `InputError` if it has another format, or is damaged.
+
+    A folder's name ends in the fingerprint of its configuration; one that a user has renamed is not compared.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
     if config.get("format") != FORMAT:
         raise InputError(
-            f"{folder}: expected results of format {FORMAT}, got {config.get('format')}: "
+            f"{folder}: expected results of format {FORMAT}, got {config.get('format')!r:.60}: "
             "read them with the version that made them"
         )
+    schema.check(path, config, schema.CONFIG)
+    named = re.fullmatch(r".*-([0-9a-f]{10})", folder.name, re.DOTALL)
+    if named and named[1] != fingerprint(config):
+        raise Damaged(f"{path}: damaged (it is not what the folder is named after): {schema.REMEDY}")
+    return config
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits that stand for a configuration in the name of its folder."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def read_trial(folder: Path) -> TrialRecord:
+    """The trial in `folder`; `InputError` with all problems if its records are damaged."""
+    config = read_config(folder)
     runs: list[RunRecord] = []
     unfinished: list[int] = []
     problems: list[str] = []
     for path in folder.glob("run*"):
         number = path.name.removeprefix("run")
-        if not number.isdecimal():
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", number):
             continue
-        if not (path / "summary.json").exists():
+        if not is_there(path / "summary.json"):
             unfinished.append(int(number))
             continue
         try:
@@ -90,40 +117,70 @@ def read_trial(folder: Path) -> TrialRecord:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(*problems)
+        raise Damaged(*problems)
     runs.sort(key=lambda record: record.run)
     environment = folder / "env.json"
-    needs = read_json(environment).get("needs", {}) if environment.exists() else {}
-    return TrialRecord(folder, config, needs, tuple(runs), tuple(sorted(unfinished)))
+    needs = (
+        schema.read_checked(environment, schema.ENVIRONMENT).get("needs") if is_there(environment) else None
+    )
+    return TrialRecord(folder, config, needs or {}, tuple(runs), tuple(sorted(unfinished)))
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of the finished run in `folder`; `Damaged` if it, or a file of accuracies, is."""
+    summary = schema.read_checked(folder / "summary.json", schema.SUMMARY)
+    seal.check(folder, summary)
+    return summary
 
 
 def read_run(folder: Path, number: int) -> RunRecord:
-    """The finished run in `folder`; `InputError` if its record is damaged."""
-    summary = read_json(folder / "summary.json")
+    """The finished run in `folder`; `Damaged` if its record is."""
+    summary = read_summary(folder)
+    seen = tuple(summary["classes_seen"])
+    accuracy, top5 = _accuracies(folder / accuracy_file(), len(seen))
     try:
-        classes_seen = tuple(int(count) for count in summary["classes_seen"])
-        further_files = {name: accuracy_file(name) for name in summary.get("further", {})}
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / "summary.json", error) from error
-    accuracy, top5 = _accuracies(folder / accuracy_file(), len(classes_seen))
-    further = {name: _accuracies(folder / file, len(classes_seen))[0] for name, file in further_files.items()}
-    return RunRecord(number, accuracy, top5, classes_seen, summary, further)
+        files = {name: accuracy_file(name) for name in summary.get("further") or ()}
+    except ValueError as error:
+        raise Damaged(f"{folder / 'summary.json'}: damaged ({error}): {schema.REMEDY}") from error
+    further = {name: _accuracies(folder / file, len(seen))[0] for name, file in files.items()}
+    return RunRecord(number, accuracy, top5, seen, summary, further)
 
 
 def _accuracies(path: Path, tasks: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Accuracies [T, 1 + G] and, where measured, top-5 [T] of the table at `path`."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file))
-        table = np.array([[float(cell) if cell else np.nan for cell in row[1:]] for row in rows])
-        groups = len(header) - 2 - ("top5_seen" in header)
-        accuracy, top5 = table[:, : 1 + groups], table[:, -1] if "top5_seen" in header else None
-        if tasks != len(accuracy):
-            raise ValueError(f"expected {tasks} tasks, got {len(accuracy)}")
-    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+    """As `read_accuracy`; `Damaged` if the table is not over so many `tasks`."""
+    accuracy, top5 = read_accuracy(path)
+    if tasks != len(accuracy):
+        raise Damaged(f"{path}: damaged (expected {tasks} tasks, got {len(accuracy)}): {schema.REMEDY}")
     return accuracy, top5
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: damaged ({error}): delete its folder to make it again")
+def read_accuracy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Accuracies in percent after each task [T, 1 + G], NaN where undefined, and top-5 accuracies [T], if there are.
+
+    `Damaged` if the file is: other columns, tasks out of order, or a value that is no percentage.
+    """
+    try:
+        header, *rows = csv.reader(io.StringIO(read_text(path)))
+        groups = len(header) - 2 - ("top5_seen" in header)
+        names = ["task", "seen", *(f"group_{group}" for group in range(groups))]
+        if groups < 1 or header[: len(names)] != names or not rows:
+            raise ValueError(f"expected columns task, seen, group_0, ... and a row a task, got {header[:4]}")
+        if any(len(row) != len(header) for row in rows):
+            raise ValueError(f"expected {len(header)} values in each row")
+        if [row[0] for row in rows] != [str(task) for task in range(len(rows))]:
+            raise ValueError("expected tasks 0, 1, ... in order")
+        table = np.array(
+            [[_percent(cell, blank=place > 0) for place, cell in enumerate(row[1:])] for row in rows]
+        )
+    except (InputError, ValueError, csv.Error) as error:
+        told = str(error).removeprefix(f"{path}: ")
+        raise Damaged(f"{path}: damaged ({told}): {schema.REMEDY}") from error
+    return table[:, : 1 + groups], table[:, -1] if "top5_seen" in header else None
+
+
+def _percent(cell: str, *, blank: bool) -> float:
+    if blank and not cell:
+        return math.nan
+    value = float(cell)
+    schema.PERCENT.check(value, "accuracy")
+    return value

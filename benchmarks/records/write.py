@@ -13,9 +13,11 @@ A run that is killed anywhere continues from its last checkpoint, or restarts fr
 
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,12 +32,12 @@ from lethe.benchmarks.measure.confusion import collapse_of_run
 from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.measure.flops import FlopMeter
-from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.benchmarks.records.accuracies import Accuracies
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, write_text
+from lethe.common.files import atomic_write, is_there, open_regular, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -102,36 +104,37 @@ class Recorder:
         self._accuracies = Accuracies()
         self._confusions = ConfusionFiles(folder)
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
-        self._steps = self._images = self._images_again = 0
+        self._steps = self._images = self._images_again = self._log_crc32 = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
 
-    def restore(self, agent: Agent) -> None:
-        """Set `agent` and `start` to the last checkpoint and cut the log to its length then."""
-        log, offset = self.folder / "metrics.jsonl", 0
+    def restore(self, agent: Agent, tasks: Sequence[int]) -> None:
+        """Set `agent` and `start` to the last checkpoint and cut the log to its length then.
+
+        `tasks` is the number of images of each. `InputError` if the checkpoint is of other data, `Damaged` if it or
+        the log before it is.
+        """
+        offset = 0
         saved: dict[str, Any] = {}
-        if self._checkpoint.exists():
+        if is_there(self._checkpoint):
             saved = checkpoint.load(self._checkpoint)
-            if saved["identity"] != self._identity:
-                raise InputError(
-                    f"{self._checkpoint}: made with {saved['identity']}, now there is {self._identity}: "
-                    "restore the data it was made with, or delete this run's folder"
-                )
+            going_on.check(self._checkpoint, saved, self._identity, agent.config, tasks)
             self.start = Position(*saved["position"])
             self._accuracies = Accuracies.restored(saved)
             self._steps, self._images, self._seconds = saved["steps"], saved["images"], saved["seconds"]
             self._images_again = saved["images_again"]
             self._earlier = saved["wall_seconds"]
-            earlier = saved.get("software", [])  # absent in older checkpoints
+            earlier = saved.get("software") or []
             self._software = earlier + [one for one in self._software if one not in earlier]
             self._conditions_before = saved["conditions"]
             self.flops.restore(saved["flops"])
-            offset = saved["log_bytes"]
-            agent.load_state_dict(saved["agent"])
+            offset, self._log_crc32 = saved["log_bytes"], saved["log_crc32"]
+            going_on.check_log(self._log, offset, self._log_crc32)
+            going_on.load(self._checkpoint, saved["agent"], agent)
             if self._progress is not None:
                 self._report(self._images, self.start.task)
         self._confusions.restore(saved)
-        with log.open("ab") as file:
+        with open_regular(self._log, "ab", links=False) as file:
             file.truncate(offset)
         self._mark = time.perf_counter()
 
@@ -155,8 +158,13 @@ class Recorder:
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
         lines, fault = _log_lines(self._pending)
-        with (self.folder / "metrics.jsonl").open("ab") as log:
-            log.write(lines.encode())
+        written = lines.encode()
+        self._check_folder()
+        with open_regular(self._log, "ab", links=False) as log:
+            log.write(written)
+            log.flush()
+            os.fsync(log.fileno())  # before a checkpoint that holds its length
+        self._log_crc32 = zlib.crc32(written, self._log_crc32)
         self._pending.clear()
         if fault:
             raise Diverged(fault)
@@ -172,6 +180,7 @@ class Recorder:
         if self._conditions is not None:
             self._conditions.look()
         self._accuracies.add(evaluation)
+        self._check_folder()
         self._accuracies.write(self.folder)
         self._confusions.add(evaluation.confusion)
         self._save(position, agent)
@@ -213,6 +222,8 @@ class Recorder:
             "software": self._software,
             "conditions": self._all_conditions,
         }
+        self._check_folder()
+        summary = seal.sealed(self.folder, summary)
         write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
         return summary
@@ -230,6 +241,15 @@ class Recorder:
     @property
     def _checkpoint(self) -> Path:
         return self.folder / _CHECKPOINT
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def _check_folder(self) -> None:
+        """`InputError` if the folder is gone: what is written from here on would be of no trial."""
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: was removed while its run was learning: give the command again")
 
     def _report(self, images: int, task: int) -> None:
         if self._progress is not None:
@@ -254,7 +274,8 @@ class Recorder:
             "software": self._software,
             "conditions": self._all_conditions,
             "flops": self.flops.state(),
-            "log_bytes": (self.folder / "metrics.jsonl").stat().st_size,
+            "log_bytes": self._log.stat().st_size,
+            "log_crc32": self._log_crc32,
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)

@@ -17,13 +17,14 @@ from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.records.conditions import Conditions
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run import kept
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common import processor
-from lethe.common.files import read_json
+from lethe.common.files import is_there
 from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
 from lethe.dataloaders.index import dirmap, folders
@@ -59,6 +60,8 @@ class Machine:
     """Whether the scores of the last evaluation are written."""
     keep_model: bool = False
     """Whether the trained agent is written."""
+    max_memory: int | None = None
+    """Bytes that the run's process may keep for itself; None: as much as it gets."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ def run(
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
-    if finished.exists():
-        return read_json(finished)
+    if is_there(finished):
+        return read_summary(finished.parent)
     if machine.keep_model:
         raise_any(kept.cannot_keep([trial]))
     opened = open_run(trial, number, places, machine)
@@ -126,7 +129,7 @@ def run(
         checkpoint_batches=machine.checkpoint_batches,
         progress=progress,
     )
-    recorder.restore(agent)
+    recorder.restore(agent, [len(task) for task in stream.tasks])
     learn(agent, stream, opened.images, evaluator, recorder)
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)

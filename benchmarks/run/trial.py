@@ -1,6 +1,5 @@
 """A trial: one agent with one configuration on one dataset and paradigm, over some runs."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +11,9 @@ from lethe.agents.base import Agent
 from lethe.agents.config import Config
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.registry import get as get_network
-from lethe.benchmarks.records.read import FORMAT
+from lethe.benchmarks.records.read import FORMAT, fingerprint
 from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_json, write_text
+from lethe.common.files import is_there, read_json, write_text
 from lethe.common.input_problems import InputErrorByKey, Problems
 from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_split, check_variant
@@ -160,8 +159,7 @@ class Trial:
         defaults = registry.get(self.agent).Config()
         changed = [f"{k}={v}" for k, v in self.settings.items() if v != getattr(defaults, k)]
         prefix = re.sub(r"[^A-Za-z0-9=.,_+-]", "_", ",".join(changed) or "default")[:80]
-        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()
-        return f"{prefix}-{digest[:10]}"
+        return f"{prefix}-{fingerprint(self.config())}"
 
     def folder(self, results: Path | str) -> Path:
         """`results/<dataset>/<paradigm>/<agent>/<trial id>`."""
@@ -176,7 +174,17 @@ def notes(trials: Iterable[Trial]) -> list[str]:
 def _config(name: str, agent_class: type[Agent], settings: Mapping[str, object]) -> Config:
     """The agent's configuration; an `InputError` names the agent, which is one of several."""
     try:
-        return agent_class.Config.from_settings(settings)
+        config = agent_class.Config.from_settings(settings)
+        odd = [
+            key
+            for key, value in asdict(config).items()
+            if not isinstance(value, bool | int | float | str | None)
+        ]
+        if odd:
+            raise InputError(
+                f"{', '.join(odd)}: expected a text, a number, True, False or None as its default"
+            )
+        return config
     except InputError as error:
         raise InputError(*(f"agent {name}: {problem}" for problem in error.problems)) from None
 
@@ -210,7 +218,7 @@ def begin(trial: Trial, results: Path) -> Path:
     """Make the trial's folder with its config.json; `InputError` if it holds another configuration."""
     folder = trial.folder(results)
     path, config = folder / "config.json", trial.config()
-    if path.exists():
+    if is_there(path):
         found = read_json(path)
         differing = sorted(key for key in config.keys() | found.keys() if config.get(key) != found.get(key))
         if differing:

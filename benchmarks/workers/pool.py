@@ -15,17 +15,20 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from operator import attrgetter
+from pathlib import Path
 from typing import Protocol
 
 from lethe.agents import registry
-from lethe.benchmarks.records import failures
+from lethe.benchmarks.records import failures, schema
 from lethe.benchmarks.records.augmem_files import write_published_tables
+from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.lock import is_locked
+from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import checkpointed
 from lethe.benchmarks.run.experiment import Machine, Places, check_machine, prepare
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import begin
-from lethe.benchmarks.workers import forkserver
+from lethe.benchmarks.workers import forkserver, memory
 from lethe.benchmarks.workers.messages import (
     Died,
     Elsewhere,
@@ -37,8 +40,8 @@ from lethe.benchmarks.workers.messages import (
     OutOfSpace,
 )
 from lethe.benchmarks.workers.worker import DiskFull, serve
-from lethe.common.errors import InputError
-from lethe.common.files import read_json
+from lethe.common.errors import Damaged, InputError
+from lethe.common.files import is_there
 
 TRIES = 3
 """Deaths of a run's process without a new checkpoint between them, after which the run has failed."""
@@ -100,17 +103,36 @@ def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
 
 def finished(job: Job, places: Places) -> bool:
     """Whether the run's record is complete."""
-    return (job.folder(places.results) / "summary.json").exists()
+    return is_there(job.folder(places.results) / "summary.json")
+
+
+def damage(job: Job, places: Places) -> Failed | None:
+    """The failure of a job whose records are damaged, so that it can neither count as finished nor go on."""
+    folder = job.folder(places.results)
+    config = folder.parent / "config.json"
+    try:
+        if is_there(config):
+            schema.read_checked(config, schema.CONFIG)
+        threads_before([folder.parent])
+        if finished(job, places):
+            read_summary(folder)
+        else:
+            failures.read(folder)
+    except Damaged as error:
+        return Failed(job, failures.Failure(str(error), ()))
+    return None
 
 
 def record(outcome: Outcome, places: Places) -> None:
     """Write the record of a failure, or the published tables of a trial with one more finished run."""
+    folder = outcome.job.folder(places.results)
     if isinstance(outcome, Failed):
-        failures.write(outcome.job.folder(places.results), outcome.failure)
+        if folder.is_dir():  # else removed by its user
+            failures.write(folder, outcome.failure)
     else:
         # A damaged record must not stop other runs; `write_tables_of` reports it at the end.
         with suppress(InputError):
-            write_published_tables(outcome.job.trial.folder(places.results))
+            write_published_tables(folder.parent)
 
 
 def run_jobs(jobs: Sequence[Job], places: Places, machines: Sequence[Machine], watch: Watch) -> None:
@@ -178,10 +200,15 @@ class _Processes:
         busy = {worker.connection: worker for worker in self._workers if worker.job}
         if not busy:
             time.sleep(ELSEWHERE)
-        ready = connection.wait(list(busy), timeout=ELSEWHERE) if busy else []
-        for worker in [worker for end, worker in busy.items() if end in ready]:
-            message = worker.receive()
-            if isinstance(message, Died):
+        ready = connection.wait(list(busy), timeout=memory.LOOK) if busy else []
+        for end, worker in busy.items():
+            if end in ready:
+                message = worker.receive()
+            elif worker.job and worker.takes_too_much():
+                message = worker.end_for_memory(worker.job, self._places)
+            else:
+                continue
+            if isinstance(message, Died) or not worker.process.is_alive():
                 self._workers[self._workers.index(worker)] = _Worker.start(self._places, worker.machine)
             yield worker, message
 
@@ -222,6 +249,17 @@ class _Worker:
             self.process.join()
             return Died(_how_it_ended(self.process.exitcode))
 
+    def takes_too_much(self) -> bool:
+        """Whether the process keeps more memory than it may."""
+        limit = self.machine.max_memory
+        return limit is not None and self.process.pid is not None and memory.used(self.process.pid) > limit
+
+    def end_for_memory(self, job: Job, places: Places) -> Failed:
+        """End the process and its job."""
+        self.stop()
+        reason = memory.exceeded(self.machine.max_memory or 0)
+        return Failed(job, failures.failure(job.folder(places.results), reason))
+
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
@@ -250,12 +288,20 @@ def _next(waiting: deque[Job], places: Places, watch: Watch) -> Job | None:
         job = waiting.popleft()
         folder = job.folder(places.results)
         if finished(job, places):
-            watch.ended(Finished(job, read_json(folder / "summary.json"), None))
+            _end_elsewhere(job, folder, watch)
         elif is_locked(folder):
             waiting.append(job)
         else:
             return job
     return None
+
+
+def _end_elsewhere(job: Job, folder: Path, watch: Watch) -> None:
+    """Report a run that another process has finished."""
+    try:
+        watch.ended(Finished(job, read_summary(folder), None))
+    except Damaged as error:
+        watch.ended(Failed(job, failures.Failure(str(error), ())))
 
 
 def _how_it_ended(code: int | None) -> str:

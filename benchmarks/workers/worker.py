@@ -6,6 +6,7 @@ Output of a run goes to `run<r>/log.txt`, the reason of a failure to `run<r>/fai
 import errno
 import faulthandler
 import os
+import re
 import signal
 import sys
 import time
@@ -15,6 +16,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
+
 from lethe.benchmarks.measure.evaluate import Diverged
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
@@ -22,12 +25,17 @@ from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.records.write import Progress
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.workers.memory import MemoryExceeded
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
 from lethe.common.errors import InputError
 from lethe.common.files import open_regular
 from lethe.common.locks import Locked
 
 _NEWS = 0.5  # seconds between two messages of a run
+_NO_MEMORY = re.compile(
+    "can't allocate memory|Storage size calculation overflowed|Overflow when unpacking|invalid size|out of memory"
+)
+"""How PyTorch words it on a CPU, where it raises errors of no kind of their own."""
 _FREE = "free some space; the same command goes on from here"
 
 
@@ -74,15 +82,17 @@ def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None
         failures.clear(folder)
         summary = run(job.trial, job.number, places, machine, progress)
         return Finished(job, summary, time.perf_counter() - begun)
-    except (InputError, Diverged) as error:
+    except (InputError, Diverged, MemoryExceeded) as error:
         if _is_full(error):
             raise DiskFull(f"{error}: {_FREE}") from error
         reason = str(error)
     except (Exception, SystemExit) as error:  # an agent's sys.exit() ends its own run only
         if _is_full(error):
             raise DiskFull(f"{folder}: {error}: {_FREE}") from error
-        traceback.print_exc()
-        reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+        reason = _too_large(error)
+        if not reason:
+            traceback.print_exc()
+            reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     sys.stderr.flush()
     return Failed(job, failures.failure(folder, reason), time.perf_counter() - begun)
 
@@ -139,8 +149,17 @@ def _output_to(path: Path) -> Iterator[None]:
             for number, stream in enumerate(kept, start=1):
                 os.dup2(stream, number)
                 os.close(stream)
-    if path.stat().st_size == 0:
-        path.unlink()
+        empty = os.fstat(file.fileno()).st_size == 0
+    if empty:
+        path.unlink(missing_ok=True)
+
+
+def _too_large(error: BaseException) -> str:
+    """The reason of a run that asked for more memory than there is; empty for any other error."""
+    told = str(error).partition("\n")[0]
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not _NO_MEMORY.search(told):
+        return ""
+    return f"not enough memory, with these settings of the agent and this batch_size: {told or 'an allocation failed'}"
 
 
 def _is_full(error: BaseException | None) -> bool:

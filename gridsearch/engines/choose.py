@@ -9,6 +9,7 @@ import functools
 import torch
 
 from lethe.benchmarks.run.experiment import Machine
+from lethe.benchmarks.workers import memory
 from lethe.benchmarks.workers.pool import cores, run_jobs
 from lethe.common.command_line import below_one
 from lethe.common.errors import InputError
@@ -35,15 +36,19 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     gpus = _gpus(options.gpus)
     if not gpus:
         count = options.workers or max(1, cores() // options.threads)
+        limit = memory.limit_of(options.max_memory, count)
+        keep = options.keep_model
         return [
-            Machine("cpu", options.threads, options.checkpoint_batches, keep_model=options.keep_model)
+            Machine("cpu", options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
         ] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
     # One worker of each GPU, then the second of each: few runs spread over all of them.
     devices = [f"cuda:{gpu}" for _ in range(options.trials_per_gpu) for gpu in gpus]
+    limit = memory.limit_of(options.max_memory, len(devices))
+    keep = options.keep_model
     return [
-        Machine(device, options.threads, options.checkpoint_batches, keep_model=options.keep_model)
+        Machine(device, options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
         for device in devices
     ]
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lethe.agents.config import SGDConfig, setting
 from lethe.agents.contract import toy
 from lethe.agents.contract.checks import CHECKS, verdicts
 from lethe.agents.contract.probes import kept_bytes
+from lethe.agents.finetune import Finetune
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.cli import main as lethe
 
@@ -718,3 +720,15 @@ def test_a_reader_that_leaves_early_ends_the_list_without_a_traceback():
         listing.stdout.close()
         told = listing.stderr.read()
     assert told == b"" and listing.returncode == 1
+
+
+@pytest.mark.parametrize("method", ["observe", "predict", "__init__", "state_dict"])
+def test_an_agent_that_ends_the_program_fails_its_check(method, capsys, monkeypatch):
+    def leave(*arguments, **named):
+        sys.exit(0)
+
+    module = types.ModuleType("leaves")
+    module.A = type("A", (Finetune,), {method: leave})
+    monkeypatch.setitem(sys.modules, "leaves", module)
+    assert lethe(["check", "leaves:A"]) == 1
+    assert "SystemExit" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """Configurations: text and typed values become typed settings, and every mistake is told."""
 
-from dataclasses import asdict, fields
+import sys
+import types
+from dataclasses import asdict, dataclass, fields
 
 import pytest
 
@@ -9,6 +11,7 @@ from lethe.agents.base import Agent
 from lethe.agents.config import Config, SGDConfig
 from lethe.agents.er import ER, ERConfig
 from lethe.agents.ewc import EWC, EWCConfig
+from lethe.agents.finetune import Finetune
 from lethe.agents.parts.sgd import SGDAgent
 from lethe.common.errors import InputError
 
@@ -119,3 +122,70 @@ def test_an_agents_configuration_class_is_its_parameter():
 
     found = [agent.Config for agent in (Own, Further, Stated, Plain, Raised, SGDAgent, Agent)]
     assert found == [ERConfig, ERConfig, ERConfig, Config, EWCConfig, SGDConfig, Config]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def f(:\n", r"broken.py:1: SyntaxError: invalid syntax"),
+        ("x = 1\n1 / 0\n", r"broken.py:2: ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(0)\n", r"broken.py:2: SystemExit: 0"),
+        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_in_one_line_with_its_place(
+    text, told, tmp_path, monkeypatch
+):
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=f"agent 'broken:A': broken cannot be imported: .*{told}") as caught:
+        registry.get("broken:A")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"needs": None}, "needs: expected Needs"),
+        ({"needs": "offline"}, "needs: expected Needs"),
+        ({"Config": {}}, "Config: expected a class derived from"),
+        ({"cut": 5}, "cut: expected the name of a stage or None, got 5"),
+        ({"resumable": "no"}, "resumable: expected True or False"),
+    ],
+)
+def test_what_a_class_declares_is_of_the_right_kind(declared, told, monkeypatch):
+    module = types.ModuleType("declares")
+    module.A = type("A", (Finetune,), declared)
+    monkeypatch.setitem(sys.modules, "declares", module)
+    with pytest.raises(InputError, match=f"agent 'declares:A': {told}"):
+        registry.get("declares:A")
+
+
+def test_a_configuration_of_ones_own_that_is_broken_is_told():
+    @dataclass(frozen=True)
+    class Untyped(Config):
+        extra: "Nowhere" = 3  # noqa: F821
+
+    @dataclass(frozen=True)
+    class Picky(Config):
+        def __post_init__(self):
+            raise KeyError("never")
+
+    with pytest.raises(InputError, match=r"Untyped: its types cannot be read: .*Nowhere"):
+        Untyped.from_settings({})
+    with pytest.raises(InputError, match=r"Picky: cannot be made: .*KeyError: 'never'"):
+        Picky.from_settings({})
+
+
+def test_a_field_without_help_and_range_is_taken_as_it_is():
+    @dataclass(frozen=True)
+    class Plain(Config):
+        extra: int = 3
+
+    assert Plain.from_settings({"extra": "4"}).extra == 4
+
+
+@pytest.mark.parametrize("value", [2**63, 10**400, -(10**30), "9" * 30])
+def test_a_number_that_no_tensor_holds_is_refused(value):
+    with pytest.raises(InputError, match="batch_size: expected "):
+        Config.from_settings({"batch_size": value})

@@ -264,7 +264,7 @@ def test_results_of_another_format_are_refused(tmp_path):
     folder = write(tmp_path, trial("er", run(0, [50])))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 1}))
-    with pytest.raises(InputError, match="expected results of format 3, got 1"):
+    with pytest.raises(InputError, match="expected results of format 4, got 1"):
         report(tmp_path, tmp_path / "report")
 
 
@@ -333,7 +333,6 @@ def test_damaged_records_are_told_together_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError) as caught:
         report(tmp_path, tmp_path / "out")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        str(strange / "config.json"),
         str(strange / "config.json"),
         str(wordy / "run0" / "summary.json"),
     ]

@@ -229,12 +229,13 @@ def test_a_disk_that_is_full_when_a_run_begins_blames_no_run(places, monkeypatch
 
 def test_what_a_run_prints_on_a_full_disk_is_lost_without_a_word(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from lethe.benchmarks.workers.worker import _output_to\n"
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from lethe.benchmarks.workers.worker import _output_to\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "with _output_to(Path(sys.argv[1])):\n    print('a word')\n"
         "print('the next', file=sys.stderr)"
     )
     log = tmp_path / "log.txt"
-    log.symlink_to("/dev/full")  # a link: an empty log is removed
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [sys.executable, "-c", script, log], env=buffered, capture_output=True, text=True, check=False
@@ -253,3 +254,22 @@ def test_a_damaged_record_stops_no_run_and_is_told_in_the_end(places):
     with pytest.raises(InputError, match=r"run0/accuracy\.csv: damaged.*delete its folder"):
         write_tables_of(folders)
     assert (folders[1] / "test.csv").read_text().count("\n") == 1, "the others have their tables"
+
+
+def test_a_log_is_not_written_through_a_link(places, tmp_path):
+    one = job("finetune")
+    (tmp_path / "notes.txt").write_text("worth keeping")
+    folder = one.folder(places.results)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").symlink_to(tmp_path / "notes.txt")
+    (outcome,) = do([one], places, workers=1).outcomes
+    assert "log.txt: is a symbolic link: remove it" in outcome.failure.reason
+    assert (tmp_path / "notes.txt").read_text() == "worth keeping"
+
+
+def test_a_results_folder_that_is_removed_under_a_run_is_told_and_not_made_again(places):
+    one = job("tests.troubled:RemovesItsRecord", folder=str(places.results))
+    (outcome,) = do(
+        [one, job("tests.troubled:RemovesItsRecord", folder="nowhere")], places, workers=1
+    ).outcomes[:1]
+    assert outcome.failure.reason.endswith("was removed while its run was learning: give the command again")

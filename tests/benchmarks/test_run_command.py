@@ -287,3 +287,39 @@ def test_the_table_at_the_end_says_of_a_number_that_some_runs_lack_it(tmp_path):
         path.rename(folder / path.name)
     line = command._table([one], Places(tmp_path)).splitlines()[-1]
     assert "5.0 (1/2 runs)" in line
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "mps", "xla", "nonsense", ""])
+def test_a_device_that_cannot_learn_is_refused_before_anything_is_written(device, places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", f"--device={device}") == 2
+    told = capsys.readouterr().err
+    assert (
+        told.startswith(f"error: --device {device}: not available here: expected cpu, cuda")
+        and told.count("\n") == 1
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_runs_than_anyone_waits_for_are_refused(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune", "--runs", "9" * 30, "--dry-run") == 2
+    assert "--runs: expected at most 10000" in capsys.readouterr().err
+
+
+def test_settings_that_ask_for_too_much_memory_fail_their_run_in_one_sentence(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "er", "finetune", "--set", f"er.memory_size={10**12}") == 1
+    told = capsys.readouterr()
+    assert "failed: er digits/class_iid run 0: not enough memory, with these settings" in told.err
+    assert "Traceback" not in told.err and "finetune digits/class_iid run 0" in told.out
+
+
+def test_a_damaged_record_fails_its_run_and_the_others_go_on(places, tmp_path, capsys):
+    assert run(places, tmp_path, "--agent", "finetune") == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    summary.write_text("{}")
+    capsys.readouterr()
+    assert run(places, tmp_path, "--agent", "finetune", "er", "--runs", "2", "--dry-run") == 1
+    assert "4 runs, 0 finished, 1 damaged, 3 to do" in capsys.readouterr().out
+    assert run(places, tmp_path, "--agent", "finetune", "er", "--runs", "2") == 1
+    told = capsys.readouterr()
+    assert f"{summary}: damaged (metrics is missing): delete its folder to make it again" in told.err
+    assert len(list(tmp_path.rglob("summary.json"))) == 4 and "er digits/class_iid run 1" in told.out

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,3 +270,22 @@ def _learners(out: Path) -> dict[Path, int]:
     rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     held = {int(row[5].rpartition(":")[2]): int(row[4]) for row in rows if row[1] == "FLOCK"}
     return {folder: held[inode] for inode, folder in folders.items() if inode in held}
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", '{"metrics": {"accuracy_mean": 5000}}', "folder"])
+def test_a_damaged_record_fails_its_own_run_and_the_others_go_on(project, searched, damage):
+    shutil.copytree(searched.out, project.out)
+    first, *others = project.runs()
+    path = first / "summary.json"
+    path.unlink()
+    path.mkdir() if damage == "folder" else path.write_text(damage)
+    lost = next(run for run in others if run.parent != first.parent)
+    shutil.rmtree(lost)
+    told = project.do("run", status=1)
+    assert "8 finished, 1 failed, 1 to do" in told and "best digits/class_iid: " in told
+    assert f"{path}: " in told and "delete its folder to make it again" in told
+    assert (lost / "summary.json").exists()
+    assert "Traceback" not in told
+    shutil.rmtree(first)
+    assert "9 finished, 0 failed, 1 to do" in project.do("run")
+    assert project.numbers() == searched.search_numbers

@@ -41,7 +41,14 @@ def found(tmp_path):
 
 def learn(results, trial, *accuracies):
     """Two tasks a run; their mean is the accuracy given."""
-    finish(results, trial, *(run(r, [value + 10, value - 10]) for r, value in enumerate(accuracies)))
+    finish(
+        results,
+        trial,
+        *(
+            run(r, [min(value + 10, 100), max(value - 10, 2 * value - 100, 0)])
+            for r, value in enumerate(accuracies)
+        ),
+    )
 
 
 def test_the_highest_mean_over_runs_is_chosen_and_the_others_are_ranked(found, tmp_path):
@@ -183,7 +190,10 @@ def test_test_images_choose_nothing(found, tmp_path):
 def test_a_damaged_summary_is_named(found, tmp_path):
     for trial in found.trials:
         finish(tmp_path, trial, *(run(r, [50], accuracy_mean=None) for r in range(2)))
-    with pytest.raises(InputError, match=r"run0/summary\.json: expected accuracy_mean in percent, got None"):
+    with pytest.raises(
+        InputError,
+        match=r"run0/summary\.json: damaged .metrics.accuracy_mean: expected .*, got None",
+    ):
         choose(found.trials, tmp_path, 2)
 
 

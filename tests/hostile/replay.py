@@ -34,6 +34,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.hostile.case import EXPECTATIONS, Case, Ended
@@ -74,10 +75,8 @@ def execute(arguments: list[str], folder: Path, seconds: float = SECONDS) -> End
             status = os.waitstatus_to_exitcode(code)
         else:
             time.sleep(0.005)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # its workers as well, should they be left
-    except ProcessLookupError:
-        pass
     if status is None:
         os.waitpid(child, 0)
     out, err = ((folder / name).read_text(errors="replace") for name in ("stdout", "stderr"))

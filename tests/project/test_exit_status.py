@@ -1,14 +1,15 @@
 """What a program exits with, and what it says, when its user errs, stops it, or reads no more of its output."""
 
 import os
+import re
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
 
-from lethe.common.command_line import below_one, exit_status
+from lethe.common.command_line import below_one, exit_status, run
 from lethe.common.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -79,3 +80,37 @@ def test_options_that_count_are_at_least_one_where_they_are_given():
         "--runs: expected at least 1, got 0",
         "--checkpoint-batches: expected at least 1, got -2",
     ]
+
+
+@pytest.mark.parametrize("code", [0, None, 3, "bye"])
+def test_a_module_that_ends_the_program_is_told_and_its_command_is_not_done(code, capsys):
+    def command():
+        raise SystemExit(code)
+
+    assert exit_status(command) == 1
+    assert f"ended the program (sys.exit({code!r}))" in capsys.readouterr().err
+
+
+def test_a_file_that_the_system_refuses_is_told_without_a_traceback(capsys):
+    def command():
+        Path("x\x1b" * 200).stat()
+
+    assert exit_status(command) == 2
+    assert re.fullmatch(r"error: (x\?){200}: File name too long\n", capsys.readouterr().err)
+
+
+def test_escape_sequences_of_a_mistake_do_not_reach_the_terminal(capsys):
+    def command():
+        raise InputError("no such file: \x1b[2J\x1b]0;mine\x07")
+
+    assert exit_status(command) == 2
+    assert capsys.readouterr().err == "error: no such file: ?[2J?]0;mine?\n"
+
+
+def test_an_option_without_a_value_is_told(capsys):
+    parser = ArgumentParser()
+    parser.add_argument("--agent", nargs="+")
+    parser.set_defaults(command=lambda options: 0)
+    with pytest.raises(SystemExit):
+        run(parser, ["--agent=--"])
+    assert "--agent=--: expected a value after '='" in capsys.readouterr().err
