@@ -266,7 +266,7 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         },
         reference=reference,
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
-        processes={run.run: _processes(run.summary) for run in trial.runs},
+        processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
@@ -313,11 +313,6 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
     return {**run.summary["metrics"], "omega_all": omega}
-
-
-def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    told = summary.get("conditions")
-    return tuple(one for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping))
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

@@ -174,7 +174,8 @@ def test_report_writes_tables_and_plots(places, tmp_path, capsys):
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
     assert sorted(p.name for p in (tmp_path / "report").iterdir()) == [
         "comparison.csv", "comparison.md", "comparison.tex",
-        "first_task.pdf", "first_task.png", "paradigms.pdf", "paradigms.png",
+        *(f"{figure}.{kind}" for figure in ("first_task", "paradigms", "pareto_digits")
+          for kind in ("pdf", "png", "txt")),
     ]  # fmt: skip
     assert "digits,class_iid,er,accuracy_mean," in (tmp_path / "report" / "comparison.csv").read_text()
     assert "paradigms.png" in capsys.readouterr().out
