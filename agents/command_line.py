@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lethe.common.command_line import Commands
 from lethe.common.errors import InputError
+from lethe.common.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from lethe.agents.base import Agent
@@ -51,10 +52,10 @@ def show(options: argparse.Namespace) -> int:
     from lethe.agents import registry
 
     for name, agent in _found(options.agents).items():
-        print(f"{name}: {_documentation(agent)}")
+        print(printable_lines(f"{name}: {_documentation(agent)}"))
         print(f"Needs: {_needs(agent)}.\n\nHyperparameters:\n")
         for field in dataclasses.fields(agent.Config):
-            print(f"    {field.name}={field.default}  {field.metadata.get('help', '')}")
+            print(printable(f"    {field.name}={field.default}  {field.metadata.get('help', '')}"))
         print()
     if options.agents:
         return 0
@@ -97,7 +98,7 @@ def _report(name: str, agent: "type[Agent]") -> bool:
         mark = "FAIL" if verdict.failure else "skip" if verdict.skipped else "ok  "
         print(f"    {mark}  {verdict.check}: {promise}", flush=True)
         if verdict.failure or verdict.skipped:
-            print(f"          {verdict.failure or verdict.skipped}")
+            print(printable_lines(f"          {verdict.failure or verdict.skipped}"))
     failed = sum(verdict.failure is not None for verdict in found)
     skipped = sum(verdict.skipped is not None for verdict in found)
     left = len(CHECKS) - len(found)

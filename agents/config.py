@@ -48,10 +48,7 @@ class Config:
         An unknown key, a value of the wrong type or out of range is an `InputError`, which lists all problems.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        try:
-            hints = get_type_hints(cls)
-        except Exception as error:  # a name that an annotation has and its module has not
-            raise InputError(f"{cls.__name__}: its types cannot be read: {told(error)}") from error
+        hints = cls.types()
         values: dict[str, Any] = {}
         problems: list[str] = []
         for key, value in settings.items():
@@ -69,6 +66,14 @@ class Config:
             raise
         except Exception as error:  # a check of a user's own, or a class that is no dataclass
             raise InputError(f"{cls.__name__}: cannot be made: {told(error)}") from error
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """The type of each setting; `InputError` where an annotation cannot be read."""
+        try:
+            return get_type_hints(cls)
+        except Exception as error:  # a name that an annotation has and its module has not
+            raise InputError(f"{cls.__name__}: its types cannot be read: {told(error)}") from error
 
     def notes(self) -> tuple[str, ...]:
         """Remarks, a sentence each, on values that are allowed and rarely meant; told once, before learning."""

@@ -1,5 +1,6 @@
 """Every agent by name. A new agent is one file and one line here; tables show a family's agents in this order."""
 
+import types
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -56,19 +57,27 @@ def get(name: str) -> type[Agent]:
     return found
 
 
+_DECLARED: Mapping[str, tuple[type | types.UnionType, str]] = MappingProxyType(
+    {
+        "needs": (Needs, "Needs(...)"),
+        "Config": (type, "a class derived from lethe.agents.config.Config"),
+        "cut": (str | None, "the name of a stage or None"),
+        "resumable": (bool, "True or False"),
+    }
+)
+
+
 def _check_declared(name: str, agent_class: type[Agent]) -> None:
     """`InputError` with all that the class declares otherwise than `Agent` says; what the harness reads of it."""
-    problems = []
-    if not isinstance(agent_class.needs, Needs):
-        problems.append(f"needs: expected Needs(...), got {agent_class.needs!r:.60}")
-    if not (isinstance(agent_class.Config, type) and issubclass(agent_class.Config, Config)):
-        problems.append(
-            f"Config: expected a class derived from lethe.agents.config.Config, got {agent_class.Config!r:.60}"
-        )
-    if not isinstance(agent_class.cut, str | None):
-        problems.append(f"cut: expected the name of a stage or None, got {agent_class.cut!r:.60}")
-    if not isinstance(agent_class.resumable, bool):
-        problems.append(f"resumable: expected True or False, got {agent_class.resumable!r:.60}")
+    declared: dict[str, object] = {key: getattr(agent_class, key) for key in _DECLARED}
+    problems = [
+        f"{key}: expected {expected}, got {declared[key]!r:.60}"
+        for key, (kind, expected) in _DECLARED.items()
+        if not isinstance(declared[key], kind)
+    ]
+    given = declared["Config"]
+    if isinstance(given, type) and not issubclass(given, Config):
+        problems.append(f"Config: expected {_DECLARED['Config'][1]}, got {given!r:.60}")
     if problems:
         raise InputError(*(f"agent '{name}': {problem}" for problem in problems))
 

@@ -16,13 +16,15 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
+from lethe.benchmarks.records.write import tidy
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
 from lethe.benchmarks.run import budget, kept
+from lethe.benchmarks.run.construction import refusals
 from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
-from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.run.job import Job, check_count
 from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers import memory
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
@@ -39,7 +41,7 @@ from lethe.benchmarks.workers.pool import (
 from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import Damaged, InputError
-from lethe.common.input_problems import raise_any
+from lethe.common.input_problems import first, raise_any
 from lethe.common.printable import printable
 from lethe.common.progress import RunLine, live_line
 from lethe.dataloaders.index import find
@@ -53,7 +55,6 @@ _SHOWN = {
     "forgetting": "forgetting",
     "images_per_second": "images/s",
 }
-_MOST_RUNS = 10_000
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(told))
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
+    check_count(len(trials), options.runs)
     jobs = [Job(trial, number) for trial in trials for number in range(options.runs)]
     for trial in trials:
         with suppress(Damaged):  # told with each of its runs
@@ -85,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             print(printable(f"{states[job]:8}  {job}  {job.trial.folder(places.results)}"))
         told = f", {len(broken)} damaged" if broken else ""
         print(f"{len(jobs)} runs, {done} finished{told}, {len(left)} to do")
+        _build_all(left)
         return _tell_all(broken)
     if done:
         print(f"{done} of {len(jobs)} runs were finished before", flush=True)
@@ -99,12 +102,26 @@ def run(options: argparse.Namespace) -> int:
             run_jobs(left, places, [machine] * options.workers, watch)
     status = _tell_all(broken)
     whole = [trial for trial in trials if not any(failed.job.trial is trial for failed in broken)]
+    tidy(trial.folder(places.results) for trial in trials)
     write_tables_of(trial.folder(places.results) for trial in whole)
     if options.keep_model:
         _tell_unkept([job for job in jobs if job not in left and job not in damaged], places)
     if whole:
         print(_table(whole, places))
     return watch.tell_remedies() or status
+
+
+def _build_all(left: Sequence[Job]) -> None:
+    """`InputError` with the trials whose agents cannot be built."""
+    refused, remarks = refusals(job.trial for job in left)
+    for remark in remarks:
+        print(f"note: {remark}")
+    if refused:
+        raise InputError(
+            *first(
+                [f"{trial.agent} {trial.dataset}/{trial.paradigm}: {why}" for trial, why in refused.items()]
+            )
+        )
 
 
 def _tell_all(broken: Sequence[Failed]) -> int:
@@ -215,8 +232,6 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     trials: list[Trial] = []
     specs: dict[str, Dataset] = {}
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
-    if options.runs > _MOST_RUNS:
-        problems.append(f"--runs: expected at most {_MOST_RUNS}, got {options.runs}")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
     class_order: tuple[str, ...] | None = None

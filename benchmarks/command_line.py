@@ -83,15 +83,6 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_portable(parser: argparse.ArgumentParser) -> None:
-    """Add the option that fixes the instruction set."""
-    parser.add_argument(
-        "--portable",
-        action="store_true",
-        help="the same numbers on every x86-64 processor with AVX2, to the bit, on the CPU; slower",
-    )
-
-
 def add_keep_model(parser: argparse.ArgumentParser) -> None:
     """Add the option that keeps trained agents."""
     parser.add_argument(
@@ -106,6 +97,15 @@ def add_max_memory(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="memory that the process of a run may keep before it is ended, such as 8GB (default: its part of 90 %% of "
         "the machine's)",
+    )
+
+
+def add_portable(parser: argparse.ArgumentParser) -> None:
+    """Add the option that fixes the instruction set."""
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="the same numbers on every x86-64 processor with AVX2, to the bit, on the CPU; slower",
     )
 
 
@@ -155,12 +155,12 @@ def _add_run(commands: Commands) -> None:
         help="CPU threads of each (default: as in earlier runs of the trials, else a share of the cores; 1 for the "
         "small network)",
     )
-    add_portable(run)
     add_max_memory(run)
+    add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
     run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
     add_keep_model(run)
-    run.add_argument("--dry-run", action="store_true", help="print what would run")
+    run.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     run.set_defaults(command=_run)
 
 

@@ -39,7 +39,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one, after a power cut as well: content and name are on the disk when
     the block has ended. Without `durable`, which saves the milliseconds that the disk takes, a power cut may leave an
-    empty file: for images, whose damage is told when they are decoded.
+    empty file: for images, whose damage is told when they are decoded, and for what will be written again.
 
     An error in the block removes the temporary file. A full disk or a read-only folder becomes an `InputError` that
     names the file.
@@ -65,9 +65,9 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
             os.close(held)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8, atomically."""
-    with atomic_write(path) as temporary:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write `text` to `path` in UTF-8, atomically; `durable` as for `atomic_write`."""
+    with atomic_write(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

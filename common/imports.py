@@ -5,6 +5,9 @@ import traceback
 
 from lethe.common.errors import InputError
 
+RAISED = (Exception, SystemExit, GeneratorExit)
+"""What a user's code may raise, whatever it is; all but the Ctrl-C of its user."""
+
 
 def load(kind: str, name: str, given: str, example: str) -> object:
     """The object that `name`, written `module:object`, names; `given` is the name in messages, `kind` of what it is.
@@ -19,12 +22,14 @@ def load(kind: str, name: str, given: str, example: str) -> object:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(f"{kind} '{given}': {_not_imported(module_name, error)}") from error
-    except (Exception, SystemExit) as error:  # whatever a user's module does
+    except RAISED as error:
         raise InputError(f"{kind} '{given}': {module_name} cannot be imported: {told(error)}") from error
     try:
         return getattr(module, object_name)
     except AttributeError:
         raise InputError(f"{kind} '{given}': {module_name} has no {object_name}") from None
+    except RAISED as error:  # by a __getattr__ of the module
+        raise InputError(f"{kind} '{given}': {module_name} cannot be read: {told(error)}") from error
 
 
 def told(error: BaseException) -> str:

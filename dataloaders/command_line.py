@@ -125,7 +125,7 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     if options.root is not None and dataset.generated:
         raise InputError(f"--root {options.root}: {dataset.name} is drawn, from nothing; give --out")
-    out = options.out or find.default_root(dataset.name)
+    out = folders.usable(options.out or find.default_root(dataset.name))
     prepared = prepare.prepare(located, out, options.workers, skip_broken=options.skip_broken)
     _print_index(located, prepared)
     for problem in first(prepared.problems):
@@ -138,7 +138,7 @@ def _draw(options: argparse.Namespace) -> None:
 
     located = find.locate(options.dataset, options.root)
     prepare.draw(located.dataset, located.root, options.seed)
-    print(f"{options.dataset} is in {located.root}")
+    print(printable(f"{options.dataset} is in {located.root}"))
 
 
 def _index(options: argparse.Namespace) -> None:
@@ -153,7 +153,7 @@ def _print_index(located: find.Located, indexed: "Prepared") -> None:
     print(printable_lines(_counts(located.dataset, indexed.dirmap)))
     for note in indexed.notes:
         print(printable(note))
-    print(f"written to {located.dirmap}")
+    print(printable(f"written to {located.dirmap}"))
 
 
 def _counts(dataset: spec.Dataset, frame: "pd.DataFrame") -> str:
@@ -169,11 +169,11 @@ def _tasks(options: argparse.Namespace) -> None:
     from lethe.dataloaders import prepare
     from lethe.dataloaders.index import dirmap
     from lethe.dataloaders.tasks import listfiles, paradigms, tasklists
-    from lethe.dataloaders.tasks.order import of_options
+    from lethe.dataloaders.tasks.order import of_options, offered
 
     located = find.locate(options.dataset, lists=options.out)
     dataset = located.dataset
-    chosen = options.paradigm or dataset.paradigms
+    chosen = options.paradigm or offered(dataset, options)
     variant = options.variant or dataset.default_variant
     for paradigm in chosen:
         dataset = of_options(located.dataset, paradigm, options)
@@ -186,7 +186,7 @@ def _tasks(options: argparse.Namespace) -> None:
     source = tasklists.Source(frame, dataset)
     split = "validation" if options.validation else "test"
     kind = "validation lists" if options.validation else "lists"
-    print(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:")
+    print(printable(f"{dataset.title}, {variant} {kind} of {path}, runs 0 to {options.runs - 1}:"))
     for paradigm in chosen:
         start = time.perf_counter()
         folders = {
@@ -211,7 +211,7 @@ def _check(options: argparse.Namespace) -> int:
     located = find.locate(options.dataset, options.root, options.lists)
     path = prepare.find_dirmap(located)
     frame = dirmap.read(path)
-    print(f"{located.dataset.title}, {path}:")
+    print(printable(f"{located.dataset.title}, {path}:"))
     print(printable_lines(_counts(located.dataset, frame)))
     status = 0
     for verdict in check.check(located, frame, everything=options.all):
@@ -234,9 +234,9 @@ def _show(options: argparse.Namespace) -> None:
     dataset = of_options(dataset, options.paradigm, options)
     frame = dirmap.read(prepare.current_dirmap(located))
     sheet = contact_sheet.draw(dataset, frame, located.images, which)
-    path = options.out or Path(f"{dataset.name}_{options.paradigm}.png")
+    path = folders.usable(options.out or Path(f"{dataset.name}_{options.paradigm}.png"))
     contact_sheet.save(sheet, path)
-    print(f"written to {path}")
+    print(printable(f"written to {path}"))
 
 
 def _span(sizes: list[int]) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from lethe.benchmarks.records.augmem_files import write_tables_of
+from lethe.benchmarks.records.write import tidy
+from lethe.benchmarks.run.construction import refusals
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers.pool import prepare_all
 from lethe.common.errors import InputError
+from lethe.common.input_problems import first
 from lethe.common.printable import printable_lines
 from lethe.gridsearch import grid
 from lethe.gridsearch.engines import choose as engines
@@ -95,6 +98,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
     print(f"{remarks}{title}: {todo.total // runs} trials x {runs} runs: {counts}", flush=True)
     if options.dry_run:
         _print_all(todo)
+        _build_all(todo)
         return 0
     failed = len(todo.failed)
     if todo.left:
@@ -103,6 +107,7 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
             engine(todo.left, places, watch=live)
         failed = live.failed
         print("\n".join(f"best {line}" for line in live.best()))
+    tidy(trial.folder(places.results) for trial in trials)
     problems: list[str] = []
     try:
         write_tables_of(trial.folder(places.results) for trial in trials)
@@ -124,6 +129,15 @@ def _counts(todo: Plan, places: Places, workers: int) -> str:
         time = duration_text(TimeEstimate(todo.finished, places).left(todo.left, workers))
         left += f" with {workers} worker{'s' * (workers != 1)}, {time}"
     return f"{len(todo.finished)} finished, {len(todo.failed)} failed, {left}"
+
+
+def _build_all(todo: Plan) -> None:
+    """`InputError` with the trials whose agents cannot be built."""
+    refused, notes = refusals(job.trial for job in todo.left)
+    for note in notes:
+        print(f"note: {note}")
+    if refused:
+        raise InputError(*first([f"{label(trial)}: {reason}" for trial, reason in refused.items()]))
 
 
 def _print_all(todo: Plan) -> None:

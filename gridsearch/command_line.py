@@ -62,8 +62,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--trials-per-gpu", type=int, default=1, metavar="N", help="runs at a time on each GPU (default 1)"
     )
     parser.add_argument("--address", help="of a running Ray cluster; auto: the one that this machine is in")
-    add_portable(parser)
     add_max_memory(parser)
+    add_portable(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
-    parser.add_argument("--dry-run", action="store_true", help="print what would run")
+    parser.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     parser.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")

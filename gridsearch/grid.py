@@ -18,20 +18,23 @@
     paradigms = ["class_iid"]                    # a block may name its own datasets and paradigms
     lr = [1e-2]
 
-A trial is one agent with one configuration on one dataset and paradigm; the same one named twice counts once.
+A trial is one agent with one configuration on one dataset and paradigm; the same one named twice counts once. A file
+of more runs than `benchmarks.run.job.MOST_RUNS` is refused before its trials are made.
 """
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from lethe.agents import registry
 from lethe.agents.config import Config
 from lethe.benchmarks.run import budget as budgets
 from lethe.benchmarks.run.experiment import Places
+from lethe.benchmarks.run.job import check_count
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import MAX_TOML, parse_toml, read_text
@@ -112,6 +115,11 @@ def read(path: Path, data: Path = folders.DATA, lists: Path = folders.LISTS) -> 
     lookup = functools.cache(lambda name: find.get(name, data / name))  # each dataset is read once
     blocks = list(_checked_blocks(content, lookup, tell))
     _raise_any(problems)
+    points = sum(len(places) * math.prod(map(len, values.values())) for _, _, places, values in blocks)
+    try:
+        check_count(points, content.get("runs", 1))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     shared = {key: content[key] for key in _OF_TRIALS if key in content}
     trials: dict[Trial, None] = {}
     for where, agent, places, values in blocks:
@@ -222,10 +230,10 @@ def _values(
     """The values of each hyperparameter of a block, typed."""
     try:
         config = registry.get(agent).Config
+        hints = config.types()
     except InputError as error:
         tell(where, str(error))
         return {}
-    hints = get_type_hints(config)
     typed: dict[str, list[Any]] = {}
     for key, given in table.items():
         if key in _PLACES:

@@ -14,6 +14,7 @@ from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Failed, Outcome
+from lethe.common.printable import printable
 from lethe.gridsearch.grid import place_of
 from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text
 
@@ -77,6 +78,8 @@ class Live:
             self._done += 1
             self._note(job, outcome.summary)
             told = f"{outcome.summary['metrics']['accuracy_mean']:.1f} %"
+            if how := outcome.summary.get("collapsed"):
+                told += f", collapsed: {printable(how)}"
             if outcome.seconds is None:
                 told += ", by another process"
             else:

@@ -11,10 +11,11 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.run.experiment import Places, check_protocol
-from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.run.job import Job, check_count
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.pool import Watch, damage, finished
 from lethe.common.errors import Damaged
+from lethe.gridsearch.grid import place_of
 
 
 class Engine(Protocol):
@@ -32,7 +33,9 @@ class Plan:
     failed: tuple[tuple[Job, Failure], ...]
     """Runs that failed in an earlier call and are not retried, and runs whose records are damaged."""
     left: tuple[Job, ...]
-    """Runs to execute, those with most epochs first, so that workers finish at about the same time."""
+    """Runs to execute, in their order: one trial of each dataset, paradigm and agent after the other, and then the next
+    of each, so that a search that is stopped knows something of all. Of the trials whose turn it is, those with most
+    epochs come first, so that workers finish at about the same time."""
 
     @property
     def total(self) -> int:
@@ -43,10 +46,13 @@ class Plan:
 def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool) -> Plan:
     """Runs 0 .. `runs` - 1 of every trial; a trial that is given twice counts once.
 
-    `InputError` where a user's own dataset is described differently than when a trial's runs were made.
+    `InputError` where there are too many runs, or a user's own dataset is described differently than when a trial's
+    runs were made.
     """
     done, failed, left = [], [], []
-    for trial in dict.fromkeys(trials):
+    own = dict.fromkeys(trials)
+    check_count(len(own), runs)
+    for trial in own:
         with suppress(Damaged):  # told with each of its runs
             check_protocol(trial, places)
         for job in (Job(trial, number) for number in range(runs)):
@@ -60,8 +66,19 @@ def plan(trials: Iterable[Trial], runs: int, places: Places, retry_failed: bool)
                 failed.append((job, failure))
             else:
                 left.append(job)
-    left.sort(key=lambda job: -job.trial.epochs)
+    turn = _turns(left)
+    left.sort(key=lambda job: (turn[job.trial], -job.trial.epochs))
     return Plan(tuple(done), tuple(failed), tuple(left))
+
+
+def _turns(left: Iterable[Job]) -> dict[Trial, int]:
+    """The turn of each trial with runs left: its position among those of its dataset, paradigm and agent."""
+    turns: dict[Trial, int] = {}
+    groups: dict[tuple[str, str, str], int] = defaultdict(int)
+    for trial in dict.fromkeys(job.trial for job in left):
+        turns[trial] = groups[place_of(trial)]
+        groups[place_of(trial)] += 1
+    return turns
 
 
 class TimeEstimate:

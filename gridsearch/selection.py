@@ -39,6 +39,8 @@ class Candidate:
     """Reasons of failed runs, one line each; a candidate with a failed run cannot be chosen."""
     missing: tuple[int, ...] = ()
     """Runs that neither finished nor failed."""
+    collapsed: tuple[str, ...] = ()
+    """How finished runs collapsed, one line each; their accuracy counts as it is."""
 
     @property
     def accuracy(self) -> float:
@@ -143,15 +145,17 @@ def _candidate(trial: Trial, results: Path, runs: int) -> Candidate:
     records: dict[int, RunRecord] = {}
     if (folder / "config.json").exists():
         records = {record.run: record for record in read_trial(folder).runs}
-    values, failed, missing = [], [], []
+    values, failed, missing, collapsed = [], [], [], []
     for run in range(runs):
         if run in records:
             values.append(records[run].summary["metrics"][METRIC])
+            if how := records[run].summary.get("collapsed"):
+                collapsed.append(f"run {run}: {printable(how)}")
         elif found := failures.read(folder / f"run{run}"):
             failed.append(f"run {run}: {printable(found.reason)}")
         else:
             missing.append(run)
-    return Candidate(trial, summarise(values), tuple(failed), tuple(missing))
+    return Candidate(trial, summarise(values), tuple(failed), tuple(missing), tuple(collapsed))
 
 
 def _choice(ranking: Sequence[Candidate], reason: str) -> Choice:

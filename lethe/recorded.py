@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from lethe.benchmarks.records import confusions
 from lethe.benchmarks.records.augmem_files import write_tables_of
-from lethe.benchmarks.records.confusions import CONFUSION
 from lethe.benchmarks.records.read import RunRecord, TrialRecord, find_trials
 from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places
@@ -17,7 +17,6 @@ from lethe.benchmarks.workers.messages import Elsewhere, Failed
 from lethe.benchmarks.workers.pool import finished, prepare_all
 from lethe.benchmarks.workers.pool import record as keep
 from lethe.benchmarks.workers.worker import attempt
-from lethe.common.errors import InputError
 from lethe.dataloaders.index import folders
 from lethe.streams import PathLike
 
@@ -83,11 +82,7 @@ def read_confusions(results: PathLike = "results") -> pd.DataFrame:
     frames = []
     for one in find_trials(Path(results)):
         for done in one.runs:
-            path = one.path / f"run{done.run}" / CONFUSION
-            try:
-                found = pd.read_csv(path, dtype={"true": str, "predicted": str}, keep_default_na=False)
-            except (OSError, ValueError) as error:
-                raise InputError(f"{path}: damaged ({error}): delete its folder to make it again") from error
+            found = confusions.read(one.path / f"run{done.run}", done.summary)
             for name, value in reversed(_place(one, done).items()):
                 found.insert(0, name, value)
             frames.append(found)

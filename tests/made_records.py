@@ -21,6 +21,7 @@ def run(
     classes_seen: Sequence[int] | None = None,
     software: Sequence[Mapping[str, object]] = (),
     collapsed: str | None = None,
+    images_again: int | None = None,
     **metrics: float | None,
 ) -> RunRecord:
     """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
@@ -45,6 +46,7 @@ def run(
         "classes_seen": list(classes),
         "software": list(software),
         "collapsed": collapsed,
+        "images_again": images_again,
     }
     return RunRecord(number, accuracy, None, classes, summary)
 
@@ -116,7 +118,7 @@ def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MA
                         curve,
                         memory_bytes=1000 + rate,
                         learn_flops=1e6 * (agent + 1),
-                        total_bytes=1e5 * (13 - agent),
+                        total_bytes=100_000 * (13 - agent),
                     )
                     for r, curve in enumerate(curves)
                 ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lethe.agents.base import Agent
 from lethe.agents.contract import learning, state
 from lethe.agents.contract.probes import ContractFailure, told
+from lethe.common.imports import RAISED
 
 Check = Callable[[type[Agent]], None]
 
@@ -75,6 +76,6 @@ def _failure(check: Check, agent_class: type[Agent]) -> str | None:
         check(agent_class)
     except ContractFailure as failure:
         return str(failure)
-    except (Exception, SystemExit) as error:  # whatever an agent's code can raise
+    except RAISED as error:  # whatever an agent's code can raise
         return f"expected no exception; got {told(error)}"
     return None

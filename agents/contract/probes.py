@@ -133,7 +133,7 @@ def global_states() -> dict[str, object]:
     }
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An exception in one line: its type, what it says, and the last line it passed outside installed packages."""
     frames = traceback.extract_tb(error.__traceback__)
     place = [frame for frame in frames if "site-packages" not in frame.filename][-1]

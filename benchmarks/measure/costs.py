@@ -81,12 +81,11 @@ def predict_flops(agent: Agent, evaluator: Evaluator) -> float:
 
 
 def measured(
-    agent: Agent, evaluator: Evaluator, *, images: int, again: int, seconds: float, flops: float, trunk: Trunk
+    agent: Agent, evaluator: Evaluator, *, images: int, seconds: float, flops: float, trunk: Trunk
 ) -> dict[str, float]:
     """The costs of a run that has ended, by name, from what it learned and what that took.
 
-    `images` are those of all mini-batches, `again` those handed out again at the end of their task; `seconds` and
-    `flops` are those of learning, without the trunk.
+    `images` are those of all mini-batches; `seconds` and `flops` are those of learning, without the trunk.
     """
     once = evaluator.stream_images
     one = evaluator.images[evaluator.test.rows[:1]][0]
@@ -102,7 +101,6 @@ def measured(
         "stream_images": once,
         "passes": images / once,
         "passes_first_task": agent.config.epochs_of(0),
-        "passes_again": again / once,
         "learn_seconds_per_image": seconds / once,
         "trunk_seconds_per_image": trunk.seconds,
         "images_per_second": 1 / (seconds / once + trunk.seconds),

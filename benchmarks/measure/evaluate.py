@@ -13,6 +13,7 @@ from lethe.agents.outputs import check_name
 from lethe.benchmarks.measure import metrics
 from lethe.benchmarks.measure.confusion import Confusion
 from lethe.benchmarks.measure.unchanged import unchanged
+from lethe.common.errors import InputError
 from lethe.dataloaders.streams import Images, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
@@ -54,8 +55,8 @@ class Evaluator:
         groups = metrics.groups_of(self.classes_met)
         self.num_groups = max(groups.values()) + 1
         self._tasks = stream.tasks
-        self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
         self._checked = False
+        self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
         self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
 
     @torch.no_grad()
@@ -78,7 +79,7 @@ class Evaluator:
         judged: dict[str, list[Tensor]] = defaultdict(list)
         for x in self._batches(agent, part):
             for name, scores in {"": agent.predict(x), **_further(agent, x)}.items():
-                judged[name].append(_judged(scores, unseen, top))
+                judged[name].append(_judged(_sound(scores, len(x), len(unseen)), unseen, top))
         answer, *further = (self._evaluation(torch.cat(parts).cpu(), part, task) for parts in judged.values())
         return replace(answer, further=dict(zip(list(judged)[1:], further, strict=True)))
 
@@ -107,7 +108,7 @@ class Evaluator:
         part, unseen = self._part(task)
         scores = torch.cat(
             [
-                agent.predict(x).masked_fill(unseen, -torch.inf).float().cpu()
+                _sound(agent.predict(x), len(x), len(unseen)).masked_fill(unseen, -torch.inf).float().cpu()
                 for x in self._batches(agent, part)
             ]
         )
@@ -153,6 +154,14 @@ def _further(agent: Agent, x: Tensor) -> Mapping[str, Tensor]:
     for name in found:
         check_name(name)
     return found
+
+
+def _sound(scores: Tensor, count: int, classes: int) -> Tensor:
+    """`scores`, if they are floating-point numbers [count, classes]; else they would be spread over other classes."""
+    if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.shape != (count, classes):
+        got = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(f"predict: expected floating-point scores [{count}, {classes}], got {got}")
+    return scores
 
 
 def _judged(scores: Tensor, unseen: Tensor, top: int) -> Tensor:

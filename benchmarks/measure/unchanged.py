@@ -25,7 +25,7 @@ def unchanged(agent: Agent) -> Iterator[None]:
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise StateChanged(
-            f"predict, predict_also or prepare changed the agent's state ({', '.join(changed)}), and sees test images: "
+            f"predict or predict_also changed the agent's state ({', '.join(changed)}), and sees test images: "
             "change it in observe or end_task alone"
         )
 

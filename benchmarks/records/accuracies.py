@@ -49,10 +49,10 @@ class Accuracies:
         """float64 [T, 1 + G]; see `benchmarks.measure.metrics`."""
         return np.array(self.rows)
 
-    def write(self, folder: Path) -> None:
-        """Write every table into `folder`."""
+    def write(self, folder: Path, *, durable: bool) -> None:
+        """Write every table into `folder`; `durable` as for `atomic_write`."""
         for name, each in {"": self, **self.further}.items():
-            write_text(folder / accuracy_file(name), each.csv())
+            write_text(folder / accuracy_file(name), each.csv(), durable=durable)
 
     def csv(self) -> str:
         """The table with a header; a blank where a value is undefined."""

@@ -1,9 +1,11 @@
-"""Files of a run that grow as it goes on, of which a checkpoint notes the length."""
+"""Files of a run that grow as it goes on. A checkpoint notes the length of each and the CRC-32 of its content."""
 
+import os
+import zlib
 from pathlib import Path
 
-from lethe.common.errors import InputError
-from lethe.common.files import open_regular, to_disk
+from lethe.benchmarks.records.going_on import check_log
+from lethe.common.files import open_regular
 
 
 class AppendedFile:
@@ -11,26 +13,24 @@ class AppendedFile:
 
     def __init__(self, path: Path):
         self.path = path
+        self.size = self.crc32 = 0
 
     def append(self, text: str) -> None:
         """Write `text` at the end, where it survives a power cut."""
+        written = text.encode()
         with open_regular(self.path, "ab", links=False) as file:
-            file.write(text.encode())
-        to_disk(self.path)
+            file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+        self.size, self.crc32 = self.size + len(written), zlib.crc32(written, self.crc32)
 
-    def size(self) -> int:
-        """Length in bytes; 0 where there is no file."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
+    def state(self) -> list[int]:
+        """Length in bytes and CRC-32, for a checkpoint."""
+        return [self.size, self.crc32]
 
-    def cut(self, size: int) -> None:
-        """Remove what is beyond `size`; `InputError` if the file is shorter, and so not the one that was noted."""
-        if self.size() < size:
-            raise InputError(
-                f"{self.path}: expected the {size} bytes that the checkpoint beside it notes, got {self.size()}: "
-                "delete the run's folder to start it again"
-            )
+    def restore(self, noted: tuple[int, int] = (0, 0)) -> None:
+        """Remove what is beyond the `noted` state; `Damaged` if what is before it has changed."""
+        self.size, self.crc32 = noted
+        check_log(self.path, self.size, self.crc32)
         with open_regular(self.path, "ab", links=False) as file:
-            file.truncate(size)
+            file.truncate(self.size)

@@ -29,7 +29,8 @@ def save(path: Path, state: Mapping[str, object]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
-    metadata = {"tree": tree, "crc32": _crc32(tree, tensors)}
+    # One value: several are written in an order that differs between processes.
+    metadata = {"tree": f"{_crc32(tree, tensors)} {tree}"}
     with atomic_write(path) as temporary:
         try:
             safetensors.torch.save_file(tensors, temporary, metadata=metadata)
@@ -47,10 +48,10 @@ def load(path: Path) -> dict[str, Any]:
         open_regular(path).close()  # a pipe would be waited for
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            metadata = file.metadata()
-        if metadata["crc32"] != _crc32(metadata["tree"], tensors):
+            crc32, _, tree = file.metadata()["tree"].partition(" ")
+        if crc32 != _crc32(tree, tensors):
             raise ValueError("its content has changed since it was written")
-        state = _unpack(json.loads(metadata["tree"]), tensors)
+        state = _unpack(json.loads(tree), tensors)
         if not isinstance(state, dict):
             raise TypeError("its tree is no dictionary")
         return state
@@ -65,7 +66,7 @@ def _crc32(tree: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
-        found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
     return f"{found:08x}"
 
 

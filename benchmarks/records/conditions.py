@@ -36,6 +36,6 @@ def crowding(conditions: Sequence[Mapping[str, Any]]) -> float | None:
     found = [
         one["load_average"] / one["cores"]
         for one in conditions
-        if one.get("load_average") and one.get("cores")
+        if one.get("load_average") is not None and one.get("cores")
     ]
     return max(1.0, *found) if found else None

@@ -11,8 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lethe.benchmarks.measure.confusion import Confusion
 from lethe.benchmarks.records.appended import AppendedFile
+from lethe.benchmarks.records.going_on import check_log
+from lethe.common.errors import Damaged
 
 CONFUSION = "confusion.csv"
 
@@ -25,6 +29,7 @@ class ConfusionFiles:
         """`Confusion.collapse` after each task."""
         self._pairs = AppendedFile(folder / CONFUSION)
         self._accuracies = AppendedFile(folder / "class_accuracy.csv")
+        self._files = (self._pairs, self._accuracies)
 
     def add(self, confusion: Confusion) -> None:
         """Append what was found after another task."""
@@ -44,15 +49,29 @@ class ConfusionFiles:
         self.collapses.append(confusion.collapse())
 
     def state(self) -> dict[str, Any]:
-        """Lengths of the files and the clauses, for a checkpoint."""
-        sizes = {"confusion_bytes": self._pairs.size(), "class_accuracy_bytes": self._accuracies.size()}
-        return {**sizes, "collapses": self.collapses}
+        """The clauses, and what is noted of the files, for a checkpoint."""
+        return {
+            "collapses": self.collapses,
+            "appended": {file.path.name: file.state() for file in self._files},
+        }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state` told; from nothing without it."""
         self.collapses = list(saved.get("collapses", []))
-        self._pairs.cut(saved.get("confusion_bytes", 0))
-        self._accuracies.cut(saved.get("class_accuracy_bytes", 0))
+        for file in self._files:
+            size, crc32 = saved.get("appended", {}).get(file.path.name, (0, 0))
+            file.restore((size, crc32))
+
+
+def read(folder: Path, summary: Mapping[str, Any]) -> pd.DataFrame:
+    """The content of confusion.csv in a finished run's `folder`; `Damaged` if it is not as its `summary` notes."""
+    path = folder / CONFUSION
+    try:
+        size, crc32 = (int(value) for value in summary["appended"][CONFUSION])
+        check_log(path, size, crc32)
+        return pd.read_csv(path, dtype={"true": str, "predicted": str}, keep_default_na=False)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise Damaged(f"{path}: damaged ({error}): delete its folder to make it again") from error
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

@@ -58,10 +58,13 @@ def _check_position(saved: Mapping[str, Any], config: Config, tasks: Sequence[in
         ("images", images, saved["images"]),
         ("rows", task, len(saved["rows"])),
         ("top5", task, len(saved["top5"])),
+        ("collapses", task, len(saved["collapses"])),
+        *((f"further.{name}.rows", task, len(each["rows"])) for name, each in saved["further"].items()),
+        *((f"further.{name}.top5", task, len(each["top5"])) for name, each in saved["further"].items()),
     ):
         if expected != found:
             raise ValueError(f"{name}: expected {expected} at position {task}, {epoch}, {batch}, got {found}")
-    for row in saved["rows"]:
+    for row in [*saved["rows"], *(row for each in saved["further"].values() for row in each["rows"])]:
         if len(row) != len(saved["rows"][0]):
             raise ValueError("rows: expected one length")
 

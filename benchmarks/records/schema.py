@@ -36,10 +36,12 @@ class Number:
         """`ValueError` if `value` is no such number."""
         if self.undefined and isinstance(value, float) and math.isnan(value):
             return
-        kinds = int if self.whole else (int, float)
-        wrong = isinstance(value, bool) or not isinstance(value, kinds)
-        if wrong or not (math.isfinite(value) and self.low <= value <= self.high):
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        if not (number and self._holds(value)):
             raise ValueError(f"{where}: expected {self}, got {_shown(value)}")
+
+    def _holds(self, value: Any) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
         name = "a whole number" if self.whole else "a number"
@@ -127,8 +129,9 @@ class Table:
                 kind.check(value[key], name)
             elif not isinstance(kind, Maybe):
                 raise ValueError(f"{name} is missing")
-        for key in value.keys() - self.keys.keys() if self.rest else ():
-            self.rest.check(value[key], f"{where}.{key}" if where else key)
+        if self.rest is not None:
+            for key in value.keys() - self.keys.keys():
+                self.rest.check(value[key], f"{where}.{key}" if where else key)
 
 
 COUNT = Number(0, 1 << 62, whole=True)
@@ -150,7 +153,7 @@ _METRICS = Table(
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
         **dict.fromkeys(("network_bytes", "optimizer_bytes", "data_bytes", "total_bytes"), Maybe(COUNT)),
-        **dict.fromkeys(("stream_images", "passes", "passes_first_task", "passes_again"), Maybe(_AMOUNT)),
+        **dict.fromkeys(("stream_images", "passes", "passes_first_task"), Maybe(_AMOUNT)),
         **dict.fromkeys(("learn_flops", "predict_flops"), Maybe(_AMOUNT)),
         **dict.fromkeys(("learn_seconds_per_image", "trunk_seconds_per_image"), Maybe(_AMOUNT)),
     },
@@ -167,12 +170,18 @@ _CONDITIONS = Table(
     }
 )
 
+_APPENDED = Table({}, rest=List(COUNT, low=2))
+"""Length and CRC-32 of files by name."""
+
 SUMMARY = Table(
     {
         "metrics": _METRICS,
         "classes_seen": List(Number(1, 1 << 31, whole=True), low=1),
         "images": Maybe(COUNT),
+        "images_again": Maybe(COUNT),
         "steps": Maybe(COUNT),
+        "classes": Maybe(List(Text(), low=1)),
+        "appended": Maybe(_APPENDED),
         "run": Maybe(COUNT),
         "lists": Maybe(Text()),
         "software": Maybe(List(Table({}))),
@@ -229,18 +238,25 @@ ENVIRONMENT = Table(
 FAILURE = Table({"reason": Text(), "log": List(Text())})
 """Of failed.json."""
 
+_ROWS = List(List(Number(0, 100, undefined=True), low=2))
+_TOP5 = List(Maybe(PERCENT))
+
 CHECKPOINT = Table(
     {
         "identity": Table({}),
         "position": List(COUNT, low=3),
-        "rows": List(List(Number(0, 100, undefined=True), low=2)),
-        "top5": List(Maybe(PERCENT)),
+        "rows": _ROWS,
+        "top5": _TOP5,
         "steps": COUNT,
         "images": COUNT,
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
         "log_bytes": COUNT,
         "log_crc32": COUNT,
+        "images_again": COUNT,
+        "collapses": List(Text()),
+        "appended": _APPENDED,
+        "further": Table({}, rest=Table({"rows": _ROWS, "top5": _TOP5})),
         "software": Maybe(List(Table({}))),
         "conditions": List(_CONDITIONS),
         "flops": Table({"total": _AMOUNT, "steps": Table({}, rest=List(COUNT, low=3))}),

@@ -1,4 +1,4 @@
-"""Seal of a finished run: fingerprints in summary.json of its own content and of the files of accuracies.
+"""Seal of a finished run: fingerprints in summary.json of its own content and of the tables beside it.
 
 A number that has changed since the run was recorded is told when the record is read.
 """
@@ -13,11 +13,11 @@ from lethe.benchmarks.records.schema import REMEDY
 from lethe.common.errors import Damaged, InputError
 from lethe.common.files import read_bytes
 
-_FILES = "accuracy*.csv"
+_FILES = "*.csv"
 
 
 def sealed(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`summary` with the SHA-256 of each file of accuracies in the run's `folder`, and of itself."""
+    """`summary` with the SHA-256 of each table (CSV) in the run's `folder`, and of itself."""
     files = {path.name: _sha256(read_bytes(path)) for path in sorted(folder.glob(_FILES))}
     content = {**summary, "files": files}
     return {**content, "sha256": _fingerprint(content)}
@@ -35,7 +35,8 @@ def check(folder: Path, summary: Mapping[str, Any]) -> None:
         try:
             changed = _sha256(read_bytes(path)) != fingerprint
         except InputError as error:
-            raise Damaged(f"{error}: {REMEDY}") from error
+            told = str(error).removeprefix(f"{path}: ")
+            raise Damaged(f"{path}: damaged ({told}): {REMEDY}") from error
         if changed:
             raise _changed(path)
 

@@ -13,11 +13,9 @@ A run that is killed anywhere continues from its last checkpoint, or restarts fr
 
 import json
 import math
-import os
 import shutil
 import time
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,10 +32,11 @@ from lethe.benchmarks.measure.evaluate import Diverged, Evaluation, Evaluator
 from lethe.benchmarks.measure.flops import FlopMeter
 from lethe.benchmarks.records import checkpoint, going_on, seal
 from lethe.benchmarks.records.accuracies import Accuracies
+from lethe.benchmarks.records.appended import AppendedFile
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, is_there, open_regular, write_text
+from lethe.common.files import atomic_write, is_there, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -67,6 +66,17 @@ def checkpointed(folder: Path) -> int | None:
         return (folder / _CHECKPOINT).stat().st_mtime_ns
     except FileNotFoundError:
         return None
+
+
+def tidy(folders: Iterable[Path]) -> None:
+    """Remove the checkpoints of finished runs of the trials in `folders`.
+
+    A process may have been killed between the summary of a run and the removal of its checkpoint.
+    """
+    for folder in folders:
+        for path in folder.glob(f"run*/{_CHECKPOINT.parent}"):
+            if is_there(path.parent / "summary.json"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class Recorder:
@@ -103,8 +113,9 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         self._accuracies = Accuracies()
         self._confusions = ConfusionFiles(folder)
+        self._log = AppendedFile(folder / "metrics.jsonl")
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float]]] = []
-        self._steps = self._images = self._images_again = self._log_crc32 = 0
+        self._steps = self._images = self._images_again = 0
         self._seconds, self._mark = 0.0, time.perf_counter()
         self._earlier, self._begun = 0.0, time.perf_counter()
 
@@ -114,7 +125,6 @@ class Recorder:
         `tasks` is the number of images of each. `InputError` if the checkpoint is of other data, `Damaged` if it or
         the log before it is.
         """
-        offset = 0
         saved: dict[str, Any] = {}
         if is_there(self._checkpoint):
             saved = checkpoint.load(self._checkpoint)
@@ -128,14 +138,11 @@ class Recorder:
             self._software = earlier + [one for one in self._software if one not in earlier]
             self._conditions_before = saved["conditions"]
             self.flops.restore(saved["flops"])
-            offset, self._log_crc32 = saved["log_bytes"], saved["log_crc32"]
-            going_on.check_log(self._log, offset, self._log_crc32)
             going_on.load(self._checkpoint, saved["agent"], agent)
             if self._progress is not None:
                 self._report(self._images, self.start.task)
         self._confusions.restore(saved)
-        with open_regular(self._log, "ab", links=False) as file:
-            file.truncate(offset)
+        self._log.restore((saved.get("log_bytes", 0), saved.get("log_crc32", 0)))
         self._mark = time.perf_counter()
 
     def step(
@@ -158,13 +165,8 @@ class Recorder:
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""
         lines, fault = _log_lines(self._pending)
-        written = lines.encode()
         self._check_folder()
-        with open_regular(self._log, "ab", links=False) as log:
-            log.write(written)
-            log.flush()
-            os.fsync(log.fileno())  # before a checkpoint that holds its length
-        self._log_crc32 = zlib.crc32(written, self._log_crc32)
+        self._log.append(lines)
         self._pending.clear()
         if fault:
             raise Diverged(fault)
@@ -181,7 +183,7 @@ class Recorder:
             self._conditions.look()
         self._accuracies.add(evaluation)
         self._check_folder()
-        self._accuracies.write(self.folder)
+        self._accuracies.write(self.folder, durable=False)
         self._confusions.add(evaluation.confusion)
         self._save(position, agent)
         self._report(0, position.task - 1)
@@ -203,7 +205,6 @@ class Recorder:
             agent,
             evaluator,
             images=self._images,
-            again=self._images_again,
             seconds=self._seconds,
             flops=self.flops.total,
             trunk=trunk,
@@ -218,11 +219,13 @@ class Recorder:
             "images": self._images,
             "images_again": self._images_again,
             "steps": self._steps,
+            "appended": self._confusions.state()["appended"],
             **self._identity,
             "software": self._software,
             "conditions": self._all_conditions,
         }
         self._check_folder()
+        self._accuracies.write(self.folder, durable=True)
         summary = seal.sealed(self.folder, summary)
         write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
@@ -241,10 +244,6 @@ class Recorder:
     @property
     def _checkpoint(self) -> Path:
         return self.folder / _CHECKPOINT
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "metrics.jsonl"
 
     def _check_folder(self) -> None:
         """`InputError` if the folder is gone: what is written from here on would be of no trial."""
@@ -272,10 +271,10 @@ class Recorder:
             "seconds": self._seconds,
             "wall_seconds": self._wall,
             "software": self._software,
+            "log_bytes": self._log.size,
+            "log_crc32": self._log.crc32,
             "conditions": self._all_conditions,
             "flops": self.flops.state(),
-            "log_bytes": self._log.stat().st_size,
-            "log_crc32": self._log_crc32,
             "agent": agent.state_dict(),
         }
         checkpoint.save(self._checkpoint, state)

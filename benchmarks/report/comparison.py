@@ -34,6 +34,7 @@ METRICS = (
     "omega_all",
     "top5_last",
     "memory_bytes",
+    "images_again",
     "images_per_second",
     "seconds",
     "wall_seconds",
@@ -44,14 +45,14 @@ METRICS = (
     "stream_images",
     "passes",
     "passes_first_task",
-    "passes_again",
     "learn_seconds_per_image",
     "trunk_seconds_per_image",
     "learn_flops",
     "predict_flops",
 )
-"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `seconds` are those
-of learning alone, `wall_seconds` those of the whole run; those per image and the FLOPs are per image of the stream."""
+"""One number per run, in the order of the long table. Accuracies are percent, omega_all is a ratio; `images_again` were
+handed out once more as data of their task; `seconds` are those of learning alone, `wall_seconds` those of the whole
+run; those per image and the FLOPs are per image of the stream."""
 
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
@@ -103,14 +104,14 @@ class Entry:
     """What Ω_all is relative to."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
-    processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    """For every finished run, the conditions of each process that learned it, as recorded."""
     collapsed: Mapping[int, str] = field(default_factory=dict)
     """For every finished run that has collapsed, a clause on how."""
     further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
+    processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """For every finished run, the conditions of each process that learned it, as recorded."""
 
     @property
     def offline(self) -> bool:
@@ -266,10 +267,10 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         },
         reference=reference,
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
-        processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
+        processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
     )
 
 
@@ -312,7 +313,8 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
     omega = None
     if reference is not None and len(reference) == len(accuracy):
         omega = omega_all(accuracy, reference)
-    return {**run.summary["metrics"], "omega_all": omega}
+    again = run.summary.get("images_again")
+    return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

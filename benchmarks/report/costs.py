@@ -127,11 +127,11 @@ def _apart(values: Iterable[float | None]) -> tuple[float, float] | None:
 
 
 def _need(entries: Sequence[Entry], need: str) -> str:
-    """`yes` or `no`; of data that are handed out again, how many passes over them were taken."""
+    """Whether the agent has the need; of task data, how many images of a run it was handed once more."""
     if not entries[0].needs.get(need):
         return "no"
-    taken = _span(entries, "passes_again", lambda value: f"{value:.3g}")
-    return "yes" if need != "task_data" or taken == ABSENT else f"yes (passes {taken})"
+    again = _span(entries, "images_again", "{:,.0f}".format) if need == "task_data" else ABSENT
+    return "yes" if again == ABSENT else f"{again} images"
 
 
 def _passes(entries: Sequence[Entry]) -> str:

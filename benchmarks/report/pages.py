@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from pathlib import Path
 
 from lethe.benchmarks.report.comparison import Comparison, Row, rows
@@ -27,8 +27,9 @@ def write_long_form(path: Path, lines: Sequence[Row]) -> None:
     """Write one line per mean, with a header; undefined values are blank, tasks count from 1."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
-        writer.writerows(astuple(line) for line in lines)
+        names = [field.name for field in fields(Row)]
+        writer.writerow(names)
+        writer.writerows([getattr(line, name) for name in names] for line in lines)
 
 
 def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:

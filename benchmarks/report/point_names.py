@@ -37,7 +37,7 @@ def name_points(
     )
     taken: list[_Box] = [(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for x, y in places.values()]
     for label, (x, y) in sorted(places.items(), key=lambda item: (item[1], item[0])):
-        distance, box = _place(x, y, 0.58 * _SIZE * len(label), 1.1 * _SIZE, taken, size)
+        distance, box = _place(x, y, 0.65 * _SIZE * len(label), 1.5 * _SIZE, taken, size)
         taken.append(box)
         line = {"arrowstyle": "-", "linewidth": 0.3, "color": GREY, "shrinkA": 0, "shrinkB": 2}
         axes.annotate(

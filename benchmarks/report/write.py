@@ -1,6 +1,5 @@
 """The report of one results folder, or of two side by side: tables, plots, and what is missing."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from lethe.benchmarks.report.two_folders import (
     write_differences,
 )
 from lethe.common.errors import InputError
-from lethe.common.input_problems import first, raise_any
+from lethe.common.input_problems import first
 from lethe.common.printable import printable
 from lethe.dataloaders.index import find, folders
 
@@ -53,12 +52,11 @@ def report(results: Path, out: Path, other: Path | None = None, data: Path = fol
     roots = [results] if other is None else [results, other]
     names = folder_names(roots)
     found = [(trial, name) for root, name in zip(roots, names, strict=True) for trial in _trials(root)]
-    raise_any([problem for trial, _ in found for problem in problems_of(trial)])
     told, kept = [], []
     for trial, source in found:
         if reason := _failure(trial):
             place = f"{trial.config['dataset']}/{trial.config['paradigm']}"
-            name = f"{trial.config['agent']} [{trial.path.name}]"
+            name = f"{trial.config['agent']} [{trial.path.name}]{f' ({source})' if other else ''}"
             told.append(printable(f"{place}: {name} is left out, {reason}"))
         else:
             kept.append((trial, source))
@@ -125,29 +123,3 @@ def _title(dataset: str, data: Path) -> str:
     with suppress(InputError):
         return find.get(dataset, data / dataset).title
     return ""
-
-
-def problems_of(trial: TrialRecord) -> list[str]:
-    """Problems of a trial's records that would break a comparison."""
-    config, found = trial.config, []
-    path = trial.path / "config.json"
-    for key in ("dataset", "paradigm", "variant", "agent", "split"):
-        if not isinstance(config.get(key), str):
-            found.append(f"{path}: expected a text for '{key}', got {config.get(key)!r}")
-    if not isinstance(config.get("settings"), Mapping):
-        found.append(f"{path}: expected an object for 'settings', got {config.get('settings')!r}")
-    for run in trial.runs:
-        folder, metrics = trial.path / f"run{run.run}", run.summary.get("metrics")
-        remedy = "delete the run's folder to make it again"
-        if run.accuracy.ndim != 2 or min(run.accuracy.shape) < 1 or run.accuracy.shape[1] < 2:
-            found.append(f"{folder / 'accuracy.csv'}: expected columns task, seen, group_0, ...: {remedy}")
-        if not all(count > 0 for count in run.classes_seen):
-            found.append(f"{folder / 'summary.json'}: expected classes_seen above 0: {remedy}")
-        if not isinstance(metrics, Mapping) or not all(_is_number(value) for value in metrics.values()):
-            found.append(f"{folder / 'summary.json'}: expected numbers in 'metrics': {remedy}")
-    return found
-
-
-def _is_number(value: object) -> bool:
-    """Whether a metric is a number, or null for undefined."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
+
+MOST_RUNS = 100_000
+"""Runs that one command takes, all its trials together."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +24,12 @@ class Job:
     def folder(self, results: Path) -> Path:
         """The folder of the run's record."""
         return self.trial.folder(results) / f"run{self.number}"
+
+
+def check_count(trials: int, runs: int) -> None:
+    """`InputError` if `runs` runs of each of `trials` trials are more than a command takes."""
+    if trials * runs > MOST_RUNS:
+        raise InputError(
+            f"{trials:,} trials x {runs:,} runs: expected at most {MOST_RUNS:,} runs at a time: "
+            "give fewer runs or fewer values of the hyperparameters"
+        )

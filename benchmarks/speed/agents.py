@@ -171,7 +171,9 @@ def _augmem(sizes: Sizes) -> list[Figure]:
         lambda turn: first.observe(x, y),
         lambda turn: later.observe(x, y_later),
         lambda turn: published.observe(x, y),
-        _attention(x, first.memory.slots.detach()),
+        _attention(
+            x, published.memory.slots.detach()
+        ),  # distances, as `augmem` reads, are no more to wait for
         _both(network.plastic, x, y),
         _bare(network.plastic, [(x, y, True)]),
     )

@@ -3,13 +3,15 @@
 An agent that keeps more and more would otherwise take the whole machine, and other runs with it.
 """
 
+import ctypes
+import gc
 import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -71,10 +73,11 @@ def limited(limit: int | None, last_words: Callable[[str], None]) -> Iterator[No
     if limit is None:
         yield
         return
-    done = threading.Event()
+    done, stopped = threading.Event(), threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not done.is_set():
+            stopped.set()
             raise MemoryExceeded(exceeded(limit))
 
     def watch() -> None:
@@ -98,6 +101,10 @@ def limited(limit: int | None, last_words: Callable[[str], None]) -> Iterator[No
         done.set()
         thread.join()
         signal.signal(signal.SIGUSR1, before)
+        if stopped.is_set():  # what is freed goes back to the system: the next run starts with little
+            gc.collect()
+            with suppress(OSError, AttributeError):  # of another C library
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def _machine_memory() -> int:

@@ -127,7 +127,7 @@ def record(outcome: Outcome, places: Places) -> None:
     """Write the record of a failure, or the published tables of a trial with one more finished run."""
     folder = outcome.job.folder(places.results)
     if isinstance(outcome, Failed):
-        if folder.is_dir():  # else removed by its user
+        if is_there(folder):  # else removed by its user
             failures.write(folder, outcome.failure)
     else:
         # A damaged record must not stop other runs; `write_tables_of` reports it at the end.

@@ -29,7 +29,9 @@ from lethe.benchmarks.workers.memory import MemoryExceeded
 from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
 from lethe.common.errors import InputError
 from lethe.common.files import open_regular
+from lethe.common.imports import RAISED
 from lethe.common.locks import Locked
+from lethe.common.printable import printable_lines
 
 _NEWS = 0.5  # seconds between two messages of a run
 _NO_MEMORY = re.compile(
@@ -86,12 +88,12 @@ def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None
         if _is_full(error):
             raise DiskFull(f"{error}: {_FREE}") from error
         reason = str(error)
-    except (Exception, SystemExit) as error:  # an agent's sys.exit() ends its own run only
+    except RAISED as error:  # an agent's sys.exit() ends its own run only
         if _is_full(error):
             raise DiskFull(f"{folder}: {error}: {_FREE}") from error
         reason = _too_large(error)
         if not reason:
-            traceback.print_exc()
+            print(printable_lines(traceback.format_exc()), file=sys.stderr)
             reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     sys.stderr.flush()
     return Failed(job, failures.failure(folder, reason), time.perf_counter() - begun)

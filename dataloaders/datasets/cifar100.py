@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,7 +181,7 @@ class _Bounded(io.RawIOBase):
     A few packed kilobytes may unpack to any length.
     """
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: gzip.GzipFile):
         super().__init__()
         self._file = file
 

@@ -63,7 +63,8 @@ def index(dataset: Dataset, file: DatasetFile, *, skip_broken: bool = False) -> 
     columns = {name: list(column) for name, column in zip(COLUMNS, values, strict=True)}
     frame = pd.DataFrame({"Unnamed: 0": np.arange(len(rows)), **columns})
     frame["class"] = frame["class"].astype("int64" if numbered else object)
-    left_out = [f"{len(broken)} broken images were left out:", *first(broken)] if broken else []
+    count = "1 broken image was" if len(broken) == 1 else f"{len(broken)} broken images were"
+    left_out = [f"{count} left out:", *first(broken)] if broken else []
     return Prepared(frame, notes=(*left_out, *_notes(dataset, file, frame, skipped)))
 
 

@@ -36,8 +36,8 @@ def default_root(name: str) -> Path:
 
 def locate(name: str, root: Path | None = None, lists: Path = folders.LISTS) -> Located:
     """The dataset of that name (see `get`) with its folders; `root` is `data/<name>` by default."""
-    root = root or default_root(name)
-    return Located(get(name, root), root, lists)
+    root = folders.usable(root or default_root(name))
+    return Located(get(name, root), root, folders.usable(lists))
 
 
 def get(name: str, root: Path | None = None) -> Dataset:

@@ -72,16 +72,16 @@ def compute(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> np.nd
     return _stored(torch.cat(parts).permute(0, 2, 3, 1), "float32")
 
 
+def rounded(features: Tensor, dtype: str) -> Tensor:
+    """Features with the values that a store of `dtype` gives back; what is none, such as pixels, as it is."""
+    return features.bfloat16().float() if dtype == "bfloat16" else features
+
+
 def _processor() -> str:
     """Number of threads and name of the instruction sets that PyTorch's sums depend on."""
     sets = processor.instruction_sets()
     used = "-".join(dict.fromkeys(sets[library] for library in ("torch", "onednn", "mkl")))
     return f"{torch.get_num_threads()}-{re.sub('[^A-Za-z0-9]+', '', used)}"
-
-
-def rounded(features: Tensor, dtype: str) -> Tensor:
-    """Features with the values that a store of `dtype` gives back; what is none, such as pixels, as it is."""
-    return features.bfloat16().float() if dtype == "bfloat16" else features
 
 
 def _stored(features: Tensor, dtype: str) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import csv
 import filecmp
+import hashlib
 import io
+import json
 import re
 import shutil
 from os.path import lexists  # which no name makes fail
@@ -25,6 +27,7 @@ _TASK = re.compile(r"train_task_([0-9]{2}|[1-9][0-9]{2,5})_filelist\.txt")
 ENCODED = "percent-encoded"
 """In a manifest, the form of the lists' paths where any image has a blank in its name."""
 
+_DIGEST = "sha256"
 _LARGEST = 1 << 30  # bytes of a list
 _TO_ENCODE = re.compile(r"[%\s]")
 _LINE = re.compile(f"^({PLAIN_PATH}) ({INTEGER})$", re.MULTILINE)
@@ -53,8 +56,18 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def manifest_text(values: dict[str, Any]) -> str:
+    """The text of a manifest with these values, and the SHA-256 of them."""
+    return json.dumps({**values, _DIGEST: _digest(values)}, indent=1) + "\n"
+
+
+def _digest(values: dict[str, Any]) -> str:
+    own = {key: value for key, value in values.items() if key != _DIGEST}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
 def _check_manifest(manifest: dict[str, Any]) -> None:
-    """One of several exceptions where a value that is read is missing or of a wrong type."""
+    """One of several exceptions where a value that is read is missing or of a wrong type, or any has changed."""
     described, images = manifest["files"], manifest["images"]
     texts = [*(manifest[key] for key in ("dataset", "variant", "dirmap_sha256")), *described.values()]
     sound = (
@@ -66,6 +79,7 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         and all(type(count) is int and count >= 0 for count in (*images["tasks"], images["test"]))
         and len(images["tasks"]) > 0
         and manifest.get("paths", ENCODED) == ENCODED
+        and manifest.get(_DIGEST, _digest(manifest)) == _digest(manifest)  # earlier versions wrote none
     )
     if not sound:
         raise TypeError

@@ -83,11 +83,17 @@ def parameters(order: Order) -> dict[str, object]:
     return {name: value for name, value in values.items() if value}
 
 
+def offered(dataset: Dataset, options: argparse.Namespace) -> list[str]:
+    """The paradigms of `dataset` for which the options that `dataloaders/order_options.py` adds have a meaning."""
+    known = _with_tasks(dataset) if options.tasks else dataset.paradigms
+    return [name for name in known if name in _OF_CLASSES or not options.class_order]
+
+
 def _with_tasks(dataset: Dataset) -> tuple[str, ...]:
     """The paradigms of `dataset` where a number of tasks stands for their sizes."""
-    offered = dataset.paradigms
-    missing = [("iid", True), ("instance", "class_instance" in offered)]
-    return (*offered, *(name for name, possible in missing if possible and name not in offered))
+    known = dataset.paradigms
+    possible = [name for name in ("iid", "instance") if name == "iid" or "class_instance" in known]
+    return (*known, *(name for name in possible if name not in known))
 
 
 def _check_tasks(dataset: Dataset, paradigm: str, tasks: int | None) -> None:

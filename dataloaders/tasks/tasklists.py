@@ -191,7 +191,8 @@ def _option(manifest: dict[str, Any]) -> str:
     """The options of the command that writes lists of this kind."""
     options = " --validation" if manifest.get("split") == "validation" else ""
     chosen = manifest.get("parameters")
-    for name in ("tasks", "order_seed", "class_order") if isinstance(chosen, dict) else ():
+    chosen = chosen if isinstance(chosen, dict) else {}
+    for name in ("tasks", "order_seed", "class_order"):
         if name in chosen:
             value = "FILE" if name == "class_order" else chosen[name]
             options += f" --{name.replace('_', '-')} {value}"
@@ -251,7 +252,7 @@ def _is_current(folder: Path, values: dict[str, Any]) -> bool:
         return False
     return (
         manifest is not None
-        and all(manifest.get(key) == value for key, value in values.items())
+        and json.dumps([manifest.get(key) for key in values]) == json.dumps([*values.values()])
         and all((folder / name).is_file() for name in manifest["files"])
     )
 
@@ -285,7 +286,7 @@ def _write_aside(folder: Path, values: dict[str, Any], source: Source, schedule:
                 name: _write(aside / name, parts) for name, parts in _texts(source, schedule, float_tasks)
             },
         }
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (aside / MANIFEST).write_text(listfiles.manifest_text(manifest), encoding="utf-8")
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lethe.benchmarks.report.comparison import Comparison, Stat
 from lethe.benchmarks.report.costs import cost_tables
-from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell
+from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell, counted
 from lethe.benchmarks.report.tested_tables import TABLES, difference_table, tested_table
 from lethe.gridsearch.grid import searched
 from lethe.gridsearch.report.published_numbers import Key, Published
@@ -27,9 +27,16 @@ def chosen_table(choices: Sequence[Choice]) -> Table:
         )
         for choice in choices
     ]
-    note = "Validation images are held out of training; test images had no part in the choice."
+    notes = ["Validation images are held out of training; test images had no part in the choice."]
+    for choice in choices:
+        place = f"{choice.trial.agent} in {choice.trial.paradigm}"
+        if how := choice.ranking[0].collapsed:
+            notes.append(f"the chosen configuration of {place} has collapsed in {'; '.join(how)}")
+        others = sum(bool(candidate.collapsed) for candidate in choice.ranking[1:])
+        if others:
+            notes.append(f"{counted(others, 'other candidate')} of {place} collapsed: search.csv says how")
     caption = "Chosen configurations: accuracy on all classes seen so far, average over tasks"
-    return Table("chosen", caption, header, tuple(rows), (note,))
+    return Table("chosen", caption, header, tuple(rows), tuple(notes))
 
 
 def chosen_settings(choice: Choice) -> str:

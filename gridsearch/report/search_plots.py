@@ -38,6 +38,7 @@ _PANEL_INCHES = (2.1, 1.9)
 _COLUMNS = 4
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _ORDERS_OF_MAGNITUDE = 10
+_CLOSEST = 0.08  # of an axis' length, between two of its ticks
 _MOST_NAMED = 4  # values of which all candidates failed
 
 
@@ -135,7 +136,10 @@ def profile(choice: Choice, key: str) -> list[tuple[object, Candidate | None]]:
 
 
 def scale(values: Sequence[object]) -> str:
-    """Scale of the axis of these values: "log" where that spaces them more evenly, "linear", or "names"."""
+    """Scale of the axis of these values: "log" where that spaces them more evenly, "linear", or "names".
+
+    Numbers that would crowd on either axis are spaced evenly, as names are.
+    """
     numbers = _numbers(values)
     if numbers is None:
         return "names"
@@ -144,8 +148,10 @@ def scale(values: Sequence[object]) -> str:
         return "linear"
     if len(numbers) < 3:
         return "log" if numbers[-1] / numbers[0] >= _ORDERS_OF_MAGNITUDE else "linear"
-    even, even_in_log = (_unevenness(axis) for axis in (np.array(numbers), np.log(numbers)))
-    return "log" if even_in_log < even else "linear"
+    axes = {"linear": np.array(numbers), "log": np.log(numbers)}
+    kind = min(axes, key=lambda name: _unevenness(axes[name]))
+    crowded = np.diff(axes[kind]).min() < _CLOSEST * np.ptp(axes[kind])
+    return "names" if crowded else kind
 
 
 def heat_figure(choices: Sequence[Choice]) -> Figure:
@@ -201,7 +207,8 @@ def _profile_panel(axes: Axes, choices: Sequence[Choice], key: str, styles: Mapp
     profiles = {_place(choice): profile(choice, key) for choice in choices}
     values = sorted({value for points in profiles.values() for value, _ in points}, key=value_order)
     kind = scale(values)
-    position = dict(zip(values, _numbers(values) or range(len(values)), strict=True))
+    numbers = None if kind == "names" else _numbers(values)
+    position = dict(zip(values, numbers or range(len(values)), strict=True))
     for choice, (label, points) in zip(choices, profiles.items(), strict=True):
         # None becomes NaN, which draws nothing.
         stats = [None if candidate is None else candidate.validation for _, candidate in points]

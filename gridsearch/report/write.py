@@ -22,7 +22,8 @@ from lethe.gridsearch.report.search_plots import write_search_plots
 from lethe.gridsearch.selection import Choice, choose_all, settings_text
 
 _SEARCH_HEADER = (
-    "dataset", "paradigm", "agent", "settings", "validation_accuracy_mean", "sem", "runs", "failed", "chosen", "reason",
+    "dataset", "paradigm", "agent", "settings", "validation_accuracy_mean", "sem", "runs", "failed", "collapsed",
+    "chosen", "reason",
 )  # fmt: skip
 _FINAL_HEADER = (
     "dataset", "paradigm", "agent", "settings", "metric", "mean", "sem", "runs",
@@ -77,7 +78,7 @@ def _search_lines(choices: Sequence[Choice]) -> Iterable[tuple[object, ...]]:
             trial, stat, is_chosen = candidate.trial, candidate.validation, candidate.trial == choice.trial
             yield (
                 trial.dataset, trial.paradigm, trial.agent, settings_text(trial, trial.settings),
-                stat.mean, stat.sem, stat.runs, "; ".join(candidate.failed),
+                stat.mean, stat.sem, stat.runs, "; ".join(candidate.failed), "; ".join(candidate.collapsed),
                 "yes" if is_chosen else "no", choice.reason if is_chosen else "",
             )  # fmt: skip
 

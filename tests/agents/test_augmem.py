@@ -377,6 +377,8 @@ def test_scores_are_those_of_reads_and_direct_ones_those_of_features():
     x, _ = task_data(0, 4)
     assert torch.equal(agent.predict(x), agent.network.plastic(agent.memory.read(x)))
     assert torch.equal(agent.direct_scores(x), agent.network.plastic(x))
+    assert list(agent.predict_also(x)) == ["direct"]
+    assert torch.equal(agent.predict_also(x)["direct"], agent.direct_scores(x))
 
 
 def learn_one():

@@ -220,3 +220,17 @@ def test_a_trial_begun_before_its_images_were_noted_goes_on(tmp_path):
     facts = {"protocol": {}, "dirmap": "d", "weights": "w"}
     for noted in ({}, {"images": "i"}, {"images": "j"}):
         environment.note(tmp_path, provenance.environment(torch.device("cpu"), 1) | facts | noted)
+
+
+@pytest.mark.parametrize(
+    ("class_of_label", "found"),
+    [
+        ((2, 1), ("pen", "cup")),
+        (("pen", "cup"), ("pen", "cup")),
+        ((0, 1), ("0", "1")),  # lists that tell no classes
+        ((3, 1), ("3", "1")),  # a class that the dataset does not name
+        ((), ()),
+    ],
+)
+def test_labels_have_the_names_of_their_classes(class_of_label, found):
+    assert experiment.class_names(class_of_label, ("cup", "pen")) == found

@@ -19,7 +19,7 @@ from lethe.agents.offline import Offline
 from lethe.benchmarks.measure.costs import TIMED
 from lethe.benchmarks.measure.evaluate import Diverged, Evaluator
 from lethe.benchmarks.measure.unchanged import StateChanged
-from lethe.benchmarks.records import checkpoint
+from lethe.benchmarks.records import checkpoint, confusions
 from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.records.read import read_run
 from lethe.benchmarks.records.write import Recorder
@@ -289,13 +289,28 @@ def test_the_confusion_matrix_has_the_names_of_the_classes_after_every_task(tmp_
 
 
 @pytest.mark.parametrize("name", ["confusion.csv", "class_accuracy.csv"])
-def test_a_file_shorter_than_at_the_checkpoint_stops_the_run(tmp_path, name):
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content[:-2] + b"9\n"])
+def test_a_file_other_than_at_the_checkpoint_stops_the_run(tmp_path, name, damage):
     stream, images = world()
     with pytest.raises(KeyboardInterrupt):
         go(make(stopping(Witness, 5)), tmp_path, stream, images)
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
-    with pytest.raises(InputError, match=f"{name}: expected the .* bytes that the checkpoint"):
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(InputError, match=f"{name}: damaged .it .* delete this run's folder"):
         go(make(Witness), tmp_path, stream, images)
+
+
+def test_a_finished_confusion_matrix_that_has_changed_is_told(tmp_path):
+    summary = go(make(OftenWrong), tmp_path, *world())
+    assert confusions.read(tmp_path, summary)["count"].sum() == 4 + 8
+    path = tmp_path / "confusion.csv"
+    path.write_bytes(path.read_bytes()[:-2] + b"3\n")
+    with pytest.raises(InputError, match=r"confusion\.csv: damaged .it has changed"):
+        confusions.read(tmp_path, summary)
+    path.unlink()
+    with pytest.raises(InputError, match=r"confusion\.csv: cannot be read"):
+        confusions.read(tmp_path, summary)
+    with pytest.raises(InputError, match=r"confusion\.csv: damaged .'appended'"):
+        confusions.read(tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -429,9 +444,10 @@ def test_further_outputs_have_tables_and_metrics_of_their_own(tmp_path):
 def test_a_further_output_without_a_table_is_a_damaged_record(tmp_path):
     go(make(TwoAnswers), tmp_path, *world())
     (tmp_path / "accuracy_lowest.csv").unlink()
-    with pytest.raises(InputError, match=r"accuracy_lowest.csv: damaged"):
+    with pytest.raises(InputError, match=r"accuracy_lowest\.csv: damaged .cannot be read"):
         read_run(tmp_path, 0)
     summary = json.loads((tmp_path / "summary.json").read_text())
+    del summary["sha256"]
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"further": {"../accuracy": {}}}))
     with pytest.raises(InputError, match=r"summary.json: damaged .*further output '../accuracy'"):
         read_run(tmp_path, 0)

@@ -53,7 +53,7 @@ def test_an_accuracy_that_changed_since_it_was_written_is_told(folder):
     with pytest.raises(Damaged, match=r"accuracy\.csv: damaged \(it has changed since it was written\)"):
         read.read_trial(folder)
     path.unlink()
-    with pytest.raises(Damaged, match=r"accuracy\.csv: cannot be read"):
+    with pytest.raises(Damaged, match=r"accuracy\.csv: damaged \(cannot be read: No such file"):
         read.read_summary(folder / "run0")
 
 
@@ -140,7 +140,7 @@ def test_needs_are_all_there(folder):
 
 def state(**changes: object) -> dict[str, object]:
     """What is saved after the first batch of the second task."""
-    return {
+    saved = {
         "identity": {"run": 0},
         "position": [1, 0, 1],
         "rows": [[50.0, 50.0, math.nan]],
@@ -154,9 +154,13 @@ def state(**changes: object) -> dict[str, object]:
         "flops": {"total": 9.5, "steps": {2: [1, 1, 8]}},
         "log_bytes": 4,
         "log_crc32": 0x9BE3E0A3,
+        "images_again": 7,
+        "appended": {"confusion.csv": [0, 0]},
+        "further": {},
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
+    return {"collapses": [""] * len(saved["rows"]), **saved}
 
 
 def check(saved: dict[str, object]) -> None:
@@ -183,6 +187,7 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"rows": [[5000.0, 1.0]]}, "rows[0][0]: expected a number from 0 to 100, got 5000.0"),
         ({"top5": [None, None]}, "top5: expected 1"),
         ({"seconds": -1.0}, "seconds: expected a number of at least 0"),
+        ({"flops": {"total": 0, "steps": {3: [1]}}}, "flops.steps.3: expected a list"),
         ({"log_bytes": None}, "log_bytes: expected a whole number"),
         ({"agent": 7}, "agent: expected an object"),
         ({"flops": {"total": -1.0, "steps": {}}}, "flops.total: expected a number of at least 0"),
@@ -191,6 +196,15 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
             {"conditions": [{"load_average": -1.0}]},
             "conditions[0].load_average: expected a number of at least 0",
         ),
+        ({"images_again": -1}, "images_again: expected a whole number"),
+        ({"collapses": []}, "collapses: expected 1"),
+        ({"appended": {"confusion.csv": [0]}}, "appended.confusion.csv: expected a list"),
+        ({"further": {"direct": {"rows": [], "top5": []}}}, "further.direct.rows: expected 1"),
+        (
+            {"further": {"direct": {"rows": [[1.0]], "top5": [None]}}},
+            "further.direct.rows[0]: expected a list",
+        ),
+        ({"further": {"direct": {"rows": [[1.0, 1.0]], "top5": [None]}}}, "rows: expected one length"),
     ],
 )
 def test_a_checkpoint_out_of_range_is_refused(changes, problem):

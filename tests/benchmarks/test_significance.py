@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
+from lethe.benchmarks.report.differences import _least
 from lethe.benchmarks.report.significance import holm, paired_p, smallest_p
 
 
@@ -59,6 +60,8 @@ def test_more_runs_are_drawn_alike_each_time_and_leave_the_global_state_alone():
     assert first == paired_p(differences)
     assert first == pytest.approx(binomtest(26, 40).pvalue, abs=0.003)
     assert (np.random.get_state()[1] == before).all()
+    # A share of drawn patterns, not of all 2^40, whose halves would not fit into memory for a few runs more.
+    assert first * 100_000 == pytest.approx(round(first * 100_000), abs=1e-6)
 
 
 def test_holm_by_hand():
@@ -87,3 +90,13 @@ def test_the_smallest_p_is_that_of_equal_signs(runs):
 def test_five_runs_cannot_reach_five_percent_and_six_can():
     assert smallest_p(5) > 0.05 >= smallest_p(6)
     assert smallest_p(0) == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_least_adjusted_p_value_is_holms_with_the_smallest_attainable_one_in_its_place(seed):
+    draws = np.random.RandomState(seed)
+    pairs = draws.randint(2, 9, size=draws.randint(1, 6)).tolist()
+    values = [min(1.0, draws.randint(1, 6) * smallest_p(number)) for number in pairs]
+    for index, (number, found) in enumerate(zip(pairs, _least(values, pairs), strict=True)):
+        replaced = [*values[:index], smallest_p(number), *values[index + 1 :]]
+        assert found == holm(replaced)[index]

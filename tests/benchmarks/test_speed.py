@@ -107,7 +107,9 @@ def test_the_bare_passes_are_those_that_are_told():
 
 def test_the_bare_attention_is_the_one_of_the_agent():
     """The same reads and the same gradient to the slots, or the ratio would compare with other work."""
-    agent = agents._agent(registry.get("augmem"), agents._network("squeezenet", "last_block"), (512, 3, 3))
+    agent = agents._agent(
+        registry.get("augmem_published"), agents._network("squeezenet", "last_block"), (512, 3, 3)
+    )
     x = agents._features(2, (512, 3, 3))
     gradient = agents._attention(x, agent.memory.slots.detach())(0)
     agent.memory.read(x).sum().backward()

@@ -1,9 +1,10 @@
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 
-from lethe.benchmarks.report.comparison import Stat, compare
+from lethe.benchmarks.report.comparison import Stat, compare, rows
 from lethe.benchmarks.report.latex import floats
 from lethe.benchmarks.report.pages import dataset_tables, write_tables
 from lethe.benchmarks.report.tables import (
@@ -17,7 +18,7 @@ from lethe.benchmarks.report.tables import (
     markdown,
     plain_text,
 )
-from tests.made_records import run, trial
+from tests.made_records import NO_NEEDS, run, trial
 
 HOSTILE = r"a|b_c & 50% $x$ #1 {y} ~^ <i> `c` [l](http://x) *e* \input{/etc/passwd}"
 
@@ -107,6 +108,19 @@ def test_costs_show_needs_ranges_and_missing_runs(comparison):
     assert lines["er"]["offline lists"] == "no"
     assert lines["er"]["runs"] == "3/4"
     assert lines["er"]["memory"] == "1.0 kB"
+
+
+def test_of_data_seen_again_the_images_of_a_run_are_shown():
+    needs = {**NO_NEEDS, "task_data": True}
+    runs = [run(r, [50], images_again=again) for r, again in enumerate((1200, 1400))]
+    compared = compare(
+        [replace(trial("icarl", *runs), needs=needs), trial("er", run(0, [50], images_again=0))]
+    )
+    table = next(t for t in dataset_tables(compared, "core50") if "task data again" in t.header)
+    cells = {line[0]: dict(zip(table.header, line, strict=True))["task data again"] for line in table.rows}
+    assert cells == {"icarl": "1,300 images", "er": "no"}
+    (row,) = [r for r in rows(compared) if (r.agent, r.metric) == ("icarl", "images_again")]
+    assert row.mean == 1300
 
 
 def test_costs_span_the_paradigms():

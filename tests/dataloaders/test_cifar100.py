@@ -169,6 +169,13 @@ def test_a_hostile_archive_is_one_sentence(kind, tmp_path):
     assert len(caught.value.problems) == 1
 
 
+def test_a_long_header_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar100, "_UNPACKED", 5000)
+    packed(tmp_path, (member("train", pax_headers={"comment": "x" * 9000}), b""))
+    with pytest.raises(InputError, match=r"unpacks to more than 5000 bytes"):
+        cifar100.prepare(tmp_path, tmp_path / "out", None)
+
+
 @pytest.mark.parametrize("name", ["train", "other"])
 def test_a_member_that_is_too_large_is_not_unpacked(name, tmp_path, monkeypatch):
     monkeypatch.setattr(cifar100, "_LARGEST", 1000)

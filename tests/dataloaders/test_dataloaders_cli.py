@@ -233,3 +233,31 @@ def test_finding_one_dataset_imports_no_other():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "['lethe.dataloaders.datasets.digits']\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["prepare", "cifar100", "--root"],
+        ["prepare", "digits", "--out"],
+        ["draw", "digits", "--root"],
+        ["index", "core50", "--out"],
+        ["check", "digits", "--lists"],
+        ["tasks", "digits", "--out"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_short_sentence(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "x" * 300]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "cannot be a file or folder: File name too long; give another one" in told and len(told) < 200
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_cannot_command_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tasks", "core50", "--runs", "1", "--paradigm", "class_iid", "--out", "\x1b[2J"]) == 0
+    assert main(["tasks", "core50", "--runs", "1", "--dirmap", "\x1b[2J"]) == 2
+    assert main(["index", "\x1b[2J"]) == 2
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err and "?[2J" in told.err

@@ -9,7 +9,9 @@ import pytest
 
 import lethe
 from lethe.benchmarks.__main__ import main as benchmarks
+from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
+from lethe.benchmarks.workers.pool import _shares
 from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.index import dirmap, find
@@ -122,6 +124,7 @@ def test_they_are_part_of_the_trial_its_folder_and_its_lists(tmp_path):
     ]
     assert len({trial.id for trial in (plain, *others)}) == 5
     assert json.loads(json.dumps(others[2].config())) == others[2].config()
+    assert len({_shares(Job(trial, 0)) for trial in (plain, *others)}) == 5  # each needs lists of its own
     assert plain.spec.order == Order() and others[1].spec.order.tasks == 2
     folders = {
         tasklists.folder_of(tmp_path, "core50", "class_iid", 0, "stream", "test", trial.spec.order)
@@ -161,6 +164,9 @@ def test_from_the_command_line_to_the_record(tmp_path, monkeypatch, capsys):
         names[:5]
     )
     assert main(["tasks", "digits", "--runs", "1", "--paradigm", "class_iid", *choice]) == 0
+    assert (
+        main(["tasks", "digits", "--runs", "1", *choice]) == 0
+    )  # under those paradigms that have such an order
     Path("order.txt").write_text("zero\n")
     assert main(["tasks", "digits", "--runs", "1", "--paradigm", "class_iid", *choice]) == 2
     assert main(["show", "digits", "class_iid", "--class-order", "absent.txt"]) == 2

@@ -541,6 +541,19 @@ def test_a_damaged_manifest_is_refused(lists, content):
     )
 
 
+@pytest.mark.parametrize("key", ["run", "classes", "images", "files", "parameters"])
+def test_a_manifest_with_a_changed_value_is_refused(lists, key):
+    manifest = json.loads((lists / "manifest.json").read_text())
+    value = manifest[key]
+    manifest[key] = (
+        value[::-1] if key == "classes" else {**value, "test": 1} if key == "images" else value and {}
+    )
+    assert manifest[key] != value or key == "run"
+    (lists / "manifest.json").write_text(json.dumps(manifest | ({"run": 7} if key == "run" else {})))
+    with pytest.raises(InputError, match=r"manifest.json: is damaged"):
+        tasklists.read(lists)
+
+
 def test_the_manifest_says_what_the_lists_were_made_from(small, lists):
     manifest = json.loads((lists / "manifest.json").read_text())
     assert manifest["parameters"] == {"test_sessions": [3], "frames": None, "task_classes": 2}

@@ -233,6 +233,32 @@ def test_broken_videos_are_named_and_counted_and_the_rest_is_done(tree, done, tm
     assert files(here) == files(done)
 
 
+@pytest.mark.parametrize(
+    "script", ["ffconcat version 1.0\nfile {name}\n", "#EXTM3U\n#EXTINF:9,\n{name}\n#EXT-X-ENDLIST\n"]
+)
+def test_a_script_that_names_another_video_is_no_video(script, small, tmp_path):
+    """Of its own accord, ffmpeg tells a file's kind by its content and follows what a script names."""
+    whole, *_ = sorted(small.rglob("*_tx.mp4"))
+    path = whole.with_name("script.mp4")
+    path.write_text(script.format(name=whole.name))
+    found = video.extract([video.Clip(path, "x/script")], tmp_path / "out")
+    assert found.frames == 0 and len(found.broken) == 1 and str(path) in found.broken[0]
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+@pytest.mark.parametrize("place", ["video", "journal"])
+def test_a_pipe_is_told_at_once(place, small, tmp_path):
+    path = next(small.rglob("*_tx.mp4")) if place == "video" else tmp_path / "out" / "images" / video.JOURNAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    told = (
+        "_tx.mp4: expected a file" if place == "video" else "extracted.tsv: cannot be read: expected a file"
+    )
+    with pytest.raises(InputError, match=told):
+        toybox.prepare(small.parents[1], tmp_path / "out")
+
+
 def test_a_damaged_video_that_decodes_to_its_end_is_kept_and_named(small, tmp_path):
     path = small / "truck_01_pivothead_tx.mp4"
     content = bytearray(path.read_bytes())

@@ -4,7 +4,13 @@ from lethe.benchmarks.report.comparison import Stat, compare
 from lethe.benchmarks.report.cost_plots import cost_figure, pareto_front
 from lethe.benchmarks.report.figures import agent_style
 from lethe.benchmarks.run.trial import Trial
-from lethe.gridsearch.report.search_plots import heat_figure, profile, profile_figure, scale
+from lethe.gridsearch.report.search_plots import (
+    heat_figure,
+    profile,
+    profile_figure,
+    scale,
+    write_search_plots,
+)
 from lethe.gridsearch.selection import Candidate, Choice
 from tests.made_records import run, trial
 
@@ -57,6 +63,33 @@ def test_the_profile_has_a_panel_an_agent_error_bars_a_ring_and_says_validation(
     assert "failed: 0.01" in [text.get_text() for text in ewc.texts]
 
 
+def test_panels_share_their_vertical_axis_which_holds_all_points():
+    """A difference between two agents must look as large as it is."""
+    drawn = profile_figure(
+        [choice_of("ewc", POINTS), choice_of("l2", [({"lr": 1e-3}, 20.0), ({"lr": 1e-2}, 10.0)])], "lr"
+    )
+    first, second = (axes.get_ylim() for axes in drawn.axes)
+    assert first == second
+    assert first[0] < 9.5 and first[1] > 60.5
+
+
+def test_a_value_of_which_all_candidates_failed_has_a_cross_and_the_caption_says_why(tmp_path):
+    choice = choice_of("ewc", POINTS)
+    (axes,) = profile_figure([choice], "lr").axes
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    assert list(cross.get_xdata()) == [1e-2]
+    paths = write_search_plots([choice], tmp_path)
+    assert [path.name for path in paths if path.suffix == ".txt"] == [
+        "search_lr.txt", "search_penalty_weight.txt", "heat_ewc.txt",
+    ]  # fmt: skip
+    assert all(
+        "ewc, Digits class_iid, lr=0.01, penalty_weight=100.0: run 0: killed" in path.read_text()
+        for path in paths
+        if path.suffix == ".txt"
+    )
+    assert "all failed" in [text.get_text() for text in profile_figure([choice], "lr").legends[0].get_texts()]
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -69,6 +102,7 @@ def test_the_profile_has_a_panel_an_agent_error_bars_a_ring_and_says_validation(
         ([0, 0.1, 1], "linear"),
         ([0, 10], "linear"),
         ([0.9, 0.99], "linear"),
+        ([1e-3, 1e-2, 1e30], "names"),
         (["a", "b"], "names"),
         ([None, 3], "names"),
         ([False, True], "names"),

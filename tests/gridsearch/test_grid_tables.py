@@ -320,3 +320,17 @@ def test_plots_are_drawn_without_a_warning(searched, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report(searched, tmp_path, tmp_path / "out")
+
+
+def test_collapsed_runs_of_a_search_are_said(tmp_path):
+    found = grid(
+        tmp_path, 'datasets = ["digits"]\nparadigms = ["iid"]\n[agents.er]\nlr = [1e-3, 1e-2, 1e-1]\n'
+    )
+    how = "class 3 was predicted for 98 % of the test images after task 4"
+    for level, made in zip((60, 20, 10), found.trials, strict=True):
+        finish(tmp_path, made, run(0, [level], collapsed=how))
+    summary = report(found, tmp_path, tmp_path / "out")
+    assert f"the chosen configuration of er in iid has collapsed in run 0: {how}" in summary.table
+    assert "2 other candidates of er in iid collapsed: search.csv says how" in summary.table
+    with (tmp_path / "out" / "search.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["collapsed"] for line in csv.DictReader(file)] == [f"run 0: {how}"] * 3

@@ -1,7 +1,5 @@
 """The progress display of a search."""
 
-import json
-
 import pytest
 
 from lethe.benchmarks.records.failures import Failure
@@ -11,6 +9,8 @@ from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.workers.messages import Failed, Finished
 from lethe.gridsearch.live import Live, run_label
 from lethe.gridsearch.plan import TimeEstimate, duration_text, plan
+from tests.made_grid import finish
+from tests.made_records import run
 
 
 def trial(agent: str, lr: float) -> Trial:
@@ -82,10 +82,16 @@ def test_time_left_counts_each_kind_of_run_as_it_was(places):
 
 def test_what_finished_before_is_known_to_the_plan(places):
     job = Job(trial("finetune", 0.1), 1)
-    folder = job.folder(places.results)
-    folder.mkdir(parents=True)
-    metrics = {"accuracy_mean": 33.0, "wall_seconds": 7.0}
-    (folder / "summary.json").write_text(json.dumps({"metrics": metrics}))
+    finish(places.results, job.trial, run(1, [33.0], wall_seconds=7.0))
     todo = plan([job.trial, trial("finetune", 0.1)], 2, places, False)
     assert ([str(done) for done in todo.finished], len(todo.left), todo.total) == ([str(job)], 1, 2)
     assert TimeEstimate(todo.finished, places).left(todo.left, 1) == 7.0
+
+
+def test_a_collapsed_run_says_so_at_its_end(places, capsys):
+    todo = plan([trial("finetune", 0.1)], 1, places, False)
+    ended = outcome(todo.left[0], 20.0, None)
+    ended.summary["collapsed"] = "class 3 was predicted\x1b for 98 % of the test images"
+    with Live(todo, 1, 1, places) as live:
+        live.ended(ended)
+    assert "20.0 %, collapsed: class 3 was predicted? for 98 % of the test images" in capsys.readouterr().out

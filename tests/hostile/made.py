@@ -1,7 +1,7 @@
 """A small dataset with finished, failed and interrupted runs of it, for cases to damage copies of."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,12 @@ STOPS = ("run", "pets/class_iid", "--agent", "agents_of_mine:Stops", "--no-pretr
          "--predictions")  # fmt: skip
 RUN = ("run", "pets/class_iid", "--agent", "finetune", "er", "--runs", "2", "--no-pretrained", "--set", "lr=0.01",
        "er.memory_size=8")  # fmt: skip
+KEEP = ("run", "pets/class_iid", "--agent", "slda", "--no-pretrained", "--keep-model")
 SEARCH = ("search", "grid.toml", "--out", "searched")
 
 
-def project(folder: Path) -> None:
-    """Make a project in `folder`: data, finished runs, a search (searched), an interrupted run (stopped)."""
+def data(folder: Path) -> None:
+    """Make an indexed dataset of four classes in `folder`."""
     draws = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
         for number in range(15):
@@ -50,17 +51,29 @@ def project(folder: Path) -> None:
     (folder / "data" / "pets" / "dataset.toml").write_text(
         'layout = "class"\ntest_fraction = 0.4\nimage_size = 16\ntask_classes = 2\n'
     )
+    _execute(folder, ("data", "index", "pets"), 0)
+
+
+def project(folder: Path) -> None:
+    """Make a project in `folder`: data, finished runs, a search (searched), an interrupted run (stopped)."""
+    data(folder)
     (folder / "agents_of_mine.py").write_text(AGENTS)
     (folder / "grid.toml").write_text(GRID)
-    for arguments, status in (
-        (("data", "index", "pets"), 0),
-        (RUN, 0),
-        (SEARCH, 0),
-        ((*STOPS, "--out", "stopped"), 1),
-    ):
-        ended = execute(list(arguments), folder)
-        if ended.status != status:
-            raise RuntimeError(f"{arguments}: status {ended.status}: {ended.out}{ended.err}")
+    for arguments, status in ((RUN, 0), (SEARCH, 0), ((*STOPS, "--out", "stopped"), 1)):
+        _execute(folder, arguments, status)
+
+
+def kept(folder: Path) -> None:
+    """Make a project in `folder` with a run whose agent was kept."""
+    data(folder)
+    _execute(folder, KEEP, 0)
+
+
+def _execute(folder: Path, arguments: Sequence[str], status: int) -> None:
+    """`RuntimeError` if a command does not end with that status."""
+    ended = execute(list(arguments), folder)
+    if ended.status != status:
+        raise RuntimeError(f"{arguments}: status {ended.status}: {ended.out}{ended.err}")
 
 
 def copied(base: Path, folder: Path, *names: str) -> None:

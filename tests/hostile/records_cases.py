@@ -152,7 +152,9 @@ def _checkpoints(project: Path, clean: Path) -> Iterator[Case]:
         "rows": ([], [[50.0]], [[5000.0, 5000.0, 0.0]], [[]], None, [["x", 1.0]], [[50.0, 1.0, 2.0], [50.0]], 7),
         "top5": ([], [50.0, 50.0], None, [900.0]),
         "steps": (0, -1, 10**9, None, 1.5), "images": (0, -1, 7, None), "seconds": (-1.0, None, float("inf")),
-        "wall_seconds": (-5.0, "x"), "log_bytes": (0, -1, 10**15, None, 3), "log_crc32": (1, None, -1),
+        "wall_seconds": (-5.0, "x"), 
+        "log_bytes": (3, -1, 10**15, None), "log_crc32": (1, None, -1), "appended": ({}, None), "further": (7, None),
+        "images_again": (5, -1), "collapses": ([], 7),
         "identity": ({}, None, {"run": 1}), "software": (7, [7]),
         "agent": ({}, None, [], {"plastic": {}}, {"plastic": torch.zeros(2)}),
     }.items():  # fmt: skip

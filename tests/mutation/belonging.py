@@ -1,11 +1,12 @@
 """Which test files belong to a module: those whose imports, and the imports of these, reach it.
 
 Imports inside functions count, and so do modules that are named in a text ("lethe.gridsearch.command", as commands name
-what they load). Of these, the tests in the file's own room and in those above it: `tests/gridsearch` belongs to
-`benchmarks` too, `tests/agents` does not. A test that reaches a module only by a command in another process is missed.
+what they load) and packages that are run (`[sys.executable, "-m", "gridsearch", ...]`). Of these, the tests in the
+file's own room and in those above it: `tests/gridsearch` belongs to `benchmarks` too, `tests/agents` does not.
 """
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -65,6 +66,10 @@ def _imports(path: Path) -> set[str]:
                 found |= {alias.name for alias in node.names}
             case ast.ImportFrom(module=str(module)):
                 found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+            case ast.List(elts=[_, *_]):
+                texts = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+                run = {name for flag, name in itertools.pairwise(texts) if flag == "-m"}
+                found |= {f"lethe.{name}.__main__".replace("lethe.lethe.", "lethe.") for name in run}
             case ast.Constant(value=str(text)) if id(node) not in docstrings:
                 found |= {named.group() for named in _NAMED.finditer(text)}
     return found
