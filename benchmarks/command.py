@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     places = Places(options.out, options.data, options.lists)
     if options.budget is not None:
         given = {agent: _settings(options.set, agent, options.agent) for agent in options.agent}
-        trials, told = budget.all_within(trials, budget.parse(options.budget), places, given)
-        print("\n".join(told))
+        trials, lines = budget.all_within(trials, budget.parse(options.budget), places, given)
+        print("\n".join(lines))
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
     check_count(len(trials), options.runs)

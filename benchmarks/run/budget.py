@@ -111,7 +111,9 @@ def all_within(
 
     `given` are the settings that the user named, by agent.
     """
-    found, lines, problems = [], [], []
+    found: list[Trial] = []
+    lines: list[str] = []
+    problems: list[str] = []
     for trial in trials:
         try:
             limited, kept = within(trial, budget, places, given[trial.agent])
