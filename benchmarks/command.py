@@ -62,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
     trials = _trials(options)
     places = Places(options.out, options.data, options.lists)
     if options.budget is not None:
-        trials = _within_budget(trials, options, places)
+        given = {agent: _settings(options.set, agent, options.agent) for agent in options.agent}
+        trials, lines = budget.all_within(trials, budget.parse(options.budget), places, given)
+        print("\n".join(lines))
     # Longest first keeps the workers busy to the end: learners that go over the data several times.
     trials.sort(key=lambda trial: trial.epochs, reverse=True)
     check_count(len(trials), options.runs)
@@ -270,25 +272,6 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return trials
-
-
-def _within_budget(trials: Sequence[Trial], options: argparse.Namespace, places: Places) -> list[Trial]:
-    """The trials with the memory that the budget allows, which is printed; all that cannot are one `InputError`."""
-    limit = budget.parse(options.budget)
-    found: list[tuple[Trial, budget.Kept]] = []
-    problems: list[str] = []
-    for trial in trials:
-        try:
-            given = _settings(options.set, trial.agent, options.agent)
-            found.append(budget.within(trial, limit, places, given))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(*dict.fromkeys(problems))
-    for trial, within in found:
-        settings = trial.id.rpartition("-")[0]
-        print(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {within}")
-    return [trial for trial, _ in found]
 
 
 def _misplaced(pairs: Sequence[str], agents: Sequence[str]) -> dict[str, str]:

@@ -85,7 +85,7 @@ def measured(
 ) -> dict[str, float]:
     """The costs of a run that has ended, by name, from what it learned and what that took.
 
-    `images` are those of all mini-batches, `seconds` those of learning, `flops` those of learning without the trunk.
+    `images` are those of all mini-batches; `seconds` and `flops` are those of learning, without the trunk.
     """
     once = evaluator.stream_images
     one = evaluator.images[evaluator.test.rows[:1]][0]

@@ -3,6 +3,7 @@
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lethe.common import processor
 
@@ -30,13 +31,11 @@ class Conditions:
         }
 
 
-def crowding(conditions: Sequence[Mapping[str, object]]) -> float | None:
+def crowding(conditions: Sequence[Mapping[str, Any]]) -> float | None:
     """The largest load per core of a run's processes, at least 1: below it, no process waits; None if unknown."""
     found = [
-        float(load) / cores
+        one["load_average"] / one["cores"]
         for one in conditions
-        if isinstance(load := one.get("load_average"), int | float)
-        and isinstance(cores := one.get("cores"), int)
-        and cores > 0
+        if one.get("load_average") is not None and one.get("cores")
     ]
     return max(1.0, *found) if found else None

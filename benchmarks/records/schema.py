@@ -153,10 +153,21 @@ _METRICS = Table(
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
         **dict.fromkeys(("network_bytes", "optimizer_bytes", "data_bytes", "total_bytes"), Maybe(COUNT)),
-        **dict.fromkeys(("stream_images", "passes", "learn_flops", "predict_flops"), Maybe(_AMOUNT)),
+        **dict.fromkeys(("stream_images", "passes", "passes_first_task"), Maybe(_AMOUNT)),
+        **dict.fromkeys(("learn_flops", "predict_flops"), Maybe(_AMOUNT)),
         **dict.fromkeys(("learn_seconds_per_image", "trunk_seconds_per_image"), Maybe(_AMOUNT)),
     },
     rest=Maybe(Number()),
+)
+
+_CONDITIONS = Table(
+    {
+        "load_average": Maybe(_AMOUNT),
+        "cores": Maybe(Number(1, 1 << 20, whole=True)),
+        "threads": Maybe(Number(1, 1 << 20, whole=True)),
+        "cpu": Maybe(Text()),
+        "instruction_sets": Maybe(Table({}, rest=Text())),
+    }
 )
 
 _APPENDED = Table({}, rest=List(COUNT, low=2))
@@ -174,7 +185,7 @@ SUMMARY = Table(
         "run": Maybe(COUNT),
         "lists": Maybe(Text()),
         "software": Maybe(List(Table({}))),
-        "conditions": Maybe(List(Table({}))),
+        "conditions": Maybe(List(_CONDITIONS)),
         "collapsed": Maybe(Text()),
         "further": Maybe(Table({}, rest=Table({}, rest=Maybe(Number())))),
         "files": Maybe(Table({}, rest=Text())),
@@ -212,6 +223,8 @@ ENVIRONMENT = Table(
         "device": Maybe(Text()),
         "device_name": Maybe(Text()),
         "threads": Maybe(Number(1, 1 << 20, whole=True)),
+        "portable": Maybe(Flag()),
+        "instruction_sets": Maybe(Table({}, rest=Text())),
         "torch": Maybe(Text()),
         "protocol": Maybe(Table({})),
         "dirmap": Maybe(Text()),
@@ -238,8 +251,6 @@ CHECKPOINT = Table(
         "images": COUNT,
         "seconds": _AMOUNT,
         "wall_seconds": _AMOUNT,
-        "conditions": List(Table({})),
-        "flops": Table({"total": _AMOUNT, "steps": Table({}, rest=List(_AMOUNT, low=3))}),
         "log_bytes": COUNT,
         "log_crc32": COUNT,
         "images_again": COUNT,
@@ -247,6 +258,8 @@ CHECKPOINT = Table(
         "appended": _APPENDED,
         "further": Table({}, rest=Table({"rows": _ROWS, "top5": _TOP5})),
         "software": Maybe(List(Table({}))),
+        "conditions": List(_CONDITIONS),
+        "flops": Table({"total": _AMOUNT, "steps": Table({}, rest=List(COUNT, low=3))}),
         "agent": Table({}),
     }
 )

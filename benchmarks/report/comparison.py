@@ -270,7 +270,7 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
-        processes={run.run: _processes(run.summary) for run in trial.runs},
+        processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
     )
 
 
@@ -315,11 +315,6 @@ def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | 
         omega = omega_all(accuracy, reference)
     again = run.summary.get("images_again")
     return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
-
-
-def _processes(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    told = summary.get("conditions")
-    return tuple(one for one in (told if isinstance(told, list) else ()) if isinstance(one, Mapping))
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ docs/costs.md defines each column.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lethe.benchmarks.records.conditions import crowding
@@ -14,7 +14,7 @@ from lethe.benchmarks.report.tables import ABSENT, Table, entries_of, format_byt
 
 UNLIKE = 1.5
 """Largest factor by which speed, or load, may differ between the runs of a mean that is not marked."""
-MARK = " †"
+MARK = " ‡"
 
 _NEEDS = {
     "task_boundaries": "task boundaries",
@@ -41,7 +41,7 @@ def instruction_set_notes(entries: Sequence[Entry]) -> Iterable[str]:
     for entry in entries:
         runs = defaultdict(list)
         for run, processes in entry.processes.items():
-            sets = dict.fromkeys(_sets(one) for one in processes)
+            sets = dict.fromkeys(filter(None, map(_sets, processes)))
             if sets:
                 runs[", then ".join(sets)].append(str(run))
         if len(runs) > 1:
@@ -106,7 +106,7 @@ def _compute_table(comparison: Comparison, dataset: str) -> Table:
         "Cost: passes over the stream's images; per image of the stream, time of learning, time of the frozen trunk, "
         "and FLOPs; time of a run, learning alone and on the wall; ranges span the paradigms"
     )
-    told = [f"†: runs under conditions that differ by more than a factor of {UNLIKE}: {'; '.join(notes)}"]
+    told = [f"‡: runs under conditions that differ by more than a factor of {UNLIKE}: {'; '.join(notes)}"]
     sets = instruction_set_notes([entry for entry in comparison.entries if entry.dataset == dataset])
     return Table("cost", caption, header, tuple(lines), (*(told if notes else ()), *sets))
 
@@ -156,11 +156,9 @@ def _runs(comparison: Comparison, entries: Sequence[Entry]) -> str:
     return str(finished) if finished == expected else f"{finished}/{expected}"
 
 
-def _sets(process: Any) -> str:
-    """The instruction sets of a process as text; of a record by other hands, letters and digits alone."""
-    sets = process.get("instruction_sets") if isinstance(process, dict) else None
-    if not isinstance(sets, dict):
-        return ""
+def _sets(process: Mapping[str, Any]) -> str:
+    """The instruction sets of a process as text, which nothing in a record can break."""
+    sets = process.get("instruction_sets") or {}
     return re.sub(r"[^\w ,.+-]", "", ", ".join(f"{library} {used}" for library, used in sorted(sets.items())))
 
 

@@ -29,6 +29,8 @@ _LATEX_SPECIAL = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "µ": r"$\mu$",
 }
 
 

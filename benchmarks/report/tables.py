@@ -21,6 +21,7 @@ ACCURACY_TABLES = (
     ("first_task", "first_task_last", "Accuracy on the first task's classes after the last task (%)"),
 )
 """Name, metric and caption of each table of accuracies."""
+
 _MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 

@@ -7,7 +7,7 @@ an offline learner is handed: `total_bytes` of a run's record, as it will be at 
 import copy
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -20,6 +20,7 @@ from lethe.benchmarks.measure.costs import network_bytes, optimizers, state_byte
 from lethe.benchmarks.run.experiment import Places, task_lists
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
+from lethe.common.input_problems import raise_any
 
 _CPU = torch.device("cpu")
 _UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -101,6 +102,29 @@ def within(trial: Trial, budget: int, places: Places, given: Collection[str] = (
             high = middle - 1
     found = _with(trial, name, low)
     return found, kept(found)
+
+
+def all_within(
+    trials: Iterable[Trial], budget: int, places: Places, given: Mapping[str, Collection[str]]
+) -> tuple[list[Trial], list[str]]:
+    """The trials with the memory that the budget allows, and a line on each; all that cannot are one `InputError`.
+
+    `given` are the settings that the user named, by agent.
+    """
+    found: list[Trial] = []
+    lines: list[str] = []
+    problems: list[str] = []
+    for trial in trials:
+        try:
+            limited, kept = within(trial, budget, places, given[trial.agent])
+        except InputError as error:
+            problems += error.problems
+        else:
+            found.append(limited)
+            settings = limited.id.rpartition("-")[0]
+            lines.append(f"{trial.dataset}/{trial.paradigm} {trial.agent}: {settings}: will keep {kept}")
+    raise_any(problems)
+    return found, lines
 
 
 def _memory_setting(agent_class: type[Agent]) -> str | None:
