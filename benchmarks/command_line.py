@@ -115,7 +115,7 @@ def _add_run(commands: Commands) -> None:
         help="run trials: agents on datasets under paradigms",
         description="Run trials. Finished runs are skipped, interrupted ones continue from their last checkpoint.",
     )
-    run.add_argument("streams", nargs="+", metavar="DATASET/PARADIGM")
+    run.add_argument("streams", nargs="+", metavar="DATASET/PARADIGM", help="streams to learn")
     run.add_argument("--agent", nargs="+", required=True, metavar="NAME", help="agents, or module:Class")
     run.add_argument("--runs", type=int, default=1, help="runs 0 .. RUNS-1, each a random order (default 1)")
     run.add_argument(
@@ -140,7 +140,7 @@ def _add_run(commands: Commands) -> None:
         help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",
     )
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=int, default=0, help="seed of weights, orders and draws (default 0)")
     run.add_argument(
         "--budget",
         metavar="SIZE",
