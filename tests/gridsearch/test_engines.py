@@ -1,6 +1,7 @@
 """The machines of the local engine's workers, and the measured overhead of a search."""
 
 import argparse
+import functools
 
 import pytest
 import torch
@@ -14,9 +15,13 @@ from lethe.gridsearch.engines import choose as engines
 def machines(**options) -> list[Machine]:
     values = {
         "engine": "local", "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1,
-        "address": None, "checkpoint_batches": None, "keep_model": False, **options,
+        "address": None, "checkpoint_batches": None, "keep_model": False,
+        "max_memory": "8GB", **options,
     }  # fmt: skip
     return engines.engine(argparse.Namespace(**values))[1]
+
+
+machine = functools.partial(Machine, max_memory=8 * 10**9)
 
 
 @pytest.fixture
@@ -29,21 +34,21 @@ def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8, 16)))
-    assert machines() == [Machine("cpu", 1)] * 8
-    assert machines(threads=4, checkpoint_batches=9) == [Machine("cpu", 4, 9)] * 2
-    assert machines(threads=16) == [Machine("cpu", 16)]
-    assert machines(workers=3) == [Machine("cpu", 1)] * 3
+    assert machines() == [machine("cpu", 1)] * 8
+    assert machines(threads=4, checkpoint_batches=9) == [machine("cpu", 4, 9)] * 2
+    assert machines(threads=16) == [machine("cpu", 16)]
+    assert machines(workers=3) == [machine("cpu", 1)] * 3
 
 
 def test_runs_spread_over_all_gpus_before_they_share_one(two_gpus):
-    assert [machine.device for machine in machines(trials_per_gpu=2)] == [
+    assert [found.device for found in machines(trials_per_gpu=2)] == [
         "cuda:0",
         "cuda:1",
         "cuda:0",
         "cuda:1",
     ]
-    assert machines(gpus="1", checkpoint_batches=9) == [Machine("cuda:1", 1, 9)]
-    assert machines(gpus="none", workers=1) == [Machine("cpu", 1)]
+    assert machines(gpus="1", checkpoint_batches=9) == [machine("cuda:1", 1, 9)]
+    assert machines(gpus="none", workers=1) == [machine("cpu", 1)]
 
 
 @pytest.mark.parametrize("gpus", ["2", "0,2", "x", "", "-1"])

@@ -137,7 +137,10 @@ def content(results: Path, jobs: list[Job]) -> dict[str, object]:
 def engine(cluster):
     from lethe.gridsearch.engines.ray_cluster import ray_engine
 
-    asked = {"workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1, "checkpoint_batches": 40}
+    asked = {
+        "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1, "checkpoint_batches": 40,
+        "keep_model": False,
+    }  # fmt: skip
     return ray_engine(argparse.Namespace(address=cluster.address, **asked))
 
 
