@@ -1,6 +1,7 @@
 """Two results folders side by side: the difference of each trial that both have, over the runs that both have."""
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _HEADER = (
 
 def folder_names(roots: Sequence[Path]) -> list[str]:
     """A name for each results folder: its own, or its path where two have the same."""
-    names = [root.resolve().name for root in roots]
+    names = [Path(os.path.abspath(root)).name for root in roots]  # noqa: PTH100  (`resolve` raises at loops of links)
     return names if len(set(names)) == len(names) else [str(root) for root in roots]
 
 
