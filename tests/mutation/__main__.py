@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.mutation.belonging import test_files
+from tests.mutation.belonging import belonging_tests
 from tests.mutation.copied import Copy
 from tests.mutation.mutants import Mutant, mutants
 
@@ -39,7 +39,7 @@ def main() -> int:
     if options.count < 1:
         parser.error(f"--count {options.count}: expected a number from 1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the copy is removed
-    belonging = test_files(ROOT)
+    belonging = belonging_tests(ROOT)
     unknown = [path for path in options.paths if not any(_below(file, path) for file in belonging)]
     if unknown:
         parser.error(

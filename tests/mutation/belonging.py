@@ -23,7 +23,7 @@ _HEIGHT = {
 _NAMED = re.compile(r"lethe(\.\w+)+")
 
 
-def test_files(root: Path) -> dict[str, set[str]]:
+def belonging_tests(root: Path) -> dict[str, set[str]]:
     """For every file of the product, the test files that belong to it; paths relative to `root`."""
     files = {_module(path): path for path in _files(root)}
     imports = {name: _imports(root / path) & files.keys() - {name} for name, path in files.items()}

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.mutation.__main__ import ROOT, choose, known_equivalents
-from tests.mutation.belonging import test_files as belonging_to
+from tests.mutation.belonging import belonging_tests as belonging_to
 from tests.mutation.copied import Copy
 from tests.mutation.mutants import mutants
 
