@@ -21,7 +21,7 @@ from lethe.dataloaders.streams import Inputs, Stream, Task
 
 
 def task_data(task: Task, images: Inputs, device: torch.device, recorder: Recorder) -> TaskData:
-    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else; `recorder` counts their images.
+    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else; `recorder` counts them.
 
     No attribute of the object, of its iterators or of their tensors leads to other images or labels; rows are
     gathered batch by batch. (What Python hides nowhere, such as the cells of a closure, stays open to who digs for it.)
