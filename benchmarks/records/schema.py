@@ -208,6 +208,7 @@ CONFIG = Table(
         "cut": Maybe(Text()),
         "pretrained": Maybe(Flag()),
         "feature_dtype": Maybe(Text()),
+        "codebooks": Maybe(Number(1, 1 << 16, whole=True)),
     }
 )
 """Of config.json, the configuration of a trial."""
@@ -230,6 +231,7 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
+        "store": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )

@@ -57,7 +57,16 @@ run; those per image and the FLOPs are per image of the stream."""
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
+CONDITIONS = (
+    "network",
+    "pretrained",
+    "feature_dtype",
+    "codebooks",
+    "seed",
+    "tasks",
+    "class_order",
+    "order_seed",
+)
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}

@@ -28,7 +28,7 @@ LABELS = [0, 1, 2, 3] * 64
 
 
 def coded(cut="last_block", seed=0):
-    """The toy network cut and quantised, the plain one, and what the frozen part makes of a batch: codes, maps, labels."""
+    """The toy network cut and quantised, the plain one, and codes, maps and labels of a batch."""
     plain = toy.network(seed, cut)
     x, y = toy.batch(LABELS)
     with torch.no_grad():
