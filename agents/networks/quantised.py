@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lethe.agents.base import Network
-from lethe.agents.parts import product_quantiser
-from lethe.agents.parts.product_quantiser import CENTROIDS
+from lethe.agents.networks import codes
 from lethe.common.errors import InputError
 
 
@@ -42,7 +41,7 @@ class Encode(_Quantiser):
 
     def forward(self, x: Tensor) -> Tensor:
         """Codes of maps `x`."""
-        return product_quantiser.encode(x, self.centroids).permute(0, 3, 1, 2)
+        return codes.encode(x, self.centroids).permute(0, 3, 1, 2)
 
 
 class Decode(_Quantiser):
@@ -55,7 +54,7 @@ class Decode(_Quantiser):
         """Maps of codes `x`, or `x` itself where it is maps: of an agent that works on these."""
         if x.is_floating_point() and x.shape[1] == self.channels:
             return x
-        return product_quantiser.decode(x.permute(0, 2, 3, 1), self.centroids)
+        return codes.decode(x.permute(0, 2, 3, 1), self.centroids)
 
 
 def quantised(network: Network, centroids: Tensor) -> Network:
@@ -85,8 +84,8 @@ def blank(network: Network, codebooks: int, shape: tuple[int, ...]) -> Network:
 
     `InputError` where `codebooks` does not divide the channels.
     """
-    product_quantiser.check_codebooks(shape[0], codebooks)
-    return quantised(network, torch.zeros(codebooks, CENTROIDS, shape[0] // codebooks))
+    codes.check_codebooks(shape[0], codebooks)
+    return quantised(network, torch.zeros(codebooks, codes.CENTROIDS, shape[0] // codebooks))
 
 
 def decoder(network: Network) -> Decode | None:
