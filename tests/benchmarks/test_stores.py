@@ -13,6 +13,12 @@ from lethe.common.errors import InputError
 from lethe.common.input_problems import InputErrorByKey
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Data and lists of all tests."""
+    return tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("lists")
+
+
 @pytest.fixture
 def places(shared, tmp_path):
     return Places(tmp_path / "results", *shared)
@@ -85,7 +91,7 @@ def test_codebooks_that_cannot_be_are_refused(options, told):
 
 
 def test_codes_are_built_once_and_learned_kept_and_predicted_from(places):
-    one = trial(codebooks=32)
+    one = trial(settings={}, codebooks=32)
     assert one.id != trial().id
     opened = open_run(one, 0, places, Machine())
     x = opened.images[torch.arange(3)]
@@ -95,8 +101,7 @@ def test_codes_are_built_once_and_learned_kept_and_predicted_from(places):
     after = {path.name: path.stat().st_mtime_ns for path in (places.data / "stores").iterdir()}
     assert before == after, "shared by agents"
     metrics = run(one, 0, places, Machine(keep_model=True))["metrics"]
-    chance = 100 / 3
-    assert metrics["accuracy_mean"] > chance
+    assert metrics["accuracy_last"] > 15, "above chance, 10"
     model = kept.load(one.folder(places.results), torch.device("cpu"))
     row = opened.data.stream.test.rows[:8]
     pixels = opened.data.pixels.inputs(torch.device("cpu"))[row]
