@@ -160,7 +160,7 @@ def _counts(dataset: spec.Dataset, frame: "pd.DataFrame") -> str:
     """The counts of a dirmap, in the words of its dataset."""
     from lethe.dataloaders.index import dirmap
 
-    if dataset.file is not None and dataset.file.test_fraction is not None:
+    if dataset.file is not None and dataset.file.layout == "class":
         return dirmap.format_shares(frame, dataset.test_sessions, dataset.class_name)
     return dirmap.format_statistics(dirmap.statistics(frame))
 

@@ -69,13 +69,21 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def leaving(root: Path, paths: Sequence[str]) -> list[str]:
-    """A problem for each of `paths` below `root` that a symbolic link leads out of `root`."""
-    inside = os.path.realpath(root)
+def leaving(root: Path, paths: Sequence[str], trees: Sequence[str] = ("",)) -> list[str]:
+    """A problem for each of `paths` below `root` that a symbolic link leads out of its tree, or that is in none.
+
+    `trees` are folders below `root`, which may be links themselves; "" is `root`.
+    """
+    inside = {tree: os.path.realpath(root / tree) for tree in trees}
     folders: dict[str, bool] = {}
 
     def stays(path: str) -> bool:
-        return f"{os.path.realpath(root / path)}/".startswith(f"{inside}/")
+        real = f"{os.path.realpath(root / path)}/"
+        return any(
+            real.startswith(f"{place}/")
+            for tree, place in inside.items()
+            if not tree or f"{path}/".startswith(f"{tree}/")
+        )
 
     problems = []
     for path in paths:

@@ -44,17 +44,17 @@ class PixelStore:
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         remedy: str = "",
-        confined: bool = False,
+        confined: Sequence[str] = (),
     ) -> "PixelStore":
         """The store of the images `paths` below `root`, resized to `size` (H, W); built under `stores` if absent.
 
         `progress(done, total)` is called as a build goes on. Missing or broken files are an `InputError` that
-        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so, if `confined`, are
-        images that a link leads out of `root`.
+        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so are images that a
+        link leads out of the folders `confined` below `root`, if there are any.
         """
         paths = sorted(set(paths))
         if confined:
-            _raise_any(leaving(root, paths), remedy)
+            _raise_any(leaving(root, paths, confined), remedy)
         fingerprint = _fingerprint(root, paths, size, remedy)
 
         def fill(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The four paradigms: the training images of each task, in order.
+"""The paradigms: the training images of each task, in order.
 
 Pure functions of a dirmap and a run number. Each comes in two modes: in `stream` a task holds its own
 images only, in `offline` task b holds the images of tasks 0..b. And in two variants:
@@ -14,10 +14,13 @@ images only, in `offline` task b holds the images of tasks 0..b. And in two vari
 `corrected` has disjoint iid tasks, takes an instance to be a (class, object, session), and sorts stably.
 On datasets whose objects are numbered across classes, such as CORe50, the variants differ under iid only.
 
+`class_ordered` is REMIND's (arXiv 1910.02509): tasks of classes in the order of a file in run 0, permuted in later
+runs; in a task class after class and image after image as the dataset orders them. Its variants do not differ.
+
 Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
 .permutation(n)`, restarted for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
 called for classes and instances one after the other.
-With an `Order.seed` other than 0 both are seeded by it and the run.
+With an `Order.seed` other than 0 both are seeded by it and the run. Orders of class_ordered are a `permutation`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -173,7 +176,7 @@ def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> i
     elif paradigm == "instance":
         size = dataset.task_instances * (dataset.instance_images if variant == "published" else 1)
     else:
-        size = dataset.task_classes
+        return len(_class_ends(dataset, len(split.classes)))
     return -(-extent(split, paradigm, variant) // size)
 
 
@@ -238,11 +241,27 @@ def _class_instance(
         yield np.concatenate([instances[place] for place in order])
 
 
+def _class_ordered(
+    split: Split, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    names = [dataset.class_name(value) for value in split.classes]
+    shown = np.argsort(
+        _places(dataset, names, dataset.order.classes or dataset.class_order or dataset.classes)
+    )
+    if run or dataset.order.seed:
+        shown = shown[_random(dataset, run).permutation(len(shown))]
+    place = _places(dataset, names, dataset.classes)
+    for start, end in pairwise([0, *_class_ends(dataset, len(shown))]):
+        rows = _rows_of(split, shown[0 if offline else start : end])
+        yield rows[np.argsort(place[split.class_code[rows]], kind="stable")]
+
+
 _PARADIGMS = {
     "iid": _iid,
     "class_iid": _class_iid,
     "instance": _instance,
     "class_instance": _class_instance,
+    "class_ordered": _class_ordered,
 }
 
 
@@ -259,14 +278,25 @@ def _classes(
     order = np.arange(len(split.classes))
     generator.shuffle(order)  # with an order of classes as well, so that what is drawn next is the same
     if dataset.order.classes:
-        places = {name: place for place, name in enumerate(dataset.order.classes)}
         names = [dataset.class_name(value) for value in split.classes]
-        if strange := [name for name in names if name not in places]:
-            raise InputError(
-                f"class_order: the dirmap of {dataset.name} has classes that it lacks: {strange}"
-            )
-        order = np.argsort([places[name] for name in names])
-    return order, _ends(dataset, "classes", len(order), dataset.task_classes)
+        order = np.argsort(_places(dataset, names, dataset.order.classes))
+    return order, _class_ends(dataset, len(order))
+
+
+def _places(dataset: Dataset, names: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    """The place of each of the dirmap's classes in `order`, int64 [K]."""
+    places = {name: place for place, name in enumerate(order)}
+    if strange := [name for name in names if name not in places]:
+        raise InputError(f"class_order: the dirmap of {dataset.name} has classes that it lacks: {strange}")
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _class_ends(dataset: Dataset, classes: int) -> Sequence[int]:
+    """The place where each task of classes ends; the first may have a size of its own."""
+    if dataset.order.tasks or dataset.first_task_classes is None:
+        return _ends(dataset, "classes", classes, dataset.task_classes)
+    first = min(dataset.first_task_classes, classes)
+    return [first, *(first + end for end in _ends(dataset, "classes", classes - first, dataset.task_classes))]
 
 
 def _ends(dataset: Dataset, what: str, units: int, size: int, count: int | None = None) -> Sequence[int]:

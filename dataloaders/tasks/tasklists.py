@@ -41,11 +41,13 @@ FORMAT = 1
 
 _OWN = Order()
 
+_OF_CLASSES = ("task_classes", "first_task_classes")
 _PARAMETERS = {
     "iid": ("iid_task_images",),
-    "class_iid": ("task_classes",),
+    "class_iid": _OF_CLASSES,
     "instance": ("task_instances", "instance_images"),
-    "class_instance": ("task_classes",),
+    "class_instance": _OF_CLASSES,
+    "class_ordered": _OF_CLASSES,
 }
 
 
@@ -213,14 +215,19 @@ def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple
 
 def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
     """The values of a dataset's specification that the lists of a paradigm depend on, as JSON values."""
+    sizes = (
+        {}
+        if dataset.order.tasks
+        else {name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())}
+    )
+    if sizes.get("first_task_classes", 0) is None:  # which earlier manifests lack
+        del sizes["first_task_classes"]
+    of_dataset = list(dataset.class_order or ()) if paradigm == "class_ordered" else []
     return {
         "test_sessions": list(dataset.test_sessions),
         "frames": list(dataset.frames) if dataset.frames else None,
-        **(
-            {}
-            if dataset.order.tasks
-            else {name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())}
-        ),
+        **sizes,
+        **({"class_order": of_dataset} if of_dataset else {}),
         **orders.parameters(dataset.order),
     }
 

@@ -33,9 +33,10 @@ def stream_of(paradigm: str = "class_iid", **changed):
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_the_tasks_are_those_of_a_dirmap_with_the_same_rows(paradigm, mode):
     """Witness: the same images as a dirmap, in which session 0 tests."""
-    frame = pd.DataFrame({"class": [*Y, *TEST_Y], "object": 0, "session": [*SESSIONS, *[0] * 8],
+    frame = pd.DataFrame({"class": [*map(str, [*Y, *TEST_Y])], "object": 0, "session": [*SESSIONS, *[0] * 8],
                           "im_num": range(44), "im_path": [f"{n}.png" for n in range(44)]})  # fmt: skip
-    dataset = replace(DATASET, test_sessions=(0,), **SIZES)
+    classes = tuple(map(str, sorted({*Y})))
+    dataset = replace(DATASET, classes=classes, paradigms=PARADIGMS, test_sessions=(0,), **SIZES)
     split = paradigms.split(frame, dataset)
     wanted = paradigms.schedule(split, dataset, paradigm, 3, mode, "corrected")
     stream, _ = stream_of(paradigm, run=3, mode=mode)

@@ -314,11 +314,11 @@ def test_an_image_that_a_link_brings_in_from_outside_is_refused_if_asked(tmp_pat
     (tmp_path / "root" / place).symlink_to(tmp_path / "out" / place)
     PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores")
     with pytest.raises(InputError, match=f"{paths[1]}: a link leads out of") as caught:
-        PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
+        PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=("",))
     assert len(caught.value.problems) == 1
     (tmp_path / "root" / place).unlink()
     (tmp_path / "root" / place).symlink_to(tmp_path / "root" / "moved")
-    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
+    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=("",))
 
 
 def test_a_decoder_that_is_killed_is_told_with_what_to_do(tmp_path, monkeypatch):
