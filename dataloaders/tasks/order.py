@@ -58,9 +58,13 @@ def suffix(order: Order) -> str:
     parts = [f"tasks={order.tasks}"] if order.tasks else []
     parts += [f"order_seed={order.seed}"] if order.seed else []
     if order.classes:
-        digest = hashlib.sha256("\n".join(order.classes).encode()).hexdigest()
-        parts.append(f"class_order={digest[:10]}")
+        parts.append(f"class_order={digest(order.classes)[:10]}")
     return "".join(f",{part}" for part in parts)
+
+
+def digest(classes: Sequence[str]) -> str:
+    """SHA-256 of an order of classes, in hexadecimal digits."""
+    return hashlib.sha256("\n".join(classes).encode()).hexdigest()
 
 
 def parameters(order: Order) -> dict[str, object]:

@@ -222,12 +222,12 @@ def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
     )
     if sizes.get("first_task_classes", 0) is None:  # which earlier manifests lack
         del sizes["first_task_classes"]
-    of_dataset = list(dataset.class_order or ()) if paradigm == "class_ordered" else []
+    own = dataset.class_order if paradigm == "class_ordered" and not dataset.order.classes else None
     return {
         "test_sessions": list(dataset.test_sessions),
         "frames": list(dataset.frames) if dataset.frames else None,
         **sizes,
-        **({"class_order": of_dataset} if of_dataset else {}),
+        **({"class_order_sha256": orders.digest(own)} if own else {}),
         **orders.parameters(dataset.order),
     }
 

@@ -1,5 +1,7 @@
 """Two trees of images and an order of classes: rows, tasks and labels of class_ordered, and what is refused."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 import lethe
+from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, run
+from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.dataloaders import prepare
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.index import dataset_file, dirmap, find
 from lethe.dataloaders.index.find import Located
+from lethe.dataloaders.stores.decode import decode
 from lethe.dataloaders.tasks import held_out, order, paradigms, tasklists
 from tests import imagenet_trees as trees
 
@@ -182,10 +187,12 @@ def test_what_decides_the_lists_is_in_their_manifest_and_changes_make_them_stale
         return tasklists.parameters(order.ordered(dataset, "class_ordered", **choice), "class_ordered")
 
     first = parameters(TEXT)
-    assert first["class_order"] == trees.class_order(CLASSES) and first["task_classes"] == 2
+    digest = hashlib.sha256("\n".join(trees.class_order(CLASSES)).encode()).hexdigest()
+    assert first["class_order_sha256"] == digest and first["task_classes"] == 2
     assert "first_task_classes" not in first  # as in the manifests of earlier versions
     assert parameters(TEXT + "first_task_classes = 3\n")["first_task_classes"] == 3
-    assert parameters(TEXT, class_order=trees.wnids(CLASSES))["class_order"] == trees.wnids(CLASSES)
+    chosen = parameters(TEXT, class_order=trees.wnids(CLASSES))
+    assert chosen["class_order"] == trees.wnids(CLASSES) and "class_order_sha256" not in chosen
     assert main(["tasks", "net", "--paradigm", "class_ordered", "--runs", "1"]) == 0
     folder = here.parent / "lists" / "net_task_filelists" / "class_ordered" / "run0" / "stream"
     before = tasklists.read(folder).fingerprint
@@ -340,3 +347,24 @@ def test_stamps_of_earlier_versions_are_current(here):
     stamp.write_text("\n".join(lines))
     assert prepare.changes(dataset, stamp.with_suffix(".csv")) == []
     assert len(dirmap.read(stamp.with_suffix(".csv"))) == CLASSES * TRAIN
+
+
+# Cut images
+
+
+def test_a_run_learns_cut_images_and_notes_the_rule(here):
+    trees.striped(1, 0, 30).resize((40, 20)).save(here / "train" / "n01730000" / "n01730000_0.JPEG")
+    indexed(here, TEXT + "resize = 9\n")
+    found = lethe.stream("net/class_ordered", class_order=trees.wnids(CLASSES))
+    first = next(iter(found.tasks[0].batches(1)))[0][0].permute(1, 2, 0).numpy()
+    assert np.array_equal(first, decode(here / "train" / "n01730000" / "n01730000_0.JPEG", (8, 8), 9))
+    trial = Trial.create("net", "class_ordered", "finetune", {"lr": 0.01}, network="small")
+    run(trial, 0, Places(), Machine(keep_model=True))
+    folder = trial.folder("results")
+    assert json.loads((folder / "env.json").read_text())["protocol"]["resize"] == 9
+    assert json.loads((folder / "run0" / "model.json").read_text())["resize"] == 9
+    assert lethe.load(folder).resize == 9
+    (here / dataset_file.NAME).write_text(TEXT + "resize = 10\n")
+    other = Trial.create("net", "class_ordered", "finetune", {"lr": 0.01}, network="small")
+    with pytest.raises(InputError, match="resize: 9 -> 10"):
+        check_protocol(other, Places())
