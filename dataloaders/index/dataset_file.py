@@ -44,7 +44,11 @@ _SHOWN = 100  # signs of a wrong value
 
 def read(path: Path, name: str) -> Dataset:
     """The dataset `name` that the file at `path` describes; `InputError` with the line of every problem in it."""
-    text = read_text(path, MAX_TOML)
+    return parse(path, read_text(path, MAX_TOML), name)
+
+
+def parse(path: Path, text: str, name: str, *, order: Path | None = None) -> Dataset:
+    """`read` of a file that has, or will have, the content `text`; its class order is read from `order`, if given."""
     values = parse_toml(path, text)
     problems = [(key, str(unknown("key", key[:_SHOWN], _CHECKS))) for key in values.keys() - _CHECKS.keys()]
     faults = {key: _CHECKS[key](value) for key, value in values.items() if key in _CHECKS}
@@ -77,10 +81,10 @@ def read(path: Path, name: str) -> Dataset:
     for key in ("task_classes", "first_task_classes"):
         if 0 < len(classes) < sound.get(key, 1):
             problems.append((key, f"{key} = {sound[key]}: there are only {len(classes)} classes"))
-    order = _class_order(path, sound, classes, problems)
+    shown = _class_order(order or path.parent / sound.get("class_order", ""), sound, classes, problems)
     raise_any([f"{path}{_line(text, key)}: {problem}" for key, problem in sorted(problems)])
     of_file = (sound.get(key) for key in ("test_fraction", "images", "test_images", "class_order"))
-    return _dataset(name, sound, classes, trees, order, DatasetFile(path, sound["layout"], *of_file))
+    return _dataset(name, sound, classes, trees, shown, DatasetFile(path, sound["layout"], *of_file))
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -215,12 +219,11 @@ def _class_folders(images: Path, key: str, problems: list[tuple[str, str]]) -> l
 
 
 def _class_order(
-    path: Path, values: dict[str, Any], classes: tuple[str, ...], problems: list[tuple[str, str]]
+    file: Path, values: dict[str, Any], classes: tuple[str, ...], problems: list[tuple[str, str]]
 ) -> tuple[str, ...] | None:
-    """The classes in the order of the file that `class_order` names, if it does."""
+    """The classes in the order of `file`, if there is a `class_order`."""
     if "class_order" not in values:
         return None
-    file = path.parent / values["class_order"]
     try:
         order = class_order.read(file)
     except InputError as error:

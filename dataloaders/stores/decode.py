@@ -74,6 +74,12 @@ def _shorter_side(size: tuple[int, int], pixels: int) -> tuple[int, int]:
     return int(pixels * width / height), pixels
 
 
+def shorter_side(path: Path) -> int:
+    """Pixels of the shorter side of the image, of which the header alone is read; raises `Undecodable`."""
+    with _opened(path) as image:
+        return min(image.size)
+
+
 def fault(path: Path) -> str | None:
     """The reason why the image cannot be decoded, or None; every pixel is read."""
     try:

@@ -33,6 +33,7 @@ import pandas as pd
 from lethe.common.errors import InputError, unknown
 from lethe.dataloaders.index.spec import MODES, Dataset, check_paradigm, check_variant
 from lethe.dataloaders.tasks import introsort
+from lethe.dataloaders.tasks.cuts import class_ends, ends_of, places_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,7 @@ def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> i
     elif paradigm == "instance":
         size = dataset.task_instances * (dataset.instance_images if variant == "published" else 1)
     else:
-        return len(_class_ends(dataset, len(split.classes)))
+        return len(class_ends(dataset, len(split.classes)))
     return -(-extent(split, paradigm, variant) // size)
 
 
@@ -191,7 +192,7 @@ def _iid_places(
     count: int, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
     """Per task its positions in the shuffled training set."""
-    ends = _ends(dataset, "images", count, dataset.iid_task_images)
+    ends = ends_of(dataset, "images", count, dataset.iid_task_images)
     for start, end in pairwise([0, *ends]):
         # A published task ends with the first image of the next one.
         stop = min(end + published, count)
@@ -224,7 +225,7 @@ def _instance(
     order = np.arange(len(instances))
     generator.shuffle(order)
     count = task_count(split, dataset, "instance", "published" if published else "corrected")
-    ends = _ends(dataset, "instances", len(instances), dataset.task_instances, count)
+    ends = ends_of(dataset, "instances", len(instances), dataset.task_instances, count)
     for chosen in _chunks(order, ends, offline, generator):
         yield np.concatenate([np.empty(0, np.int64), *(instances[place] for place in chosen)])
 
@@ -246,12 +247,12 @@ def _class_ordered(
 ) -> Iterator[np.ndarray]:
     names = [dataset.class_name(value) for value in split.classes]
     shown = np.argsort(
-        _places(dataset, names, dataset.order.classes or dataset.class_order or dataset.classes)
+        places_in(dataset, names, dataset.order.classes or dataset.class_order or dataset.classes)
     )
     if run or dataset.order.seed:
         shown = shown[_random(dataset, run).permutation(len(shown))]
-    place = _places(dataset, names, dataset.classes)
-    for start, end in pairwise([0, *_class_ends(dataset, len(shown))]):
+    place = places_in(dataset, names, dataset.classes)
+    for start, end in pairwise([0, *class_ends(dataset, len(shown))]):
         rows = _rows_of(split, shown[0 if offline else start : end])
         yield rows[np.argsort(place[split.class_code[rows]], kind="stable")]
 
@@ -279,34 +280,8 @@ def _classes(
     generator.shuffle(order)  # with an order of classes as well, so that what is drawn next is the same
     if dataset.order.classes:
         names = [dataset.class_name(value) for value in split.classes]
-        order = np.argsort(_places(dataset, names, dataset.order.classes))
-    return order, _class_ends(dataset, len(order))
-
-
-def _places(dataset: Dataset, names: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """The place of each of the dirmap's classes in `order`, int64 [K]."""
-    places = {name: place for place, name in enumerate(order)}
-    if strange := [name for name in names if name not in places]:
-        raise InputError(f"class_order: the dirmap of {dataset.name} has classes that it lacks: {strange}")
-    return np.array([places[name] for name in names], dtype=np.int64)
-
-
-def _class_ends(dataset: Dataset, classes: int) -> Sequence[int]:
-    """The place where each task of classes ends; the first may have a size of its own."""
-    if dataset.order.tasks or dataset.first_task_classes is None:
-        return _ends(dataset, "classes", classes, dataset.task_classes)
-    first = min(dataset.first_task_classes, classes)
-    return [first, *(first + end for end in _ends(dataset, "classes", classes - first, dataset.task_classes))]
-
-
-def _ends(dataset: Dataset, what: str, units: int, size: int, count: int | None = None) -> Sequence[int]:
-    """The place where each task ends among `units`: `count` tasks of `size`, or `Order.tasks` of like sizes."""
-    tasks = dataset.order.tasks
-    if tasks is None:
-        return [(task + 1) * size for task in range(-(-units // size) if count is None else count)]
-    if tasks > units:
-        raise InputError(f"tasks = {tasks}: expected at most {units}, the number of training {what}")
-    return [-(-units * (task + 1) // tasks) for task in range(tasks)]
+        order = np.argsort(places_in(dataset, names, dataset.order.classes))
+    return order, class_ends(dataset, len(order))
 
 
 def _chunks(
