@@ -152,13 +152,18 @@ def read(folder: Path) -> TaskLists:
     names = list_names(folder)
     problems = listfiles.missing_files(folder, names)
     lists, digests = [], {}
+    paths: dict[str, str] = {}  # one string for a path, though offline tasks repeat it
     for name in names:
-        data = listfiles.read_bytes(folder / name)
-        digests[name] = hashlib.sha256(data).hexdigest()
-        if not data:
+        if name == listfiles.ALL:  # by far the largest, and not needed
+            digests[name], length = listfiles.digest(folder / name)
+        else:
+            data = listfiles.read_bytes(folder / name)
+            digests[name], length = hashlib.sha256(data).hexdigest(), len(data)
+        if not length:
             problems.append(listfiles.empty_file(folder / name, manifest))
         elif name != listfiles.ALL:
-            lists.append(listfiles.parse_list(folder / name, data, problems, decode=decode))
+            found, labels = listfiles.parse_list(folder / name, data, problems, decode=decode)
+            lists.append(Task([paths.setdefault(path, path) for path in found], labels))
     if manifest:
         problems += _changed_files(folder, manifest, digests)
     raise_any(problems)
