@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lethe.common.errors import InputError
 from lethe.common.files import read_text, write_text
-from lethe.common.input_problems import first, raise_any
+from lethe.common.input_problems import raise_any
 from lethe.dataloaders import prepare as preparation
 from lethe.dataloaders.datasets import imagenet_val
 from lethe.dataloaders.datasets.image_folder import SUFFIXES, as_image_folder
@@ -211,4 +211,4 @@ def _shortages(indexed: Prepared, classes: int) -> tuple[list[str], list[str]]:
     other = [
         f"val/{name}: {count} images, expected {each}" for name, count in counts.items() if count != each
     ]
-    return [], [*problems, *(first(other) if val != VAL or other else [])]
+    return [], [*problems, *other]
