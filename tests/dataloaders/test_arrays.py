@@ -69,6 +69,16 @@ def test_sessions_stay_together_and_in_order():
         assert all(rows[k] > rows[k - 1] for k in range(1, len(rows)) if k not in starts)
 
 
+@pytest.mark.parametrize("order", [None, [30, 10, 40, 20]])
+def test_class_ordered_shows_class_after_class_within_a_task(order):
+    stream, _ = stream_of("class_ordered", class_order=order)
+    shown = order or [10, 20, 30, 40]
+    for start, task in zip((0, 2), stream.tasks, strict=True):
+        rows = task.rows.numpy()
+        wanted = [row for name in sorted(shown[start : start + 2]) for row in np.flatnonzero(name == Y)]
+        assert rows.tolist() == wanted
+
+
 def test_tensors_and_lists_are_taken_as_well():
     stream, store = stream_of(x=torch.from_numpy(X), y=Y.tolist(), test_y=torch.from_numpy(TEST_Y))
     other, same = stream_of()
