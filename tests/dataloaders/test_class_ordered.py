@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -368,3 +370,36 @@ def test_a_run_learns_cut_images_and_notes_the_rule(here):
     other = Trial.create("net", "class_ordered", "finetune", {"lr": 0.01}, network="small")
     with pytest.raises(InputError, match="resize: 9 -> 10"):
         check_protocol(other, Places())
+
+
+MILLION = """
+import resource, time
+from pathlib import Path
+import numpy as np, pandas as pd
+from lethe.dataloaders.index import dirmap
+from lethe.dataloaders.index.spec import Dataset
+from lethe.dataloaders.tasks import tasklists
+names = [f"n{k:08d}" for k in range(1000)]
+rows = [(name, 0, session, k, f"{tree}/{name}/ILSVRC2012_{name}_{k:08d}.JPEG")
+        for name in names for session, tree, count in ((0, "train", 1282), (1, "val", 50)) for k in range(count)]
+dirmap.write(pd.DataFrame(rows, columns=dirmap.COLUMNS), Path("imagenet_dirmap.csv"))
+del rows
+order = tuple(names[k] for k in np.random.RandomState(0).permutation(1000))
+dataset = Dataset("imagenet", "ImageNet", tuple(names), (1,), ("class_ordered",), 0, 100, 0, 0, (224, 224),
+                  "corrected", class_order=order, trees=("train", "val"))
+begun = time.process_time()
+source = tasklists.Source(dirmap.read(Path("imagenet_dirmap.csv")), dataset)
+lists = tasklists.load(source, "class_ordered", 0, "stream", "corrected", Path("lists"))
+print(sum(len(task.paths) for task in lists.tasks), len(lists.test_paths), time.process_time() - begun,
+      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_lists_of_imagenets_size_take_seconds_and_little_memory(tmp_path):
+    """Of 1,282,000 training and 50,000 test rows, from a dirmap to lists read back, in seconds of one core."""
+    command = [sys.executable, "-c", MILLION]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    train, test, seconds, kilobytes = map(float, done.stdout.split())
+    assert (train, test) == (1_282_000, 50_000)
+    assert seconds < 20 and kilobytes < 2_000_000
