@@ -232,6 +232,7 @@ ENVIRONMENT = Table(
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
         "store": Maybe(Text()),
+        "pretraining": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )

@@ -119,6 +119,7 @@ def run(
         "images": opened.data.pixels.content,
         "weights": opened.weights,
         "store": opened.store,
+        "pretraining": networks.pretraining(trial.network) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.test, device, opened.data.classes)
@@ -290,6 +291,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             _source(located).used_paths(),
             size,
             stores,
+            resize=located.dataset.resize,
             progress=bar.set,
             remedy=remedy(located),
             confined=located.dataset.confined,
@@ -303,6 +305,7 @@ def _files(located: Located, size: tuple[int, int]) -> ImageFiles:
         located.images,
         _source(located).used_paths(),
         size,
+        resize=located.dataset.resize,
         remedy=remedy(located),
         confined=located.dataset.confined,
     )
@@ -335,4 +338,5 @@ def check_protocol(trial: Trial, places: Places) -> None:
 
 def _protocol(trial: Trial) -> dict[str, object]:
     """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
-    return tasklists.parameters(trial.spec, trial.paradigm)
+    crop = {"resize": trial.spec.resize} if trial.spec.resize else {}  # which earlier records lack
+    return tasklists.parameters(trial.spec, trial.paradigm) | crop

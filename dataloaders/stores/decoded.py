@@ -44,12 +44,14 @@ class DecodedImages:
         size: tuple[int, int],
         device: torch.device,
         *,
+        resize: int = 0,
         workers: int | None = None,
         remedy: str = "",
     ):
         self._root = root
         self._paths = paths
         self._size = size
+        self._resize = resize
         self._device = device
         self._workers = workers or len(os.sched_getaffinity(0))
         self._remedy = remedy
@@ -73,7 +75,7 @@ class DecodedImages:
         try:
             for part in parts:
                 asked = [
-                    self._decoders.ask(self._root / self._paths[row], self._size)
+                    self._decoders.ask(self._root / self._paths[row], self._size, self._resize)
                     for row in part.rows.tolist()
                 ]
                 ahead += len(part) if waiting else 0
@@ -118,15 +120,17 @@ class _Decoders:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
         weakref.finalize(self, _end, self._threads, started)
 
-    def ask(self, path: Path, size: tuple[int, int]) -> Future[np.ndarray]:
+    def ask(self, path: Path, size: tuple[int, int], resize: int) -> Future[np.ndarray]:
         """Begin to decode an image: uint8 [H, W, 3], or `InputError`."""
-        return self._threads.submit(_decoded, self._free, path, size)
+        return self._threads.submit(_decoded, self._free, path, size, resize)
 
 
-def _decoded(free: "SimpleQueue[subprocess.Popen[bytes]]", path: Path, size: tuple[int, int]) -> np.ndarray:
+def _decoded(
+    free: "SimpleQueue[subprocess.Popen[bytes]]", path: Path, size: tuple[int, int], resize: int
+) -> np.ndarray:
     process = free.get()
     try:
-        return _answer(process, path, size)
+        return _answer(process, path, size, resize)
     except (OSError, EOFError):
         raise InputError(
             f"{path}: the process that decodes it was killed, most likely for want of memory: free some, and repeat "
@@ -136,11 +140,11 @@ def _decoded(free: "SimpleQueue[subprocess.Popen[bytes]]", path: Path, size: tup
         free.put(process)
 
 
-def _answer(process: "subprocess.Popen[bytes]", path: Path, size: tuple[int, int]) -> np.ndarray:
+def _answer(process: "subprocess.Popen[bytes]", path: Path, size: tuple[int, int], resize: int) -> np.ndarray:
     asked, answers = process.stdin, process.stdout
     if asked is None or answers is None:
         raise TypeError("a process without pipes")
-    asked.write(json.dumps([str(path), size]).encode() + b"\n")
+    asked.write(json.dumps([str(path), size, resize]).encode() + b"\n")
     asked.flush()
     if _read(answers, 1) == FAULT:
         length = int.from_bytes(_read(answers, LENGTH_BYTES), "big")

@@ -1,6 +1,6 @@
 """A process that decodes images for another one, which asks by its standard input and reads its standard output.
 
-A request is a line of JSON, the path of an image and the size. The answer is a zero byte and the pixels, or a one, the
+A request is a line of JSON, the arguments of `decode`. The answer is a zero byte and the pixels, or a one, the
 length of a message in 4 bytes, and the message. The process ends when its input does: with the one that asks, however
 that ends. It imports little, because each of several imports it.
 """
@@ -27,9 +27,9 @@ def serve() -> None:
         os.dup2(2, 1)  # whatever else a library prints is no answer
         with suppress(BrokenPipeError):
             for request in sys.stdin.buffer:
-                path, (height, width) = json.loads(request)
+                path, (height, width), resize = json.loads(request)
                 try:
-                    pixels = decode(Path(path), (height, width))
+                    pixels = decode(Path(path), (height, width), resize)
                 except Undecodable as error:
                     told = str(error).encode("utf-8", "replace")
                     answers.write(FAULT + len(told).to_bytes(LENGTH_BYTES, "big") + told)

@@ -64,7 +64,7 @@ def pixels_of(
     """The decoded images of `rows` [N] alone, uint8 [N, H, W, 3], as a store of their own."""
     images = files.inputs(device)
     height, width = files.size
-    folder = stores / f"pixels-{height}x{width}-{files.fingerprint[:16]}-of-{_digest(rows)}"
+    folder = stores / f"{files.store_name}-of-{_digest(rows)}"
     fill = _filler(images, rows, "float32", progress)
     return open_array(folder, (len(rows), height, width, 3), np.uint8, fill)
 

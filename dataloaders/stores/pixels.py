@@ -44,23 +44,26 @@ class PixelStore:
         size: tuple[int, int],
         stores: Path,
         *,
+        resize: int = 0,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         remedy: str = "",
-        confined: bool = False,
+        confined: Sequence[str] = (),
     ) -> "PixelStore":
-        """The store of the images `paths` below `root`, resized to `size` (H, W); built under `stores` if absent.
+        """The store of the images `paths` below `root`, decoded to `size` (H, W); built under `stores` if absent.
+
+        `resize` as for `decode`.
 
         `progress(done, total)` is called as a build goes on. Missing or broken files are an `InputError` that
-        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so, if `confined`, are
-        images that a link leads out of `root`.
+        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so are images that a
+        link leads out of the folders `confined` below `root`, if there are any.
         """
-        files = ImageFiles.open(root, paths, size, remedy=remedy, confined=confined)
+        files = ImageFiles.open(root, paths, size, resize=resize, remedy=remedy, confined=confined)
         paths = files.paths
 
         def fill(target: Path) -> None:
             done, problems = 0, []
-            for count, found in decode_into(target, root, paths, size, workers):
+            for count, found in decode_into(target, root, paths, size, workers, resize):
                 done += count
                 problems += found
                 if progress is not None:
@@ -84,6 +87,8 @@ class ImageFiles:
     paths: Sequence[str]
     """Below `root`, by row."""
     size: tuple[int, int]
+    resize: int
+    """As for `decode`."""
     fingerprint: str
     content: str
     """Fingerprint of the files wherever they lie: of their names, lengths and times of change."""
@@ -98,25 +103,29 @@ class ImageFiles:
         paths: Sequence[str],
         size: tuple[int, int],
         *,
+        resize: int = 0,
         remedy: str = "",
-        confined: bool = False,
+        confined: Sequence[str] = (),
     ) -> "ImageFiles":
-        """The images `paths` below `root`, to be resized to `size` (H, W); see `PixelStore.open`."""
+        """The images `paths` below `root`, to be decoded to `size` (H, W); see `PixelStore.open`."""
         paths = sorted(set(paths))
         if confined:
-            _raise_any(leaving(root, paths), remedy)
-        fingerprint, content = _fingerprints(root, paths, size, remedy)
+            _raise_any(leaving(root, paths, confined), remedy)
+        fingerprint, content = _fingerprints(root, paths, size, resize, remedy)
         rows = {path: row for row, path in enumerate(paths)}
-        return cls(root, paths, size, fingerprint, content, rows, remedy)
+        return cls(root, paths, size, resize, fingerprint, content, rows, remedy)
 
     @property
     def store_name(self) -> str:
         """Name of the folder of a pixel store."""
-        return f"pixels-{self.size[0]}x{self.size[1]}-{self.fingerprint[:16]}"
+        crop = f"of{self.resize}" if self.resize else ""
+        return f"pixels-{self.size[0]}x{self.size[1]}{crop}-{self.fingerprint[:16]}"
 
     def inputs(self, device: torch.device, workers: int | None = None) -> DecodedImages:
         """The pixels by row, decoded by as many processes as there are cores, or by `workers`."""
-        return DecodedImages(self.root, self.paths, self.size, device, workers=workers, remedy=self.remedy)
+        return DecodedImages(
+            self.root, self.paths, self.size, device, resize=self.resize, workers=workers, remedy=self.remedy
+        )
 
 
 def _content(folder: Path, pixels: np.ndarray) -> str:
@@ -145,16 +154,19 @@ def _digest(pixels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _fingerprints(root: Path, paths: Sequence[str], size: tuple[int, int], remedy: str) -> tuple[str, str]:
-    """SHA-256 of the resize rule, the size, the folder, and each file's path, bytes and time of change; and of all
-    these but the folder.
+def _fingerprints(
+    root: Path, paths: Sequence[str], size: tuple[int, int], resize: int, remedy: str
+) -> tuple[str, str]:
+    """SHA-256 of the resize rule, the size, `resize`, the folder, and each file's path, bytes and time of change; and
+    of all these but the folder.
 
     The folder counts because two of them may hold files of the same names, sizes and times: uncompressed images,
     say, from archives that set all times to one. The time of the last change of status does not count, though it cannot
     be set back: a backup by hard links changes it, and all images would be decoded again.
     """
-    digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve())]).encode())
-    anywhere = hashlib.sha256(json.dumps([RESIZE_RULE, size]).encode())
+    crop = [resize] if resize else []  # so that stores without a crop keep their names
+    digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve()), *crop]).encode())
+    anywhere = hashlib.sha256(json.dumps([RESIZE_RULE, size, *crop]).encode())
     missing = []
     for path in paths:
         try:
