@@ -54,7 +54,8 @@ class ExStreamConfig(SGDConfig):
 def merged(prototypes: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest two of `prototypes` [b, D], b > 1, become one, which stands for as many as both in `counts` [b].
 
-    Returns new prototypes and counts, in which the second place of the two has their mean, and the first place [0], free.
+    Returns new prototypes and counts, in which the second place of the two has their mean, and the first place, a
+    scalar, which is free.
     """
     distances = torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
     places = torch.arange(len(prototypes), device=prototypes.device)

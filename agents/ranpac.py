@@ -14,7 +14,8 @@ Differences from the paper:
 1. R is 2,000 by default, not 10,000, at which G alone takes 800 MB in float64.
 2. The held-out fifth is every fifth image of the whole stream, kept in a second pair of G and Q. There, it is the last
    fifth of the current task's images, and λ that of the last task. No task boundary and no second pass is needed.
-3. Of penalties with the same error, the largest is taken; with fewer than five images there is no error.
+3. Penalties are tried from the largest down until the error has risen three times in a row. Of those with the same
+   error, the largest is taken; with fewer than five images there is no error.
 
 Differences from the authors' code (RanPAC.py):
 
@@ -22,6 +23,7 @@ Differences from the authors' code (RanPAC.py):
 2. All images, the held-out ones included, are in the solution, as there.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +34,8 @@ from lethe.agents.parts.ridge import RidgeAgent, RidgeConfig, memory, solve
 
 RIDGES = tuple(10.0**power for power in range(8, -9, -1))
 """λ as published, the largest first."""
+RISES = 3
+"""Rises of the error, one after the other, at which the search for λ ends: a decomposition of G saved for each."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,14 @@ def by_error(gram: Tensor, sums: Tensor) -> list[float]:
     """
     held = gram[1] + gram[1].tril(-1).T
     errors: dict[float, float] = {}
+    rises, before = 0, math.inf
     for ridge in RIDGES:
         weights = solve(gram[0], sums[0], ridge)
         if weights is None:
             break
-        errors[ridge] = float((weights * (held @ weights - 2 * sums[1])).sum())
+        error = errors[ridge] = float((weights * (held @ weights - 2 * sums[1])).sum())
+        rises = rises + 1 if error > before else 0
+        if rises == RISES:
+            break
+        before = error
     return sorted(errors, key=errors.__getitem__)

@@ -1,9 +1,9 @@
 """Ridge regression of labels on random features of a stream: exact sums, at the cost of few large products.
 
 With h = max(0, Wᵀ x) [R] the random features of a feature x [D], W fixed, and y [K] its one-hot label, the solution
-over all images so far is (G + λ I)⁻¹ Q with G = Σ h hᵀ and Q = Σ h yᵀ. Rows wait until there are `ROWS` of them, so
-that G, which is far larger than the cache of a processor, is passed over once for all of them. What waits is always added
-in the same portions: results do not depend on the sizes of mini-batches, to the bit.
+over all images so far is (G + λ I)⁻¹ Q with G = Σ h hᵀ and Q = Σ h yᵀ. Rows wait until there are `ROWS` of them: G is
+far larger than the cache of a processor, and is passed over once for all of them. What waits is always added in the
+same portions, so that results do not depend on the sizes of mini-batches, to the bit.
 """
 
 from abc import abstractmethod
