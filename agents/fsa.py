@@ -9,8 +9,8 @@ Differences from the paper:
 
 1. All layers that learn are adapted (the paper's FSA); its variant with FiLM layers, FSA-FiLM, is not here.
 2. Σ̃ = (1 - ε) Σ + ε I with a small ε, as in `slda`, so that the two differ in the features alone.
-3. Settings of the first task are those of base initialisation of `remind`; the paper's were not to be had when this was
-   written.
+3. Batches and passes of the first task are those of base initialisation of `remind`, and its rate is lower: the paper's
+   were not to be had when this was written.
 4. The first task's images are passed over once more at its end, for their features in the frozen network.
 5. Until then the scores are the network's own.
 
@@ -35,11 +35,11 @@ _BATCH = 64  # images of the pass at the end of the first task
 
 @dataclass(frozen=True)
 class FSAConfig(SGDConfig):
-    """The first task as in base initialisation of `remind`, the rest as in `slda`."""
+    """Batches and passes of the first task as in base initialisation of `remind`, the rest as in `slda`."""
 
     batch_size_first_task: int | None = setting(32, "Images of one mini-batch in the first task.", low=1)
     epochs_first_task: int | None = setting(5, "Passes over the first task.", low=1)
-    lr: float = setting(0.01, "Learning rate of the first task.", above=0)
+    lr: float = setting(0.003, "Learning rate of the first task.", above=0)
     shrinkage: float = setting(1e-4, "ε, the weight of the identity in the covariance.", above=0, high=1)
 
 
