@@ -98,7 +98,8 @@ class FeCAM(Agent[FeCAMConfig]):
         """The negative squared Mahalanobis distance to every class."""
         vectors = F.normalize(self.transformed(x), dim=1)
         away = vectors - self.cache["means"].unsqueeze(1)
-        return -((away @ self.cache["inverses"]) * away).sum(2).T
+        distances: Tensor = ((away @ self.cache["inverses"]) * away).sum(2)
+        return -distances.T
 
     def transformed(self, x: Tensor) -> Tensor:
         """The features [B, C] of inputs after Tukey's transform, float64."""

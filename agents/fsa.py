@@ -53,7 +53,7 @@ class FSA(SGDAgent[FSAConfig]):
         source="2303.13199",
         formula="8·(K·D + D² + K) + K",
         memory=lambda c, s: 8 * (s.classes * s.features + s.features**2 + s.classes) + s.classes,
-        style=Style("black", "<"),
+        style=Style("black", "h", "dashed", filled=False),
     )
     needs = Needs(task_boundaries=True, task_data=True)
 
