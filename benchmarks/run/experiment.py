@@ -114,6 +114,7 @@ def run(
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
+        "pretraining": networks.pretraining(trial.network) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.images, device, opened.data.classes)
