@@ -67,29 +67,41 @@ class SLDA(Agent[SLDAConfig]):
         self.scatter = torch.zeros(size, size, dtype=torch.float64, device=device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """Merge the batch's means and scatter with those so far (Chan et al. 1983)."""
-        x = pooled(maps(self.network, x))
-        one_hot = F.one_hot(y, self.problem.num_classes).double()
-        counts = one_hot.sum(0)
-        means = one_hot.T @ x / counts.clamp(min=1).unsqueeze(1)
-        centred, shift = x - means[y], means - self.means
-        total = self.counts + counts
-        between = self.counts * counts / total.clamp(min=1)
-        self.scatter += centred.T @ centred + shift.T @ (shift * between.unsqueeze(1))
-        self.means += shift * (counts / total.clamp(min=1)).unsqueeze(1)
-        self.counts = total
-        return {"classes": (total > 0).sum()}
+        """Merge the batch's means and scatter with those so far."""
+        merge(pooled(self.network, x), y, self.means, self.counts, self.scatter)
+        return {"classes": (self.counts > 0).sum()}
 
     def predict(self, x: Tensor) -> Tensor:
         """w_k · x + b_k for every class."""
-        epsilon = self.config.shrinkage
-        covariance = self.scatter / self.counts.sum().clamp(min=1)
-        identity = torch.eye(len(covariance), dtype=torch.float64, device=self.device)
-        weights = torch.linalg.solve((1 - epsilon) * covariance + epsilon * identity, self.means.T)
-        scores: Tensor = pooled(maps(self.network, x)) @ weights - (self.means.T * weights).sum(0) / 2
+        weights, biases = discriminants(self.means, self.counts, self.scatter, self.config.shrinkage)
+        scores: Tensor = pooled(self.network, x) @ weights + biases
         return scores
 
 
-def pooled(x: Tensor) -> Tensor:
-    """Feature maps [B, C, H, W] averaged over positions: [B, C], float64."""
-    return x.double().mean((2, 3))
+def merge(x: Tensor, y: Tensor, means: Tensor, counts: Tensor, scatter: Tensor) -> None:
+    """Merge features [B, D] and labels [B] with `means` [K, D], `counts` [K] and `scatter` [D, D] (Chan et al. 1983).
+
+    All but the labels are float64; the last three are changed in place.
+    """
+    one_hot = F.one_hot(y, len(counts)).double()
+    new = one_hot.sum(0)
+    of_batch = one_hot.T @ x / new.clamp(min=1).unsqueeze(1)
+    centred, shift = x - of_batch[y], of_batch - means
+    total = counts + new
+    between = counts * new / total.clamp(min=1)
+    scatter += centred.T @ centred + shift.T @ (shift * between.unsqueeze(1))
+    means += shift * (new / total.clamp(min=1)).unsqueeze(1)
+    counts.copy_(total)
+
+
+def discriminants(means: Tensor, counts: Tensor, scatter: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
+    """The w_k [D, K] and b_k [K] of what `merge` keeps."""
+    covariance = scatter / counts.sum().clamp(min=1)
+    identity = torch.eye(len(covariance), dtype=torch.float64, device=means.device)
+    weights = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * identity, means.T)
+    return weights, -(means.T * weights).sum(0) / 2
+
+
+def pooled(network: Network, x: Tensor) -> Tensor:
+    """Feature maps [B, C, H, W], or those of codes, averaged over positions: [B, C], float64."""
+    return maps(network, x).double().mean((2, 3))

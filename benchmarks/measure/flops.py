@@ -38,6 +38,21 @@ def _solve(matrix: Tensor, right: Tensor, **_: object) -> int:
     return systems * (2 * n**3 // 3) + 2 * n * right.numel()
 
 
+def _cholesky(matrix: Tensor, **_: object) -> int:
+    n = matrix.shape[-1]
+    return matrix.numel() * n // 3
+
+
+def _cholesky_solve(right: Tensor, factor: Tensor, *_: object, **__: object) -> int:
+    """Two triangular systems for each column."""
+    return 2 * factor.shape[-1] * right.numel()
+
+
+def _inverse(matrix: Tensor, **_: object) -> int:
+    """LU decomposition, 2/3 n³, and the solution for each column of the identity, 4/3 n³."""
+    return 2 * matrix.shape[-1] * matrix.numel()
+
+
 def _svd(matrix: Tensor, *_: object, **__: object) -> int:
     """Values and both sets of vectors of [m, n], 4 m² n + 8 m n² + 9 n³ (Golub and Van Loan, section 8.6)."""
     m, n = max(matrix.shape[-2:]), min(matrix.shape[-2:])
@@ -71,6 +86,9 @@ FORMULAS: Mapping[Any, Callable[..., int]] = {
     _aten.vdot: _matrix_vector,
     _aten._linalg_solve_ex: _solve,
     _aten._linalg_svd: _svd,
+    _aten.linalg_cholesky_ex: _cholesky,
+    _aten.cholesky_solve: _cholesky_solve,
+    _aten.linalg_inv_ex: _inverse,
     _aten._cdist_forward: _distances,
     _aten._embedding_bag: _weighted_rows,
     _aten._embedding_bag_forward_only: _weighted_rows,
@@ -103,7 +121,7 @@ class FlopCount(TorchDispatchMode):
         """Execute an operation and count it."""
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if packet in FORMULAS and not self.paused:
+        if packet in FORMULAS and not self.paused and not told.uncounted_blocks:
             # PyTorch's formulas take longer than many of the operations.
             key = (packet, *(value.shape if isinstance(value, Tensor) else str(value) for value in args))
             if key not in _known:

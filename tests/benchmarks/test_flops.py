@@ -9,6 +9,7 @@ from lethe.agents import registry
 from lethe.agents.base import Network, Problem
 from lethe.agents.contract import toy
 from lethe.agents.contract.probes import bits_by_name
+from lethe.agents.parts import flops
 from lethe.benchmarks.measure.costs import Trunk
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.measure.flops import FlopCount, FlopMeter, forward_flops
@@ -126,6 +127,9 @@ def test_what_pytorchs_counter_leaves_out_is_counted():
     )
     cases = {
         "solve": (lambda: torch.linalg.solve(a, b), 2 * 6**3 // 3 + 2 * 36 * 3),
+        "Cholesky decomposition": (lambda: torch.linalg.cholesky_ex(a @ a.T), 6**3 // 3 + 2 * 6**3),
+        "Cholesky solution": (lambda: torch.cholesky_solve(b, a), 2 * 36 * 3),
+        "inverse": (lambda: torch.linalg.inv(a), 2 * 6**3),
         "matrix times vector": (lambda: a @ v, 72),
         "inner product": (lambda: v @ v, 12),
         "distances": (lambda: torch.cdist(a, b.T.repeat(1, 1)[:, :6]), 2 * 6 * 6 * 3),
@@ -140,10 +144,18 @@ def test_what_pytorchs_counter_leaves_out_is_counted():
             2 * 2 * 50 * 20 * 8,
         ),
     }  # fmt: skip
-    for name, (work, flops) in cases.items():
+    for name, (work, expected) in cases.items():
         with FlopCount() as count:
             work()
-        assert count.flops == flops, name
+        assert count.flops == expected, name
+
+
+def test_work_that_was_told_is_not_counted_again():
+    with FlopCount() as count:
+        flops.tell(5)
+        with flops.uncounted():
+            torch.randn(3, 3) @ torch.randn(3, 3)
+    assert count.flops == 5
 
 
 @pytest.mark.parametrize("name", registry.AGENTS)
