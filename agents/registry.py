@@ -30,6 +30,7 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "bic": "lethe.agents.bic:BiC",
         "scr": "lethe.agents.scr:SCR",
         "cope": "lethe.agents.cope:CoPE",
+        "rainbow": "lethe.agents.rainbow:Rainbow",
         "slda": "lethe.agents.slda:SLDA",
         "remind": "lethe.agents.remind:REMIND",
         "augmem": "lethe.agents.augmem:AugMem",

@@ -42,7 +42,7 @@ def test_a_strategy_of_avalanche_has_a_derived_card():
 def test_tables_show_families_in_order_and_in_each_the_registrys_order():
     assert registry.by_family() == (
         "finetune", "offline", "l2", "ewc", "ewc_online", "si", "mas", "lwf", "stable_sgd", "er", "gem", "agem",
-        "icarl", "derpp", "bic", "scr", "cope", "slda", "remind", "augmem", "augmem_published",
+        "icarl", "derpp", "bic", "scr", "cope", "rainbow", "slda", "remind", "augmem", "augmem_published",
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ REMEMBER = [
     "er",
     "gem",
     "icarl",
+    "rainbow",
     "remind",
     "scr",
     "slda",
