@@ -230,6 +230,7 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
+        "pretraining": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )
