@@ -16,7 +16,7 @@ Differences from the paper:
 
 1. The embedding is a linear layer of the agent's own on the features that the head would see; the head is not used.
 2. A prototype begins as the mean embedding, divided by its length, of its label in the mini-batch that first shows it,
-   not in a random direction: in a stream of a few hundred steps it would hardly leave that.
+   not in a random direction, which it would leave slowly.
 3. The balanced memory is a uniform sample of each class, and what a class does not fill is left to the others.
 
 Differences from the published code (other_models/COPE of AugMem):
