@@ -49,6 +49,7 @@ from lethe.agents.config import SGDConfig, setting
 from lethe.agents.networks.features import features
 from lethe.agents.parts.buffers import check_shares
 from lethe.agents.parts.device import to_device
+from lethe.agents.parts.exemplars import gather, shares
 from lethe.agents.parts.sgd import SGDAgent
 
 _BATCH = 64  # images of one pass without gradients
@@ -91,12 +92,6 @@ def herd(vectors: Tensor, count: int) -> Tensor:
         wanted += mean - vectors[best]
         chosen.append(best)
     return torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.int64, device=vectors.device)
-
-
-def shares(memory_size: int, classes: int) -> list[int]:
-    """Exemplars of each of `classes` classes: equal up to one, `memory_size` together."""
-    each, rest = divmod(memory_size, classes)
-    return [each + (number < rest) for number in range(classes)]
 
 
 def _memory(c: ICaRLConfig, s: Setting) -> int:
@@ -176,7 +171,7 @@ class ICaRL(SGDAgent[ICaRLConfig]):
             chosen.append(rows[herd(vectors[rows], share)] if label in here else rows[:share])
         rows = torch.cat(chosen)
         # A second pass for the images: those of a whole task need not fit where their features do.
-        self.buffer = {"inputs": _gather(self._candidates(data), rows), "labels": labels[rows]}
+        self.buffer = {"inputs": gather(self._candidates(data), rows), "labels": labels[rows]}
         sums = vectors.new_zeros(self.problem.num_classes, vectors.shape[1])
         self.means = F.normalize(sums.index_add_(0, labels[rows], vectors[rows]), dim=1)
 
@@ -202,14 +197,3 @@ class ICaRL(SGDAgent[ICaRLConfig]):
         known = torch.zeros_like(self.seen)
         known[self.buffer["labels"]] = True
         return torch.where(known, -distances, _NO_EXEMPLAR)
-
-
-def _gather(batches: Iterator[tuple[Tensor, Tensor]], rows: Tensor) -> Tensor:
-    """The inputs [N, ...] of `rows` [N], numbered through all batches."""
-    parts, places, low = [], [], 0
-    for x, _ in batches:
-        inside = ((rows >= low) & (rows < low + len(x))).nonzero().squeeze(1)
-        parts.append(x[rows[inside] - low])
-        places.append(inside)
-        low += len(x)
-    return torch.cat(parts)[torch.cat(places).argsort()]

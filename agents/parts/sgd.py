@@ -82,9 +82,14 @@ class SGDAgent(Agent[S]):
         self.seen = torch.zeros(problem.num_classes, dtype=torch.bool, device=device)
         self.optimizer = build_optimizer(config, network.plastic.parameters())
 
+    def train_also(self, module: nn.Module) -> None:
+        """Let the optimiser train a module of the agent's own beside the plastic part; part of construction."""
+        parameters = [*self.network.plastic.parameters(), *module.parameters()]
+        self.optimizer = build_optimizer(self.config, parameters)
+
     @property
     def theta(self) -> Tensor:
-        """θ [P], the parameters of the plastic part as one vector that shares their memory."""
+        """θ [P], the parameters that learn as one vector that shares their memory."""
         return self.optimizer.theta
 
     def gradient(self, loss: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from lethe.agents.parts.sgd import SGDAgent
 from lethe.common.errors import InputError
 
 CODEBOOKS = 2
+AUGMENTS = ("rainbow", "scr")
 LABELS = [0, 1, 2, 3] * 64
 
 
@@ -81,6 +82,10 @@ def test_every_agent_learns_from_codes(name):
     }
     config = agent_class.Config.from_settings({k: v for k, v in wanted.items() if k in fields})
     problem = Problem(4, tuple(codes.shape[1:]))
+    if name in AUGMENTS:
+        with pytest.raises(InputError, match="augmentation works on pixels, and a code is none"):
+            agent_class(problem, config, network, seed=0, device=toy.CPU)
+        return
     agent = agent_class(problem, config, network, seed=0, device=toy.CPU)
     before = copy.deepcopy(network.plastic.state_dict())
     info = TaskInfo(0, (0, 1, 2, 3), len(y))

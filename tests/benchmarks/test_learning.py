@@ -15,8 +15,20 @@ IMAGES = 200  # of a task
 
 # All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM,
 # which does no better than finetuning on so small a problem.
-REMEMBER = ["augmem", "augmem_published", "derpp", "er", "gem", "icarl", "remind", "slda"]
-REMEMBER += ["acil", "exstream", "fecam", "ncm", "ranpac"]
+REMEMBER = [
+    "augmem",
+    "augmem_published",
+    "bic",
+    "cope",
+    "derpp",
+    "er",
+    "gem",
+    "icarl",
+    "rainbow",
+    "remind",
+    "scr",
+]
+REMEMBER += ["slda", "acil", "exstream", "fecam", "ncm", "ranpac"]
 MARGIN = 0.3
 FLOOR = 0.9
 

@@ -124,7 +124,7 @@ def test_an_unknown_agent_has_a_style_by_its_name():
 
 def test_an_unknown_agent_has_a_colour_that_no_other_has_while_there_is_one():
     mine = agent_style("mine")
-    (like,) = [n for n, s in STYLES.items() if s.colour == mine.colour and s.filled]
+    like = next(n for n, s in STYLES.items() if s.colour == mine.colour and s.filled)
     styles = styles_of(like, "mine", "hat", "cap", "hood")
     assert styles[like] == STYLES[like]
     assert len({style.colour for style in styles.values()}) == 5
