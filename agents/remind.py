@@ -10,8 +10,9 @@ stored. *Streaming*: everything after that.
 
 Differences from the paper:
 
-1. Base initialisation trains the plastic layers only; the trunk has ImageNet's weights, where the paper trains both on
-   the base classes.
+1. Base initialisation trains the plastic layers only; the trunk has ImageNet's weights. The paper trains both on the
+   base classes: a run of `offline` on the first task (`--only-task 0 --keep-model`), whose network `--weights` then
+   loads; with `epochs_first_task` = 0 nothing else is trained before streaming.
 
 Differences from the authors' code:
 
@@ -23,7 +24,10 @@ Differences from the authors' code:
    rest in newer PyTorch, and the wrong block's weights are loaded.
 4. With fewer stored maps than asked for, fewer are replayed; the code leaves the rest of the batch uninitialised.
 5. The memory's budget holds from the start, and counters and random state are saved with the agent.
-6. Losses run over the labels that have come by; the code's run over all labels from the start.
+6. Losses run over the labels that have come by; the code's run over all labels from the start, as do these with
+   `all_labels`.
+7. Codebooks are fitted to at most 65,536 vectors, drawn at random in a first pass over the first task. There, all
+   maps are in memory for faiss, which then draws as many for each codebook.
 """
 
 import math
@@ -42,6 +46,8 @@ from lethe.agents.parts.device import to_device
 from lethe.agents.parts.quantised_memory import CodeMemory
 from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
 
+_BATCH = 64  # maps of the first task that are in memory at once
+
 
 @dataclass(frozen=True)
 class REMINDConfig(SGDConfig):
@@ -49,7 +55,9 @@ class REMINDConfig(SGDConfig):
 
     batch_size: int = setting(1, "Images that come together; each is still learned by itself.", low=1)
     batch_size_first_task: int | None = setting(32, "Images of one mini-batch in base initialisation.", low=1)
-    epochs_first_task: int | None = setting(5, "Passes of base initialisation.", low=1)
+    epochs_first_task: int | None = setting(
+        5, "Passes of base initialisation; 0: the network learned the first task before (`--weights`).", low=0
+    )
     lr: float = setting(0.01, "Learning rate of base initialisation.", above=0)
     weight_decay: float = setting(1e-5, "L2 penalty of SGD, applied to all trained parameters.", low=0)
     replay_images: int = setting(
@@ -68,6 +76,9 @@ class REMINDConfig(SGDConfig):
     )
     smallest_crop: float = setting(
         2 / 7, "Least share of a map that a random crop keeps; 1: no crops.", above=0, high=1
+    )
+    all_labels: bool = setting(
+        False, "Losses over all labels of the stream from the start, as published; otherwise over those seen."
     )
 
 
@@ -181,22 +192,27 @@ class REMIND(SGDAgent[REMINDConfig]):
         """Plain SGD on the batch in base initialisation; after it, one step for each image."""
         self.seen[y] = True
         if self.centroids is None:
-            loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+            loss = self._loss(self.network.plastic(x), y)
             self.step(loss)
             return {"loss": loss.detach()}
+        known = self.memory.read(y)
         codes = product_quantiser.encode(x, self.centroids)
-        pairs = zip(codes.split(1), y.split(1), strict=True)
-        losses = [self._learn(code, label, self.centroids) for code, label in pairs]
+        losses = [
+            self._learn(codes[row], y[row], known and known[row], self.centroids)
+            for row in (slice(number, number + 1) for number in range(len(y)))
+        ]
         return {"loss": torch.stack(losses).mean()}
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
         """After the first task: fit the codebooks to its maps, and store them."""
         if self.centroids is not None:
             return
-        batches = list(data.batches(64))
-        maps = torch.cat([x for x, _ in batches]).permute(0, 2, 3, 1)
-        self.centroids = product_quantiser.fit(maps.reshape(-1, maps.shape[3]), self.config.codebooks)
-        for x, y in batches:
+        _, height, width = self.problem.input_shape
+        maps = (x for x, _ in data.batches(_BATCH))
+        vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
+        self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
+        for x, y in data.batches(_BATCH):
+            self.seen[y] = True  # nothing was observed where base initialisation was another run's
             self.memory.add(product_quantiser.encode(x, self.centroids), y)
         self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
 
@@ -207,8 +223,17 @@ class REMIND(SGDAgent[REMINDConfig]):
         scores: Tensor = self.network.plastic(x)
         return scores
 
-    def _learn(self, code: Tensor, label: Tensor, centroids: Tensor) -> Tensor:
-        """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss."""
+    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Mean cross entropy of scores [B, K] and labels [B], over the labels that count."""
+        return (
+            F.cross_entropy(scores, y) if self.config.all_labels else seen_cross_entropy(scores, y, self.seen)
+        )
+
+    def _learn(self, code: Tensor, label: Tensor, known: list[int] | None, centroids: Tensor) -> Tensor:
+        """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss.
+
+        `known` is the label [1] on the CPU, where the memory asks for it.
+        """
         config = self.config
         mixing = config.mixup > 0
         old, old_labels = self.memory.sample(config.replay_images * (2 if mixing else 1))
@@ -222,12 +247,11 @@ class REMIND(SGDAgent[REMINDConfig]):
             maps = torch.cat([maps[:1], maps[second].lerp(maps[first], share)])
             scores = self.network.plastic(maps)
             ours, others = torch.cat([label, labels[first]]), torch.cat([label, labels[second]])
-            loss = share * seen_cross_entropy(scores, ours, self.seen)
-            loss = loss + (1 - share) * seen_cross_entropy(scores, others, self.seen)
+            loss = share * self._loss(scores, ours) + (1 - share) * self._loss(scores, others)
         else:
-            loss = seen_cross_entropy(self.network.plastic(maps), labels, self.seen)
+            loss = self._loss(self.network.plastic(maps), labels)
         self.optimizer.param_groups[0]["lr"] = class_lr(self.images[label], config).squeeze(0)
         self.step(loss)
         self.images[label] += 1
-        self.memory.add(code, label)
+        self.memory.add(code, label, known)
         return loss.detach()
