@@ -74,6 +74,8 @@ def trial(
     tasks: int | None = None,
     class_order: Sequence[str] | None = None,
     order_seed: int = 0,
+    only_task: int | None = None,
+    weights: PathLike | None = None,
     data: PathLike = folders.DATA,
     **settings: object,
 ) -> Trial:
@@ -97,6 +99,8 @@ def trial(
         tasks=tasks,
         class_order=class_order,
         order_seed=order_seed,
+        only_task=only_task,
+        weights=weights,
         data=Path(data),
     )
 

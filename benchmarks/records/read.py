@@ -49,6 +49,8 @@ class TrialRecord:
     """Finished runs, ascending."""
     unfinished: tuple[int, ...]
     """Runs that were begun and not finished, ascending."""
+    learned_before: str = ""
+    """What the network of given weights learned before, in words; empty without."""
 
 
 def accuracy_file(output: str = "") -> str:
@@ -120,10 +122,15 @@ def read_trial(folder: Path) -> TrialRecord:
         raise Damaged(*problems)
     runs.sort(key=lambda record: record.run)
     environment = folder / "env.json"
-    needs = (
-        schema.read_checked(environment, schema.ENVIRONMENT).get("needs") if is_there(environment) else None
+    noted = schema.read_checked(environment, schema.ENVIRONMENT) if is_there(environment) else {}
+    return TrialRecord(
+        folder,
+        config,
+        noted.get("needs") or {},
+        tuple(runs),
+        tuple(sorted(unfinished)),
+        noted.get("learned_before") or "",
     )
-    return TrialRecord(folder, config, needs or {}, tuple(runs), tuple(sorted(unfinished)))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

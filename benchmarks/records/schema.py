@@ -208,6 +208,8 @@ CONFIG = Table(
         "cut": Maybe(Text()),
         "pretrained": Maybe(Flag()),
         "feature_dtype": Maybe(Text()),
+        "only_task": Maybe(COUNT),
+        "weights": Maybe(Text()),
     }
 )
 """Of config.json, the configuration of a trial."""
@@ -230,6 +232,7 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
+        "learned_before": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )

@@ -57,7 +57,16 @@ run; those per image and the FLOPs are per image of the stream."""
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
+CONDITIONS = (
+    "network",
+    "pretrained",
+    "feature_dtype",
+    "seed",
+    "tasks",
+    "class_order",
+    "order_seed",
+    "only_task",
+)
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES = {"accuracy": 0, "first_task": 1}
@@ -108,6 +117,8 @@ class Entry:
     """For every finished run that has collapsed, a clause on how."""
     further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
+    learned_before: str = ""
+    """What the network of given weights learned before, in words; empty without."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
     processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
@@ -269,6 +280,7 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
+        learned_before=printable(trial.learned_before),
         source=source,
         processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
     )

@@ -26,6 +26,7 @@ def notes(comparison: Comparison) -> list[str]:
             if len(variants) > 1:
                 found.append(f"{place}: not one stream, but the task lists {' and '.join(variants)}")
             told = (
+                *(f"{entry.label} {entry.learned_before}" for entry in entries if entry.learned_before),
                 *_unlike(entries),
                 *_without_omega(entries),
                 *_mixed_code(entries),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class OpenRun:
     images: Images
     """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
     weights: str
-    """Fingerprint of the pretrained weights; empty without."""
+    """Fingerprint of the pretrained or given weights; empty without."""
     trunk: Trunk
     """Cost of the network's frozen part for one image."""
 
@@ -114,6 +114,7 @@ def run(
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
+        "learned_before": trial.learned_before,
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.images, device, opened.data.classes)
@@ -166,7 +167,7 @@ def _open(
     Shows progress bars while stores are built.
     """
     torch.set_num_threads(machine.threads)
-    device, data = torch.device(machine.device), _data_of(trial, number, places)
+    device, data, origin = torch.device(machine.device), _data_of(trial, number, places), trial.origin()
     network, weights = networks.build(
         trial.network,
         data.stream.num_classes,
@@ -174,6 +175,8 @@ def _open(
         pretrained=trial.pretrained,
         seed=derive(trial.seed, number, "weights"),
         device=device,
+        given=None if origin is None else origin.given,
+        classes=data.classes,
     )
     if not list(network.frozen.children()):
         return data, network, weights, data.pixels.pixels, NO_TRUNK
@@ -206,7 +209,8 @@ def _data_of(trial: Trial, number: int, places: Places) -> RunData:
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     which = (trial.paradigm, number, mode, trial.variant)
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
-    return load(located, which, trial.split, trial.image_size, places.data / "stores")
+    data = load(located, which, trial.split, trial.image_size, places.data / "stores")
+    return data if trial.only_task is None else replace(data, stream=data.stream.only(trial.only_task))
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.

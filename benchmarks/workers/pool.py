@@ -327,4 +327,7 @@ def _shares(job: Job) -> tuple[object, ...]:
         offline,
         job.number,
     )
-    return (*lists, *attrgetter("network", "cut", "pretrained", "feature_dtype", "seed")(job.trial))
+    return (
+        *lists,
+        *attrgetter("network", "cut", "pretrained", "weights", "feature_dtype", "seed")(job.trial),
+    )
