@@ -106,7 +106,7 @@ def load(
     faults += [
         f"{key} is {list(found[key].shape)}, expected {list(tensor.shape)}"
         for key, tensor in own.items()
-        if key in found and found[key].shape[key in outputs :] != tensor.shape[key in outputs :]
+        if key in found and _shape(found[key], key in outputs) != _shape(tensor, key in outputs)
     ]
     counts = {len(found[key]) for key in outputs if key in found and found[key].ndim}
     if len(counts) > 1:
@@ -162,6 +162,11 @@ def _named(
         )  # a head by other names
         others, missing = {}, []
     return found, [f"{key} is missing" for key in missing] + [f"{key} is unknown" for key in others]
+
+
+def _shape(tensor: Tensor, outputs: bool) -> list[int | str]:
+    """The shape of a tensor, without the number of `outputs` that it begins with."""
+    return ["outputs", *tensor.shape[1:]] if outputs and tensor.ndim else list(tensor.shape)
 
 
 def _end(name: str) -> str:

@@ -46,8 +46,7 @@ def by_stage(name, network, cut=None):
     return {key: tensor for key, tensor in found.items() if not key.endswith("_extra_state")}
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
-@pytest.mark.parametrize("cut", [None, "last_block"])
+@pytest.mark.parametrize(("prefix", "cut"), [("", None), ("model.", "last_block"), ("module.model.", None)])
 def test_a_checkpoint_of_torchvision_s_names_gives_its_scores(tmp_path, prefix, cut):
     """As REMIND's own: under state_dict, `model.` before each name, outputs in ImageFolder's order."""
     model, path = torchvision_model(), tmp_path / "best.pth"
@@ -122,7 +121,7 @@ def test_weights_of_another_network_are_refused_by_what_differs(tmp_path):
     assert "expected weights of network resnet18, got others: conv1.0.weight is missing" in str(told.value)
     weights = kept(CLASSES)
     for change, words in (
-        ({"conv3.4.weight": torch.zeros(96, 48, 5, 5)}, r"conv3.4.weight is \[96, 48, 5, 5\], expected \[96, 48, 3, 3\]"),
+        ({"conv3.4.weight": torch.zeros(96, 48, 5, 5)}, r"is \[96, 48, 5, 5\], expected \[96, 48, 3, 3\]"),
         ({"extra": torch.zeros(1)}, "extra is unknown"),
         ({"head.1.bias": torch.zeros(3)}, "the head has 3 and 4 outputs"),
         ({"head.1.bias": torch.zeros(())}, r"head.1.bias is \[\], expected \[4\]"),
