@@ -130,7 +130,8 @@ def _add_run(commands: Commands) -> None:
     add_order(run)
     run.add_argument(
         "--network",
-        help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
+        help="small, squeezenet, resnet18, mobilenet or lite0, a model of timm as timm:NAME, or module:build of "
+        "your own (default: by image size)",
     )
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
     run.add_argument(

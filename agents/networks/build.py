@@ -1,7 +1,7 @@
 """Building of networks: initial values, pretrained weights, the cut in a frozen and a learning part; fingerprints.
 
-Inputs are uint8 images [B, 3, H, W]; the first layer normalises them as the network's recipe says. Every random
-number comes from the seed that `build` is given, dropout's included.
+Inputs are uint8 images [B, 3, H, W]; the first layer resizes and normalises them as the network's recipe says.
+Every random number comes from the seed that `build` is given, dropout's included.
 """
 
 import copy
@@ -19,14 +19,14 @@ from lethe.agents.base import Network
 from lethe.agents.networks import given as given_weights
 from lethe.agents.networks.features import features
 from lethe.agents.networks.given import Given
-from lethe.agents.networks.layers import Normalise, Normalised, seed_dropout
+from lethe.agents.networks.layers import Normalise, Normalised, Resize, seed_dropout
 from lethe.agents.networks.recipe import HALF, Recipe, Staged
 from lethe.agents.networks.registry import NETWORKS, default_network, get
 from lethe.common.errors import InputError, unknown
 
 __all__ = [
     "NETWORKS", "build", "by_stage", "check", "check_given", "default_network", "features", "find_cut", "fingerprint",
-    "freezes", "from_module", "has_weights",
+    "freezes", "from_module", "has_weights", "pretraining",
 ]  # fmt: skip
 
 _CPU = torch.device("cpu")
@@ -49,6 +49,11 @@ def check(name: str, image_size: tuple[int, int]) -> None:
 def has_weights(name: str) -> bool:
     """Whether there are pretrained weights of network `name`."""
     return get(name).weights is not None
+
+
+def pretraining(name: str) -> str:
+    """What the pretrained weights of network `name` were learned from; empty where that is not said."""
+    return get(name).pretraining
 
 
 def find_cut(name: str, cut: str) -> str:
@@ -106,7 +111,7 @@ def build(
         made.body.load_state_dict(recipe.weights())
         digest = fingerprint(made.body)
     first = None if cut is None else find_cut(name, cut)
-    return _assembled(made, first, Normalise(recipe.mean, recipe.std), seed, device), digest
+    return _assembled(made, first, _input_layer(recipe), seed, device), digest
 
 
 def check_given(name: str, given: Given, classes: Sequence[str]) -> int:
@@ -220,7 +225,7 @@ def _staged(name: str, built: object) -> Staged:
 
 
 def _assembled(
-    made: Staged, cut: str | None, normalise: Normalise, seed: int, device: torch.device
+    made: Staged, cut: str | None, normalise: nn.Module, seed: int, device: torch.device
 ) -> Network:
     """The network with everything before stage `cut` frozen, on `device`."""
     layers = nn.Sequential(*made.stages.values()) if made.stages else Normalised(normalise, made.body)
@@ -233,6 +238,12 @@ def _assembled(
         network = Network(frozen, layers[first:] if first else nn.Sequential(normalise, *layers))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+def _input_layer(recipe: Recipe) -> nn.Module:
+    """What brings pixels to the size and the values that the network learned from."""
+    normalise = Normalise(recipe.mean, recipe.std)
+    return normalise if recipe.size is None else nn.Sequential(Resize(recipe.size), normalise)
 
 
 def _initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -251,7 +262,7 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
 def _try(name: str, recipe: Recipe, image_size: tuple[int, int]) -> None:
     """`InputError` unless a user's own network works, for three classes."""
     made = _made(name, recipe, 3, seed=0)
-    network = _assembled(made, None, Normalise(recipe.mean, recipe.std), 0, _CPU)
+    network = _assembled(made, None, _input_layer(recipe), 0, _CPU)
     _check_scores(name, network, 3, image_size)
 
 

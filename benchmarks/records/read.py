@@ -49,8 +49,10 @@ class TrialRecord:
     """Finished runs, ascending."""
     unfinished: tuple[int, ...]
     """Runs that were begun and not finished, ascending."""
-    learned_before: str = ""
-    """What the network of given weights learned before, in words; empty without."""
+    weights: str = ""
+    """Fingerprint of the pretrained weights; empty without."""
+    pretraining: str = ""
+    """What they were learned from; empty where that is not known."""
 
 
 def accuracy_file(output: str = "") -> str:
@@ -121,15 +123,16 @@ def read_trial(folder: Path) -> TrialRecord:
     if problems:
         raise Damaged(*problems)
     runs.sort(key=lambda record: record.run)
-    environment = folder / "env.json"
-    noted = schema.read_checked(environment, schema.ENVIRONMENT) if is_there(environment) else {}
+    path = folder / "env.json"
+    environment = schema.read_checked(path, schema.ENVIRONMENT) if is_there(path) else {}
     return TrialRecord(
         folder,
         config,
-        noted.get("needs") or {},
+        environment.get("needs") or {},
         tuple(runs),
         tuple(sorted(unfinished)),
-        noted.get("learned_before") or "",
+        weights=environment.get("weights") or "",
+        pretraining=environment.get("pretraining") or "",
     )
 
 

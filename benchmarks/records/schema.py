@@ -232,7 +232,7 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
-        "learned_before": Maybe(Text()),
+        "pretraining": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )

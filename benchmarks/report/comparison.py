@@ -117,10 +117,10 @@ class Entry:
     """For every finished run that has collapsed, a clause on how."""
     further: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
-    learned_before: str = ""
-    """What the network of given weights learned before, in words; empty without."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
+    pretrained: str = ""
+    """What the network's weights were learned from, and their fingerprint; empty where it began with random ones."""
     processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """For every finished run, the conditions of each process that learned it, as recorded."""
 
@@ -280,10 +280,17 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
-        learned_before=printable(trial.learned_before),
         source=source,
+        pretrained=_pretrained(trial),
         processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
     )
+
+
+def _pretrained(trial: TrialRecord) -> str:
+    if not trial.weights:
+        return ""
+    told = f"{trial.config['network']} on {trial.pretraining or 'images that are not known'}"
+    return printable(f"{told} (weights {trial.weights[:12]})")
 
 
 def _curves(matrices: Sequence[np.ndarray]) -> dict[str, tuple[Stat, ...]]:

@@ -114,7 +114,7 @@ def run(
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
-        "learned_before": trial.learned_before,
+        "pretraining": _pretraining(trial) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.images, device, opened.data.classes)
@@ -135,6 +135,11 @@ def run(
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
     return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
+
+
+def _pretraining(trial: Trial) -> str:
+    """What the weights that a run begins with were learned from; empty where that is not known."""
+    return networks.pretraining(trial.network) if trial.weights is None else trial.learned_before
 
 
 def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
@@ -250,6 +255,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             _source(located).used_paths(),
             size,
             stores,
+            resize=located.dataset.resize,
             progress=bar.set,
             remedy=remedy(located),
             confined=located.dataset.confined,
@@ -281,4 +287,5 @@ def check_protocol(trial: Trial, places: Places) -> None:
 
 def _protocol(trial: Trial) -> dict[str, object]:
     """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
-    return tasklists.parameters(trial.spec, trial.paradigm)
+    crop = {"resize": trial.spec.resize} if trial.spec.resize else {}  # which earlier records lack
+    return tasklists.parameters(trial.spec, trial.paradigm) | crop

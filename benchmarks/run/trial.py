@@ -177,14 +177,16 @@ class Trial:
         """Remarks on the settings, each with the agent's name."""
         config = registry.get(self.agent).Config.from_settings(self.settings)
         told = [f"agent {self.agent}: {note}" for note in config.notes()]
-        before = self.learned_before
-        return told if before is None else [*told, f"agent {self.agent} {before}"]
+        if self.weights is not None:
+            on = self.learned_before or "images that are not known"
+            told.append(f"agent {self.agent} begins with weights {self.weights[:12]}, learned on {on}")
+        return told
 
     @property
-    def learned_before(self) -> str | None:
-        """What the network of given weights learned before; None without. `InputError` where the file has changed."""
+    def learned_before(self) -> str:
+        """What given weights were learned from; empty where that is not known. `InputError` as of `origin`."""
         origin = self.origin()
-        return None if origin is None else begun.described(origin, self.network, self.spec.classes)
+        return "" if origin is None else begun.described(origin, self.network, self.spec.classes)
 
     def origin(self) -> Origin | None:
         """The given weights; `InputError` where their file has changed."""

@@ -24,7 +24,7 @@ class Origin:
     network: str | None
     """Its name; None where the file does not tell."""
     learned: str
-    """What it learned, in words."""
+    """What it learned, in words; empty where the file does not tell."""
 
 
 def read(path: Path) -> Origin:
@@ -47,7 +47,7 @@ def _read(file: Path, changed: tuple[int, int]) -> Origin:
     if file.name == kept.STATE and (file.parent / kept.DESCRIPTION).exists():
         return _kept(file)
     found = given.read(file)
-    return Origin(found, None, f"in {file.name}, which does not tell where")
+    return Origin(found, None, "")
 
 
 def _kept(file: Path) -> Origin:
@@ -70,7 +70,7 @@ def _learned(config: Mapping[str, Any], run: int) -> str:
     only = config.get("only_task")
     before = f", itself from {config['weights'][:10]}" if config.get("weights") else ""
     return (
-        f"by {config['agent']} on {config.get('dataset')}/{config.get('paradigm')}, "
+        f"{config.get('dataset')}/{config.get('paradigm')} by {config['agent']}, "
         f"{'all tasks' if only is None else f'task {only} alone'}, run {run}{before}"
     )
 
@@ -92,6 +92,6 @@ def described(origin: Origin, network: str, classes: tuple[str, ...]) -> str:
     head = (
         ""
         if outputs == len(classes)
-        else f"; its head has {outputs} of the {len(classes)} classes, others are drawn"
+        else f"outputs of {outputs} of the {len(classes)} classes, others are drawn"
     )
-    return f"begins with weights {origin.given.sha256[:10]}, learned {origin.learned}{head}"
+    return "; ".join(filter(None, (origin.learned, head)))

@@ -132,13 +132,14 @@ def test_what_a_network_learned_before_stands_beside_its_numbers(tmp_path, place
     shared = ["--out", str(out), "--data", str(places.data), "--lists", str(places.lists)]
     settings = [f"offline.{key}={value}" for key, value in BASE.items()]
     assert main(["run", "digits/class_iid", "--agent", "finetune", "--weights", str(base), *shared]) == 0
-    words = "learned by offline on digits/class_iid, task 0 alone, run 0"
+    words = "on digits/class_iid by offline, task 0 alone, run 0"
     assert words in capsys.readouterr().out
     arguments = ["run", "digits/class_iid", "--agent", "offline", "--no-pretrained", "--only-task", "0"]
     assert main([*arguments, "--set", *settings, *shared]) == 0
     assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
     told = capsys.readouterr().out
-    assert f"finetune begins with weights {stream_trial('finetune', {}, base).weights[:10]}, {words}" in told
+    weights = stream_trial("finetune", {}, base).weights[:12]
+    assert f"pretrained: small {words} (weights {weights})" in told
     assert "omega_all of finetune is blank, because no offline trial has the same only task" in told
 
 
