@@ -41,10 +41,12 @@ from torch import Tensor
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.networks.quantised import decoder
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.device import to_device
 from lethe.agents.parts.quantised_memory import CodeMemory
 from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
+from lethe.common.errors import InputError
 
 _BATCH = 64  # maps of the first task that are in memory at once
 
@@ -173,7 +175,14 @@ class REMIND(SGDAgent[REMINDConfig]):
         check_plain_sgd(
             config, "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
         )
-        product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
+        given = decoder(network)
+        if given is None:
+            product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
+        elif given.codebooks != config.codebooks:
+            raise InputError(
+                f"codebooks: expected {given.codebooks}, those of the codes that are learned from, got "
+                f"{config.codebooks}"
+            )
         super().__init__(problem, config, network, seed=seed, device=device)
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
@@ -182,7 +191,7 @@ class REMIND(SGDAgent[REMINDConfig]):
 
     def begin_task(self, task: TaskInfo) -> None:
         """`InputError` where the maps of the first task are too few for the codebooks, before they are learned."""
-        if self.centroids is None and task.images is not None:
+        if self.centroids is None and task.images is not None and decoder(self.network) is None:
             _, height, width = self.problem.input_shape
             product_quantiser.check_vectors(
                 task.images * height * width, f"{task.images} maps of {height} x {width} in the first task"
@@ -196,7 +205,7 @@ class REMIND(SGDAgent[REMINDConfig]):
             self.step(loss)
             return {"loss": loss.detach()}
         known = self.memory.read(y)
-        codes = product_quantiser.encode(x, self.centroids)
+        codes = self._codes(x, self.centroids)
         losses = [
             self._learn(codes[row], y[row], known and known[row], self.centroids)
             for row in (slice(number, number + 1) for number in range(len(y)))
@@ -204,24 +213,33 @@ class REMIND(SGDAgent[REMINDConfig]):
         return {"loss": torch.stack(losses).mean()}
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
-        """After the first task: fit the codebooks to its maps, and store them."""
+        """After the first task: fit the codebooks to its maps, unless inputs are codes; store the maps."""
         if self.centroids is not None:
             return
-        _, height, width = self.problem.input_shape
-        maps = (x for x, _ in data.batches(_BATCH))
-        vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
-        self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
+        given = decoder(self.network)
+        if given is not None:
+            self.centroids = given.centroids
+        else:
+            _, height, width = self.problem.input_shape
+            maps = (x for x, _ in data.batches(_BATCH))
+            vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
+            self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
         for x, y in data.batches(_BATCH):
             self.seen[y] = True  # nothing was observed where base initialisation was another run's
-            self.memory.add(product_quantiser.encode(x, self.centroids), y)
+            self.memory.add(self._codes(x, self.centroids), y)
         self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores of the map as the memory would give it back, once there are codebooks."""
-        if self.centroids is not None:
+        if self.centroids is not None and decoder(self.network) is None:
             x = product_quantiser.decode(product_quantiser.encode(x, self.centroids), self.centroids)
         scores: Tensor = self.network.plastic(x)
         return scores
+
+    def _codes(self, x: Tensor, centroids: Tensor) -> Tensor:
+        """Codes [B, H, W, M] of inputs, which may be codes [B, M, H, W]."""
+        coded = decoder(self.network) is not None
+        return x.permute(0, 2, 3, 1) if coded else product_quantiser.encode(x, centroids)
 
     def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy of scores [B, K] and labels [B], over the labels that count."""

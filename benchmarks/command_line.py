@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lethe.benchmarks.store_options import add_store_and_codebooks
 from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
@@ -140,6 +141,7 @@ def _add_run(commands: Commands) -> None:
         default="float32",
         help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",
     )
+    add_store_and_codebooks(run)
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument(
         "--weights",

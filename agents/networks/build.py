@@ -26,7 +26,7 @@ from lethe.common.errors import InputError, unknown
 
 __all__ = [
     "NETWORKS", "build", "by_stage", "check", "check_given", "default_network", "features", "find_cut", "fingerprint",
-    "freezes", "from_module", "has_weights", "pretraining",
+    "freezes", "from_module", "given_shape", "has_weights", "pretraining",
 ]  # fmt: skip
 
 _CPU = torch.device("cpu")
@@ -76,6 +76,15 @@ def find_cut(name: str, cut: str) -> str:
 def freezes(name: str, cut: str | None) -> bool:
     """Whether anything of network `name` lies before `cut`, so that it never trains."""
     return cut is not None and find_cut(name, cut) != _stage_names(name, get(name))[0]
+
+
+@functools.lru_cache(maxsize=64)  # asked for every trial of a grid
+def given_shape(name: str, cut: str | None, image_size: tuple[int, int]) -> tuple[int, int, int]:
+    """(C, H, W) of what the part of network `name` from `cut` on is given, for images of (height, width)."""
+    frozen = build(name, 2, cut=cut, pretrained=False, seed=0, device=_CPU)[0].frozen
+    with torch.no_grad():
+        channels, height, width = frozen(torch.zeros(1, 3, *image_size, dtype=torch.uint8)).shape[1:]
+    return channels, height, width
 
 
 def build(

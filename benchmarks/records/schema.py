@@ -210,6 +210,7 @@ CONFIG = Table(
         "feature_dtype": Maybe(Text()),
         "only_task": Maybe(COUNT),
         "weights": Maybe(Text()),
+        "codebooks": Maybe(Number(1, 1 << 16, whole=True)),
     }
 )
 """Of config.json, the configuration of a trial."""
@@ -232,6 +233,7 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
+        "store": Maybe(Text()),
         "pretraining": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }

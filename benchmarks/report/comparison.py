@@ -61,6 +61,7 @@ CONDITIONS = (
     "network",
     "pretrained",
     "feature_dtype",
+    "codebooks",
     "seed",
     "tasks",
     "class_order",

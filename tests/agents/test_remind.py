@@ -12,6 +12,7 @@ from torch import nn
 
 from lethe.agents.base import Network, Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, Batches
+from lethe.agents.networks.quantised import quantised
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.quantised_memory import CodeMemory
 from lethe.agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
@@ -320,3 +321,26 @@ def test_codebooks_and_codes_take_two_passes_over_the_first_task():
     assert passes == [64, 64]
     fitted = product_quantiser.fit(x.permute(0, 2, 3, 1).reshape(-1, C), 4)
     assert torch.equal(agent.centroids, fitted), "where all vectors are few enough, none is left out"
+
+
+def test_codes_that_are_given_are_used_as_they_are():
+    """From codes of the same codebooks it learns, stores and predicts what it does from the maps."""
+    x, y = batch([0, 1] * 20)
+    ours = build(epochs_first_task=0)
+    ours.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    frozen = nn.Sequential(nn.Identity())
+    network = quantised(Network(frozen, copy.deepcopy(build().network.plastic)), ours.centroids)
+    problem = Problem(4, (4, SIDE, SIDE))
+    coded = REMIND(problem, ours.config, network, seed=0, device=CPU)
+    encode = network.frozen
+    coded.begin_task(TaskInfo(0, (0, 1), 1))
+    coded.end_task(TaskInfo(0, (0, 1)), Batches(encode(x), y))
+    assert coded.centroids is not None and torch.equal(coded.centroids, ours.centroids)
+    new = batch([2, 3, 2, 3], seed=1)
+    ours.observe(*new)
+    coded.observe(encode(new[0]), new[1])
+    assert torch.equal(coded.theta, ours.theta)
+    assert all(map(torch.equal, coded.memory.sample(9), ours.memory.sample(9)))
+    assert torch.equal(coded.predict(encode(x)), ours.predict(x))
+    with pytest.raises(InputError, match="codebooks: expected 4, those of the codes"):
+        REMIND(problem, REMINDConfig(codebooks=2), network, seed=0, device=CPU)
