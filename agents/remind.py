@@ -10,8 +10,9 @@ stored. *Streaming*: everything after that.
 
 Differences from the paper:
 
-1. Base initialisation trains the plastic layers only; the trunk has ImageNet's weights, where the paper trains both on
-   the base classes.
+1. Base initialisation trains the plastic layers only; the trunk has ImageNet's weights. The paper trains both on the
+   base classes: a run of `offline` on the first task (`--only-task 0 --keep-model`), whose network `--weights` then
+   loads; with `epochs_first_task` = 0 nothing else is trained before streaming.
 
 Differences from the authors' code:
 
@@ -23,7 +24,10 @@ Differences from the authors' code:
    rest in newer PyTorch, and the wrong block's weights are loaded.
 4. With fewer stored maps than asked for, fewer are replayed; the code leaves the rest of the batch uninitialised.
 5. The memory's budget holds from the start, and counters and random state are saved with the agent.
-6. Losses run over the labels that have come by; the code's run over all labels from the start.
+6. Losses run over the labels that have come by; the code's run over all labels from the start, as do these with
+   `all_labels`.
+7. Codebooks are fitted to at most 65,536 vectors, drawn at random in a first pass over the first task. There, all
+   maps are in memory for faiss, which then draws as many for each codebook.
 """
 
 import math
@@ -37,10 +41,14 @@ from torch import Tensor
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.networks.quantised import decoder
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.device import to_device
 from lethe.agents.parts.quantised_memory import CodeMemory
 from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
+from lethe.common.errors import InputError
+
+_BATCH = 64  # maps of the first task that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,9 @@ class REMINDConfig(SGDConfig):
 
     batch_size: int = setting(1, "Images that come together; each is still learned by itself.", low=1)
     batch_size_first_task: int | None = setting(32, "Images of one mini-batch in base initialisation.", low=1)
-    epochs_first_task: int | None = setting(5, "Passes of base initialisation.", low=1)
+    epochs_first_task: int | None = setting(
+        5, "Passes of base initialisation; 0: the network learned the first task before (`--weights`).", low=0
+    )
     lr: float = setting(0.01, "Learning rate of base initialisation.", above=0)
     weight_decay: float = setting(1e-5, "L2 penalty of SGD, applied to all trained parameters.", low=0)
     replay_images: int = setting(
@@ -68,6 +78,9 @@ class REMINDConfig(SGDConfig):
     )
     smallest_crop: float = setting(
         2 / 7, "Least share of a map that a random crop keeps; 1: no crops.", above=0, high=1
+    )
+    all_labels: bool = setting(
+        False, "Losses over all labels of the stream from the start, as published; otherwise over those seen."
     )
 
 
@@ -162,7 +175,14 @@ class REMIND(SGDAgent[REMINDConfig]):
         check_plain_sgd(
             config, "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
         )
-        product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
+        given = decoder(network)
+        if given is None:
+            product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
+        elif given.codebooks != config.codebooks:
+            raise InputError(
+                f"codebooks: expected {given.codebooks}, those of the codes that are learned from, got "
+                f"{config.codebooks}"
+            )
         super().__init__(problem, config, network, seed=seed, device=device)
         self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
@@ -171,7 +191,7 @@ class REMIND(SGDAgent[REMINDConfig]):
 
     def begin_task(self, task: TaskInfo) -> None:
         """`InputError` where the maps of the first task are too few for the codebooks, before they are learned."""
-        if self.centroids is None and task.images is not None:
+        if self.centroids is None and task.images is not None and decoder(self.network) is None:
             _, height, width = self.problem.input_shape
             product_quantiser.check_vectors(
                 task.images * height * width, f"{task.images} maps of {height} x {width} in the first task"
@@ -181,34 +201,57 @@ class REMIND(SGDAgent[REMINDConfig]):
         """Plain SGD on the batch in base initialisation; after it, one step for each image."""
         self.seen[y] = True
         if self.centroids is None:
-            loss = seen_cross_entropy(self.network.plastic(x), y, self.seen)
+            loss = self._loss(self.network.plastic(x), y)
             self.step(loss)
             return {"loss": loss.detach()}
-        codes = product_quantiser.encode(x, self.centroids)
-        pairs = zip(codes.split(1), y.split(1), strict=True)
-        losses = [self._learn(code, label, self.centroids) for code, label in pairs]
+        known = self.memory.read(y)
+        codes = self._codes(x, self.centroids)
+        losses = [
+            self._learn(codes[row], y[row], known and known[row], self.centroids)
+            for row in (slice(number, number + 1) for number in range(len(y)))
+        ]
         return {"loss": torch.stack(losses).mean()}
 
     def end_task(self, task: TaskInfo, data: TaskData) -> None:
-        """After the first task: fit the codebooks to its maps, and store them."""
+        """After the first task: fit the codebooks to its maps, unless inputs are codes; store the maps."""
         if self.centroids is not None:
             return
-        batches = list(data.batches(64))
-        maps = torch.cat([x for x, _ in batches]).permute(0, 2, 3, 1)
-        self.centroids = product_quantiser.fit(maps.reshape(-1, maps.shape[3]), self.config.codebooks)
-        for x, y in batches:
-            self.memory.add(product_quantiser.encode(x, self.centroids), y)
+        given = decoder(self.network)
+        if given is not None:
+            self.centroids = given.centroids
+        else:
+            _, height, width = self.problem.input_shape
+            maps = (x for x, _ in data.batches(_BATCH))
+            vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
+            self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
+        for x, y in data.batches(_BATCH):
+            self.seen[y] = True  # nothing was observed where base initialisation was another run's
+            self.memory.add(self._codes(x, self.centroids), y)
         self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores of the map as the memory would give it back, once there are codebooks."""
-        if self.centroids is not None:
+        if self.centroids is not None and decoder(self.network) is None:
             x = product_quantiser.decode(product_quantiser.encode(x, self.centroids), self.centroids)
         scores: Tensor = self.network.plastic(x)
         return scores
 
-    def _learn(self, code: Tensor, label: Tensor, centroids: Tensor) -> Tensor:
-        """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss."""
+    def _codes(self, x: Tensor, centroids: Tensor) -> Tensor:
+        """Codes [B, H, W, M] of inputs, which may be codes [B, M, H, W]."""
+        coded = decoder(self.network) is not None
+        return x.permute(0, 2, 3, 1) if coded else product_quantiser.encode(x, centroids)
+
+    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Mean cross entropy of scores [B, K] and labels [B], over the labels that count."""
+        return (
+            F.cross_entropy(scores, y) if self.config.all_labels else seen_cross_entropy(scores, y, self.seen)
+        )
+
+    def _learn(self, code: Tensor, label: Tensor, known: list[int] | None, centroids: Tensor) -> Tensor:
+        """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss.
+
+        `known` is the label [1] on the CPU, where the memory asks for it.
+        """
         config = self.config
         mixing = config.mixup > 0
         old, old_labels = self.memory.sample(config.replay_images * (2 if mixing else 1))
@@ -222,12 +265,11 @@ class REMIND(SGDAgent[REMINDConfig]):
             maps = torch.cat([maps[:1], maps[second].lerp(maps[first], share)])
             scores = self.network.plastic(maps)
             ours, others = torch.cat([label, labels[first]]), torch.cat([label, labels[second]])
-            loss = share * seen_cross_entropy(scores, ours, self.seen)
-            loss = loss + (1 - share) * seen_cross_entropy(scores, others, self.seen)
+            loss = share * self._loss(scores, ours) + (1 - share) * self._loss(scores, others)
         else:
-            loss = seen_cross_entropy(self.network.plastic(maps), labels, self.seen)
+            loss = self._loss(self.network.plastic(maps), labels)
         self.optimizer.param_groups[0]["lr"] = class_lr(self.images[label], config).squeeze(0)
         self.step(loss)
         self.images[label] += 1
-        self.memory.add(code, label)
+        self.memory.add(code, label, known)
         return loss.detach()

@@ -272,6 +272,8 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         tasks=options.tasks,
                         class_order=class_order,
                         order_seed=options.order_seed,
+                        only_task=options.only_task,
+                        weights=options.weights,
                         data=options.data,
                     )
                 )

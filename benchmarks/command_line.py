@@ -143,6 +143,18 @@ def _add_run(commands: Commands) -> None:
     )
     add_store_and_codebooks(run)
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
+    run.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start from these weights: the folder of a kept agent, its model.safetensors, or a state dict",
+    )
+    run.add_argument(
+        "--only-task",
+        type=int,
+        metavar="N",
+        help="learn task N alone, from 0; labels are those of the whole stream",
+    )
     run.add_argument("--seed", type=int, default=0, help="seed of weights, orders and draws (default 0)")
     run.add_argument(
         "--budget",

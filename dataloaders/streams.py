@@ -4,7 +4,7 @@ The harness reads images and labels here and nowhere else; an agent never sees a
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -107,6 +107,14 @@ class Stream:
         test = task(lists.test_paths, lists.test_labels)
         highest = max(int(part.labels.max()) for part in (*tasks, test))
         return cls(tasks, test, highest + 1, lists.class_of_label)
+
+    def only(self, task: int) -> "Stream":
+        """The stream of task number `task` alone; labels stay as they are. `InputError` where there is none."""
+        if task >= len(self.tasks):
+            raise InputError(
+                f"only_task {task}: expected the number of a task, 0 to {len(self.tasks) - 1}, of this stream"
+            )
+        return replace(self, tasks=(self.tasks[task],))
 
     def classes_met(self, task: int) -> tuple[int, ...]:
         """The labels of tasks 0 .. `task`, ascending."""

@@ -4,7 +4,7 @@
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
     # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, codebooks, variant, seed,
-    #                                            # tasks, order_seed; as on the command line of `lethe run`
+    #                                            # tasks, order_seed, only_task, weights; as options of `lethe run`
     # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
     # budget = "10 MB"                           # sets each agent's memory, as `lethe run --budget`
 
@@ -55,6 +55,8 @@ _OF_TRIALS = {
     "tasks": int,
     "class_order": list,
     "order_seed": int,
+    "only_task": int,
+    "weights": str,
 }
 """Keys that hold for all trials of a file, and their types; keyword arguments of `Trial.create`."""
 _TOP = (*_PLACES, "runs", "budget", *_OF_TRIALS, "agents")

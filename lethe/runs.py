@@ -75,6 +75,8 @@ def trial(
     tasks: int | None = None,
     class_order: Sequence[str] | None = None,
     order_seed: int = 0,
+    only_task: int | None = None,
+    weights: PathLike | None = None,
     data: PathLike = folders.DATA,
     **settings: object,
 ) -> Trial:
@@ -99,6 +101,8 @@ def trial(
         tasks=tasks,
         class_order=class_order,
         order_seed=order_seed,
+        only_task=only_task,
+        weights=weights,
         data=Path(data),
     )
 

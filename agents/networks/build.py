@@ -9,22 +9,24 @@ import functools
 import hashlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lethe.agents.base import Network
+from lethe.agents.networks import given as given_weights
 from lethe.agents.networks.features import features
+from lethe.agents.networks.given import Given
 from lethe.agents.networks.layers import Normalise, Normalised, Resize, seed_dropout
 from lethe.agents.networks.recipe import HALF, Recipe, Staged
 from lethe.agents.networks.registry import NETWORKS, default_network, get
 from lethe.common.errors import InputError, unknown
 
 __all__ = [
-    "NETWORKS", "build", "check", "default_network", "features", "find_cut", "fingerprint", "freezes", "from_module",
-    "given_shape", "has_weights", "pretraining",
+    "NETWORKS", "build", "by_stage", "check", "check_given", "default_network", "features", "find_cut", "fingerprint",
+    "freezes", "from_module", "given_shape", "has_weights", "pretraining",
 ]  # fmt: skip
 
 _CPU = torch.device("cpu")
@@ -86,25 +88,64 @@ def given_shape(name: str, cut: str | None, image_size: tuple[int, int]) -> tupl
 
 
 def build(
-    name: str, num_classes: int, *, cut: str | None = None, pretrained: bool, seed: int, device: torch.device
+    name: str,
+    num_classes: int,
+    *,
+    cut: str | None = None,
+    pretrained: bool,
+    seed: int,
+    device: torch.device,
+    given: Given | None = None,
+    classes: Sequence[str] = (),
 ) -> tuple[Network, str]:
     """The network and the SHA-256 of its pretrained weights ("" without).
 
     The stages before the one that `cut` names are frozen; without `cut`, none. The head, and everything where
-    `pretrained` is false, is drawn from `seed`. The global random state stays as it is.
+    `pretrained` is false, is drawn from `seed`. `given` weights stand instead of all these, but for outputs of the head
+    of which they have none; `classes` names the outputs by label. The global random state stays as it is.
 
     Raises:
-        InputError: for an unknown network or stage, or one of a user's own that is no network.
+        InputError: for an unknown network or stage, one of a user's own that is no network, or weights of another one.
 
     """
     recipe = get(name)
     made = _made(name, recipe, num_classes, seed)
     digest = ""
-    if pretrained and recipe.weights is not None:
+    if given is not None:
+        given_weights.load(
+            name, made, _made(name, recipe, num_classes + 1, seed), given, num_classes, classes
+        )
+        digest = given.sha256
+    elif pretrained and recipe.weights is not None:
         made.body.load_state_dict(recipe.weights())
         digest = fingerprint(made.body)
     first = None if cut is None else find_cut(name, cut)
     return _assembled(made, first, _input_layer(recipe), seed, device), digest
+
+
+def check_given(name: str, given: Given, classes: Sequence[str]) -> int:
+    """How many outputs of the head `given` weights have for `classes`; `InputError` if they are of another network."""
+    recipe, count = get(name), len(classes) or 2
+    made, larger = _made(name, recipe, count, seed=0), _shaped(name, recipe, count + 1)
+    return given_weights.load(name, made, larger, given, count, classes)
+
+
+def by_stage(
+    name: str, cut: str | None, frozen: Mapping[str, Tensor], plastic: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The states of both parts of network `name`, cut at `cut`, by the names of its stages."""
+    stages = _stage_names(name, get(name))
+    if not stages:
+        return {key.removeprefix("module."): tensor for key, tensor in plastic.items()}
+    frozen_stages = stages.index(cut) if cut is not None else 0
+    # Layers are numbered; normalisation comes before the stages, in whichever part has the first.
+    found = {}
+    for part, before in ((frozen, 1), (plastic, 0 if frozen_stages else 1)):
+        for key, tensor in part.items():
+            number, _, rest = key.partition(".")
+            if number.isdecimal() and before <= int(number) < before + len(stages):
+                found[f"{stages[int(number) - before]}.{rest}"] = tensor
+    return found
 
 
 def from_module(
@@ -168,8 +209,16 @@ def _blank(name: str, recipe: Recipe, num_classes: int) -> Staged:
 
 @functools.lru_cache(maxsize=64)  # asked for every trial of a grid
 def _stage_names(name: str, recipe: Recipe) -> tuple[str, ...]:
-    made = _blank(name, recipe, 2) if recipe.default_values else _made(name, recipe, 2, seed=0)
-    return tuple(made.stages)
+    return tuple(_shaped(name, recipe, 2).stages)
+
+
+def _shaped(name: str, recipe: Recipe, num_classes: int) -> Staged:
+    """The stages, of whose tensors only the shapes count."""
+    return (
+        _blank(name, recipe, num_classes)
+        if recipe.default_values
+        else _made(name, recipe, num_classes, seed=0)
+    )
 
 
 def _staged(name: str, built: object) -> Staged:

@@ -1,4 +1,6 @@
-"""Host-to-device copies that do not synchronise the stream."""
+"""Devices: copies to them that do not synchronise the stream, and their free memory."""
+
+import os
 
 import torch
 from torch import Tensor
@@ -12,3 +14,10 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes of memory that are free on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

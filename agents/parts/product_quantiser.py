@@ -1,14 +1,30 @@
 """Product quantisation (Jégou et al. 2011): codes, and the codebooks that faiss fits."""
 
+from collections.abc import Iterable
+
 import faiss
 import torch
 from torch import Tensor
 
 from lethe.agents.networks.codes import CENTROIDS, check_codebooks, decode, encode
 from lethe.agents.parts import flops
+from lethe.agents.parts.draws import different
 from lethe.common.errors import InputError
 
-__all__ = ["CENTROIDS", "check_codebooks", "check_vectors", "decode", "encode", "fit", "fit_flops"]
+__all__ = [
+    "CENTROIDS",
+    "FITTED",
+    "check_codebooks",
+    "check_vectors",
+    "decode",
+    "drawn",
+    "encode",
+    "fit",
+    "fit_flops",
+]
+
+FITTED = 256 * CENTROIDS
+"""Vectors that codebooks are fitted to, at most; of more, faiss takes as many."""
 
 
 def check_vectors(count: int, of: str) -> None:
@@ -18,6 +34,21 @@ def check_vectors(count: int, of: str) -> None:
             f"codebooks: expected at least {CENTROIDS} vectors to fit the {CENTROIDS} centroids of each, "
             f"got {count} ({of}): take a first task of more images, or cut the network where maps are larger"
         )
+
+
+def drawn(maps: Iterable[Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Vectors [N, C] of `maps`, batches [B, C, H, W] with `count` vectors in all, in their order: those to fit.
+
+    All, or `FITTED` different ones at random where there are more. One batch is in memory at a time.
+    """
+    chosen = different(FITTED, count, generator).sort().values if count > FITTED else torch.arange(count)
+    taken, first = [], 0
+    for batch in maps:
+        vectors = batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1])
+        low, high = torch.searchsorted(chosen, torch.tensor([first, first + len(vectors)])).tolist()
+        taken.append(vectors[(chosen[low:high] - first).to(vectors.device)])
+        first += len(vectors)
+    return torch.cat(taken)
 
 
 def fit(vectors: Tensor, codebooks: int) -> Tensor:

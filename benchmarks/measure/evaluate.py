@@ -57,7 +57,7 @@ class Evaluator:
         self._tasks = stream.tasks
         self._checked = False
         self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
-        self._group = torch.tensor([groups[label] for label in range(stream.num_classes)])
+        self._group = torch.tensor([groups.get(label, -1) for label in range(stream.num_classes)])
 
     @torch.no_grad()
     def __call__(self, agent: Agent, task: int) -> Evaluation:

@@ -208,6 +208,8 @@ CONFIG = Table(
         "cut": Maybe(Text()),
         "pretrained": Maybe(Flag()),
         "feature_dtype": Maybe(Text()),
+        "only_task": Maybe(COUNT),
+        "weights": Maybe(Text()),
         "codebooks": Maybe(Number(1, 1 << 16, whole=True)),
     }
 )

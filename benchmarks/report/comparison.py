@@ -66,6 +66,7 @@ CONDITIONS = (
     "tasks",
     "class_order",
     "order_seed",
+    "only_task",
 )
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 

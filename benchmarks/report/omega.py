@@ -12,7 +12,17 @@ import numpy as np
 
 from lethe.benchmarks.records.read import TrialRecord
 
-_ALIKE = ("variant", "image_size", "network", "pretrained", "seed", "tasks", "class_order", "order_seed")
+_ALIKE = (
+    "variant",
+    "image_size",
+    "network",
+    "pretrained",
+    "seed",
+    "tasks",
+    "class_order",
+    "order_seed",
+    "only_task",
+)
 """Keys of a configuration, beside dataset and paradigm, that a reference shares with the trial. The cut is none of
 them: it belongs to some agents, and the upper bound learns the whole network."""
 

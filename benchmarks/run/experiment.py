@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class OpenRun:
     store: str
     """Where the inputs are read from: one of `stores.STORES`, chosen, or `stores.CODES`."""
     weights: str
-    """Fingerprint of the pretrained weights; empty without."""
+    """Fingerprint of the pretrained or given weights; empty without."""
     trunk: Trunk
     """Cost of the network's frozen part for one image."""
 
@@ -119,7 +119,7 @@ def run(
         "images": opened.data.pixels.content,
         "weights": opened.weights,
         "store": opened.store,
-        "pretraining": networks.pretraining(trial.network) if opened.weights else "",
+        "pretraining": _pretraining(trial) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     evaluator = Evaluator(stream, opened.test, device, opened.data.classes)
@@ -140,6 +140,11 @@ def run(
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
     return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
+
+
+def _pretraining(trial: Trial) -> str:
+    """What the weights that a run begins with were learned from; empty where that is not known."""
+    return networks.pretraining(trial.network) if trial.weights is None else trial.learned_before
 
 
 def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
@@ -182,7 +187,7 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Made:
     torch.set_num_threads(machine.threads)
     device, folder = torch.device(machine.device), places.data / "stores"
     store, _ = _store(trial, places, machine)
-    data = _data_of(trial, number, places, store)
+    data, origin = _data_of(trial, number, places, store), trial.origin()
     network, weights = networks.build(
         trial.network,
         data.stream.num_classes,
@@ -190,6 +195,8 @@ def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Made:
         pretrained=trial.pretrained,
         seed=derive(trial.seed, number, "weights"),
         device=device,
+        given=None if origin is None else origin.given,
+        classes=data.classes,
     )
     if trial.codebooks is not None:
         first = data.stream.tasks[0]
@@ -248,7 +255,8 @@ def _data_of(trial: Trial, number: int, places: Places, store: str) -> RunData:
     height, width = trial.image_size
     small = len(_source(located).used_paths()) * height * width * 3 <= stores.LARGEST
     decoded = store == "pixels" or (store == "features" and small)
-    return load(located, which, trial.split, trial.image_size, places.data / "stores" if decoded else None)
+    data = load(located, which, trial.split, trial.image_size, places.data / "stores" if decoded else None)
+    return data if trial.only_task is None else replace(data, stream=data.stream.only(trial.only_task))
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.

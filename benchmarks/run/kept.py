@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,17 +20,20 @@ from torch import Tensor
 from lethe.agents import registry
 from lethe.agents.base import Agent, Problem
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.given import digest
 from lethe.agents.networks.quantised import quantised
 from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.run.seeds import derive
-from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
-from lethe.common.files import open_regular, read_json, write_text
+from lethe.common.files import read_json, write_text
 from lethe.dataloaders.stores.encoded import rounded
 
+if TYPE_CHECKING:  # a trial may begin with the weights of a kept agent
+    from lethe.benchmarks.run.trial import Trial
+
 FORMAT = 1
-_STATE, _DESCRIPTION = "model.safetensors", "model.json"
+STATE, DESCRIPTION = "model.safetensors", "model.json"
 _AGAIN = "delete the run's folder to learn it again"
 _LARGEST = 65_535  # pixels a side, channels
 _NONE_HERE = "keep one with --keep-model (`lethe run DATASET/PARADIGM --agent AGENT --keep-model`)"
@@ -66,7 +69,7 @@ def scores(agent: Agent[Any], x: Tensor, feature_dtype: str = "float32") -> Tens
     return found
 
 
-def cannot_keep(trials: Iterable[Trial]) -> list[str]:
+def cannot_keep(trials: "Iterable[Trial]") -> list[str]:
     """A problem for each agent of `trials` of which no state can be saved."""
     unsaved = dict.fromkeys(trial.agent for trial in trials if not registry.get(trial.agent).resumable)
     return [
@@ -77,11 +80,11 @@ def cannot_keep(trials: Iterable[Trial]) -> list[str]:
 
 def is_kept(folder: Path) -> bool:
     """Whether the agent of the run in `folder` was kept."""
-    return (folder / _DESCRIPTION).exists()
+    return (folder / DESCRIPTION).exists()
 
 
 def keep(
-    folder: Path, trial: Trial, number: int, agent: Agent[Any], classes: tuple[str, ...], weights: str
+    folder: Path, trial: "Trial", number: int, agent: Agent[Any], classes: tuple[str, ...], weights: str
 ) -> None:
     """Write the trained `agent` of run `number` of `trial` into the run's `folder`.
 
@@ -89,7 +92,7 @@ def keep(
     """
     frozen, recipe = agent.network.frozen, get_network(trial.network)
     state = {"agent": agent.state_dict(), "frozen": dict(frozen.state_dict())}
-    checkpoint.save(folder / _STATE, state)
+    checkpoint.save(folder / STATE, state)
     description = {
         "format": FORMAT,
         "trial": trial.config(),
@@ -100,11 +103,11 @@ def keep(
         "normalisation": {"mean": list(recipe.mean), "std": list(recipe.std)},
         "pretrained_weights_sha256": weights,
         "frozen_sha256": networks.fingerprint(frozen),
-        "state_sha256": _digest(folder / _STATE),
+        "state_sha256": digest(folder / STATE),
     }
-    write_text(folder / _DESCRIPTION, json.dumps(sealed(description), indent=2) + "\n")
+    write_text(folder / DESCRIPTION, json.dumps(sealed(description), indent=2) + "\n")
     # safetensors makes files that their owner alone can read; who may read the description may read the state.
-    (folder / _STATE).chmod((folder / _DESCRIPTION).stat().st_mode)
+    (folder / STATE).chmod((folder / DESCRIPTION).stat().st_mode)
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,13 +122,13 @@ def load(folder: Path, device: torch.device) -> Model:
 
     `InputError` where there is none, where its files are damaged, or where the code makes another agent of them.
     """
-    folder = _run_of(folder)
-    told = _described(folder / _DESCRIPTION)
-    if _digest(folder / _STATE) != told.state_sha256:
+    folder = run_of(folder)
+    told = described(folder / DESCRIPTION)
+    if digest(folder / STATE) != told.state_sha256:
         raise InputError(
-            f"{folder / _STATE}: is not the file that {_DESCRIPTION} beside it describes, or is damaged: {_AGAIN}"
+            f"{folder / STATE}: is not the file that {DESCRIPTION} beside it describes, or is damaged: {_AGAIN}"
         )
-    state = checkpoint.load(folder / _STATE)
+    state = checkpoint.load(folder / STATE)
     agent_class, network_name = registry.get(told.agent), told.network
     seed, classes = derive(told.seed, told.run, "weights"), len(told.classes)
     network, _ = networks.build(
@@ -145,14 +148,14 @@ def load(folder: Path, device: torch.device) -> Model:
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{folder / _STATE}: is not the state of agent {told.agent} on network {network_name} as they are now "
+            f"{folder / STATE}: is not the state of agent {told.agent} on network {network_name} as they are now "
             f"({reason}): load it with the code that made it"
         ) from error
     return Model(agent, told.classes, told.image_size, told.resize, told.config)
 
 
 @dataclass(frozen=True)
-class _Description:
+class Description:
     """Checked content of model.json."""
 
     config: Mapping[str, Any]
@@ -171,7 +174,8 @@ class _Description:
     state_sha256: str
 
 
-def _described(path: Path) -> _Description:
+def described(path: Path) -> Description:
+    """What the model.json at `path` says; `InputError` where it is damaged or of another version."""
     told = read_json(path)
     if told.get("format") != FORMAT:
         raise InputError(
@@ -195,7 +199,7 @@ def _described(path: Path) -> _Description:
             raise ValueError(f"expected resize 0, or {max(height, width)} to {_LARGEST}")
         if not told["classes"]:
             raise ValueError("expected classes")
-        return _Description(
+        return Description(
             config=config,
             agent=config["agent"],
             settings=dict(config["settings"]),
@@ -215,7 +219,7 @@ def _described(path: Path) -> _Description:
         raise InputError(f"{path}: damaged ({error}): {_AGAIN}") from None
 
 
-def _run_of(folder: Path) -> Path:
+def run_of(folder: Path) -> Path:
     """The folder of a run with a model: `folder`, or the first such run in it."""
     if is_kept(folder):
         return folder
@@ -223,15 +227,7 @@ def _run_of(folder: Path) -> Path:
         raise InputError(
             f"{folder}: expected the folder of a trial or of a run, but there is none: {_NONE_HERE}"
         )
-    runs = [path.parent for path in folder.glob(f"run*/{_DESCRIPTION}") if path.parent.name[3:].isdecimal()]
+    runs = [path.parent for path in folder.glob(f"run*/{DESCRIPTION}") if path.parent.name[3:].isdecimal()]
     if not runs:
         raise InputError(f"{folder}: no trained agent is kept here: {_NONE_HERE}")
     return min(runs, key=lambda run: int(run.name[3:]))
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

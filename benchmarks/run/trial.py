@@ -12,6 +12,8 @@ from lethe.agents.config import Config
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records.read import FORMAT, fingerprint
+from lethe.benchmarks.run import weights as begun
+from lethe.benchmarks.run.weights import Origin
 from lethe.common.errors import InputError, unknown
 from lethe.common.files import is_there, read_json, write_text
 from lethe.common.input_problems import InputErrorByKey, Problems
@@ -19,6 +21,9 @@ from lethe.dataloaders.index import find, folders
 from lethe.dataloaders.index.spec import VARIANTS, Dataset, check_split, check_variant
 from lethe.dataloaders.stores.features import FEATURE_DTYPES
 from lethe.dataloaders.tasks.order import ordered
+
+_APART = ("spec", "weights_file")
+"""Fields of a trial that are not part of its configuration."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ class Trial:
     """All classes in the order in which tasks show them; None: a random order in each run."""
     order_seed: int = 0
     """Of the random orders of the stream, beside the run's number; 0: of that alone, as published."""
+    only_task: int | None = None
+    """The one task that is learned, from 0, of a stream whose labels stay as they are; None: all."""
+    weights: str | None = None
+    """SHA-256 of the file of weights that the network begins with; None: none was given."""
+    weights_file: Path | None = field(default=None, repr=False, compare=False)
+    """Where that file is; not part of the configuration."""
 
     @classmethod
     def create(
@@ -72,11 +83,14 @@ class Trial:
         tasks: int | None = None,
         class_order: Sequence[str] | None = None,
         order_seed: int = 0,
+        only_task: int | None = None,
+        weights: Path | str | None = None,
         data: Path = folders.DATA,
     ) -> "Trial":
         """Fill in the defaults and check every name and value; all problems are one `InputErrorByKey`.
 
-        A dataset given by name is looked up in `data`, which holds a folder per dataset.
+        A dataset given by name is looked up in `data`, which holds a folder per dataset. `weights` is a file, or the
+        folder of a kept agent, and stands instead of pretrained weights.
         """
         problems = Problems()
         spec: Dataset | None = None
@@ -112,6 +126,14 @@ class Trial:
                     if codebooks is not None and spec:
                         with problems.about("codebooks"):
                             _check_codebooks(codebooks, feature_dtype, network, cut, spec.image_size)
+        with problems.about("only_task"):
+            _check_only_task(only_task)
+        origin: Origin | None = None
+        if weights is not None:
+            with problems.about("weights"):
+                origin = begun.read(Path(weights))
+                if network and spec:
+                    begun.check(origin, network, spec.classes)
         if problems or spec is None or config is None or network is None:
             raise problems.error()
         return cls(
@@ -123,7 +145,7 @@ class Trial:
             settings=asdict(config),
             network=network,
             cut=cut,
-            pretrained=pretrained and networks.has_weights(network),
+            pretrained=pretrained and origin is None and networks.has_weights(network),
             seed=seed,
             spec=spec,
             split=split,
@@ -132,6 +154,9 @@ class Trial:
             tasks=tasks,
             class_order=None if class_order is None else tuple(class_order),
             order_seed=order_seed,
+            only_task=only_task,
+            weights=None if origin is None else origin.given.sha256,
+            weights_file=None if origin is None else origin.given.path.absolute(),
         )
 
     def __hash__(self) -> int:
@@ -140,7 +165,7 @@ class Trial:
 
     def config(self) -> dict[str, object]:
         """The canonical content of config.json."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _APART}
         return {
             "format": FORMAT,
             **values,
@@ -158,7 +183,28 @@ class Trial:
     def notes(self) -> list[str]:
         """Remarks on the settings, each with the agent's name."""
         config = registry.get(self.agent).Config.from_settings(self.settings)
-        return [f"agent {self.agent}: {note}" for note in config.notes()]
+        told = [f"agent {self.agent}: {note}" for note in config.notes()]
+        if self.weights is not None:
+            on = self.learned_before or "images that are not known"
+            told.append(f"agent {self.agent} begins with weights {self.weights[:12]}, learned on {on}")
+        return told
+
+    @property
+    def learned_before(self) -> str:
+        """What given weights were learned from; empty where that is not known. `InputError` as of `origin`."""
+        origin = self.origin()
+        return "" if origin is None else begun.described(origin, self.network, self.spec.classes)
+
+    def origin(self) -> Origin | None:
+        """The given weights; `InputError` where their file has changed."""
+        if self.weights_file is None:
+            return None
+        origin = begun.read(self.weights_file)
+        if origin.given.sha256 != self.weights:
+            raise InputError(
+                f"{self.weights_file}: has changed since the trial was made: give the command again"
+            )
+        return origin
 
     @property
     def id(self) -> str:
@@ -205,6 +251,11 @@ def _known_network(name: str | None, spec: Dataset | None) -> str | None:
         return None if spec is None else networks.default_network(spec.image_size)
     get_network(name)
     return name
+
+
+def _check_only_task(task: int | None) -> None:
+    if task is not None and (type(task) is not int or task < 0):
+        raise InputError(f"only_task: expected the number of a task, from 0, got {task!r}")
 
 
 def _check_feature_dtype(feature_dtype: str) -> None:

@@ -332,5 +332,7 @@ def _shares(job: Job) -> tuple[object, ...]:
     )
     return (
         *lists,
-        *attrgetter("network", "cut", "pretrained", "feature_dtype", "codebooks", "seed")(job.trial),
+        *attrgetter("network", "cut", "pretrained", "weights", "feature_dtype", "codebooks", "seed")(
+            job.trial
+        ),
     )

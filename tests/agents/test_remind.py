@@ -12,6 +12,7 @@ from torch import nn
 
 from lethe.agents.base import Network, Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, Batches
+from lethe.agents.networks.quantised import quantised
 from lethe.agents.parts import product_quantiser
 from lethe.agents.parts.quantised_memory import CodeMemory
 from lethe.agents.remind import REMIND, REMINDConfig, beta_draw, class_lr, random_crops
@@ -271,3 +272,75 @@ def test_predictions_are_made_from_quantised_maps():
     coded = product_quantiser.decode(product_quantiser.encode(x, agent.centroids), agent.centroids)
     assert torch.equal(agent.predict(x), agent.network.plastic(coded))
     assert not torch.equal(agent.predict(x), agent.network.plastic(x))
+
+
+def test_without_passes_over_the_first_task_it_is_only_stored():
+    """The network learned the task before: it stays as it is, and its labels count as seen."""
+    agent = build(epochs_first_task=0)
+    assert agent.config.epochs_of(0) == 0 and agent.config.epochs_of(1) == 1
+    before, (x, y) = agent.theta.clone(), batch([0, 1] * 20)
+    agent.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    assert torch.equal(agent.theta, before) and len(agent.memory) == 40
+    assert agent.seen.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+@pytest.mark.parametrize("all_labels", [True, False])
+def test_losses_run_over_all_labels_or_over_those_seen(all_labels, mixup):
+    """With scores of zero the loss is the logarithm of the number of labels that count."""
+    agent = build(all_labels=all_labels, mixup=mixup, start_lr=1e-9, end_lr=1e-9, lr=1e-9)
+    x, y = batch([0, 1] * 20)
+    count = 4 if all_labels else 2
+    assert agent.observe(x, y)["loss"].item() == pytest.approx(math.log(count), abs=1e-4)
+    agent.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    count = 4 if all_labels else 3
+    assert agent.observe(*batch([2], seed=1))["loss"].item() == pytest.approx(math.log(count), abs=1e-4)
+
+
+def test_the_rates_of_a_stream_are_the_closed_form():
+    """Rates of 2,600 images of two classes in turn, from the published start, end, step and count of images."""
+    config = REMINDConfig(start_lr=0.1, end_lr=0.001)
+    counts = torch.zeros(2, dtype=torch.int64)
+    for image in range(2600):
+        label, n = image % 2, image // 2
+        expected = 0.1 * math.exp((n // 100) * 100 * math.log(0.001 / 0.1) / 1300)
+        assert class_lr(counts[label], config).item() == pytest.approx(expected, rel=1e-5)
+        counts[label] += 1
+    assert class_lr(counts, config).tolist() == pytest.approx([0.001, 0.001], rel=1e-4)
+
+
+def test_codebooks_and_codes_take_two_passes_over_the_first_task():
+    agent, (x, y), passes = build(), batch([0, 1] * 20), []
+
+    class Watched(Batches):
+        def batches(self, batch_size):
+            passes.append(batch_size)
+            return super().batches(batch_size)
+
+    agent.end_task(TaskInfo(0, (0, 1)), Watched(x, y))
+    assert passes == [64, 64]
+    fitted = product_quantiser.fit(x.permute(0, 2, 3, 1).reshape(-1, C), 4)
+    assert torch.equal(agent.centroids, fitted), "where all vectors are few enough, none is left out"
+
+
+def test_codes_that_are_given_are_used_as_they_are():
+    """From codes of the same codebooks it learns, stores and predicts what it does from the maps."""
+    x, y = batch([0, 1] * 20)
+    ours = build(epochs_first_task=0)
+    ours.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    frozen = nn.Sequential(nn.Identity())
+    network = quantised(Network(frozen, copy.deepcopy(build().network.plastic)), ours.centroids)
+    problem = Problem(4, (4, SIDE, SIDE))
+    coded = REMIND(problem, ours.config, network, seed=0, device=CPU)
+    encode = network.frozen
+    coded.begin_task(TaskInfo(0, (0, 1), 1))
+    coded.end_task(TaskInfo(0, (0, 1)), Batches(encode(x), y))
+    assert coded.centroids is not None and torch.equal(coded.centroids, ours.centroids)
+    new = batch([2, 3, 2, 3], seed=1)
+    ours.observe(*new)
+    coded.observe(encode(new[0]), new[1])
+    assert torch.equal(coded.theta, ours.theta)
+    assert all(map(torch.equal, coded.memory.sample(9), ours.memory.sample(9)))
+    assert torch.equal(coded.predict(encode(x)), ours.predict(x))
+    with pytest.raises(InputError, match="codebooks: expected 4, those of the codes"):
+        REMIND(problem, REMINDConfig(codebooks=2), network, seed=0, device=CPU)
