@@ -55,7 +55,7 @@ def learn(agent: Agent, stream: Stream, images: Inputs, evaluator: Evaluator, re
     start = recorder.start
     for index in range(start.task, len(stream.tasks)):
         task = stream.tasks[index]
-        images_told = len(task) if agent.needs.task_data else None
+        images_told = len(task) if agent.needs.task_data or agent.needs.offline else None
         info = TaskInfo(index, evaluator.classes_met[index], images_told)
         if start == Position(index) and agent.needs.task_boundaries:
             with recorder.flops.whole():
