@@ -2,7 +2,8 @@
 
     run<r>/metrics.jsonl    values that the agent logs, one line per step and name, appended as it learns
     run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
-    run<r>/accuracy_NAME.csv    the same of a further output of the agent, where it has one
+    run<r>/top5_groups.csv  top-5 percent after each task of each group of classes, above ten classes
+    run<r>/accuracy_NAME.csv, top5_groups_NAME.csv    the same of a further output of the agent, where it has one
     run<r>/confusion.csv    and class_accuracy.csv: see `confusions.py`
     run<r>/checkpoint/      state to continue from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
@@ -216,6 +217,7 @@ class Recorder:
             "collapsed": collapse_of_run(self._confusions.collapses),
             "classes": list(evaluator.classes),
             "classes_seen": [len(met) for met in evaluator.classes_met],
+            "group_images": evaluator.group_images,
             "images": self._images,
             "images_again": self._images_again,
             "steps": self._steps,
@@ -283,8 +285,8 @@ class Recorder:
 def _metrics(accuracies: Accuracies, tasks_share_classes: bool) -> dict[str, Any]:
     """Metrics of one output."""
     values = metrics.summary(accuracies.matrix(), tasks_share_classes=tasks_share_classes)
-    top5 = accuracies.top5[-1]
-    return values if top5 is None else {**values, "top5_last": top5}
+    top5 = [value for value in accuracies.top5 if value is not None]
+    return {**values, "top5_last": top5[-1], "top5_mean": math.fsum(top5) / len(top5)} if top5 else values
 
 
 def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> tuple[str, str]:
