@@ -158,7 +158,20 @@ def _add_run(commands: Commands) -> None:
     add_max_memory(run)
     add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
-    run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    run.add_argument(
+        "--predictions",
+        nargs="?",
+        const="last",
+        default="none",
+        choices=("last", "each"),
+        help="keep the scores of the last evaluation, or of each (default: of none; without a value: last)",
+    )
+    run.add_argument(
+        "--until-class",
+        type=int,
+        metavar="N",
+        help="stop each run after the task with which it has met N classes; without this, the same command goes on",
+    )
     add_keep_model(run)
     run.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     run.set_defaults(command=_run)

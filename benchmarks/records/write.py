@@ -21,7 +21,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +35,9 @@ from lethe.benchmarks.records.accuracies import Accuracies
 from lethe.benchmarks.records.appended import AppendedFile
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
+from lethe.benchmarks.records.predictions import LAST, of_task, write_scores
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, is_there, write_text
+from lethe.common.files import is_there, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -186,6 +186,8 @@ class Recorder:
         self._check_folder()
         self._accuracies.write(self.folder, durable=False)
         self._confusions.add(evaluation.confusion)
+        if evaluation.predictions is not None:
+            write_scores(self.folder / of_task(position.task - 1), evaluation.predictions)
         self._save(position, agent)
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
@@ -193,14 +195,16 @@ class Recorder:
     def finish(
         self, agent: Agent, evaluator: Evaluator, predictions: bool, trunk: Trunk = NO_TRUNK
     ) -> dict[str, Any]:
-        """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
+        """Write the scores of the last evaluation if `predictions`, then the summary; remove the checkpoint.
+
+        Returns the summary.
+        """
         self._mark = time.perf_counter()
         agent.fill_cache()  # the last evaluation's is lost where another process made it
         self.pause()
         if predictions:
-            with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
-                arrays = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
+            scores = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
+            write_scores(self.folder / LAST, scores)
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
         values = _metrics(self._accuracies, shared) | costs.measured(
             agent,
