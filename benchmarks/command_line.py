@@ -39,6 +39,13 @@ def add_commands(commands: Commands) -> None:
         default=folders.DATA,
         help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
     )
+    report.add_argument(
+        "--offline-curve",
+        type=Path,
+        metavar="CSV",
+        help="accuracy of an offline learner by number of classes, as the reference of omega_all in place of offline "
+        "trials: columns classes and top1, top5 or both",
+    )
     report.set_defaults(command=_report)
     predict = commands.add_parser(
         "predict",
@@ -192,7 +199,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
-    summary = report(options.results, options.out, options.other, options.data)
+    summary = report(options.results, options.out, options.other, options.data, options.offline_curve)
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
