@@ -276,7 +276,8 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     summary = report(tmp_path, out)
     assert sorted(path.name for path in summary.files) == [
         "comparison.csv", "comparison.md", "comparison.tex",
-        "first_task.pdf", "first_task.png", "first_task.txt", "increments.csv", "paradigms.pdf", "paradigms.png", "paradigms.txt",
+        "first_task.pdf", "first_task.png", "first_task.txt", "increments.csv",
+        "paradigms.pdf", "paradigms.png", "paradigms.txt",
     ]  # fmt: skip
     assert {path.name for path in out.iterdir()} == {path.name for path in summary.files}
     assert "65.0 ± 5.0" in summary.table
