@@ -22,6 +22,8 @@ CURVES = {
     "seen_top5": "top5",
 }
 """Name of each column of the file: the curve (of `comparison.CURVES`) that it shows."""
+_OMEGAS = {"seen_top1": "omega_all", "seen_top5": "omega_all_top5"}
+"""The metric that compares a curve with that of an offline learner."""
 _ORDERED = "class_ordered"
 Published = Mapping[tuple[str, str, str], Sequence[PublishedCurve]]
 """By dataset, paradigm and agent."""
@@ -73,16 +75,19 @@ def _table(
     for entry in entries:
         stats = {name: entry.curves[curve] for name, curve in CURVES.items()}
         rows += [
-            (f"{entry.label}, {_words(name)}", *_cells([stat.mean for stat in found], len(classes)))
+            (
+                f"{entry.label}, {_words(name)}",
+                *_cells([stat.mean for stat in found], len(classes)),
+                _ratio(entry.stats[_OMEGAS[name]].mean if name in _OMEGAS else None),
+            )
             for name, found in stats.items()
             if any(stat.runs for stat in found)
         ]
         for curve in published[entry.label]:
             notes[curve.warning] = None
             mark = list(notes).index(curve.warning) + 1
-            rows.append(
-                (f"{entry.agent} as published ({mark}), seen top-5", *_cells(curve.percent, len(classes)))
-            )
+            name = f"{entry.agent} as published ({mark}), seen top-5"
+            rows.append((name, *_cells(curve.percent, len(classes)), _ratio(curve.omega)))
     numbers = sorted({len(entry.finished) for entry in entries})
     runs = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
     told = [
@@ -91,7 +96,7 @@ def _table(
     ]
     told += [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
     caption = f"{paradigm}: accuracy after each task (%), on {comparison.split} images"
-    header = ("curve", *map(str, classes), "mean")
+    header = ("curve", *map(str, classes), "mean", "omega_all")
     return Table(f"increments_{paradigm}", caption, header, tuple(rows), tuple(told))
 
 
@@ -100,6 +105,10 @@ def _cells(values: Sequence[float | None], count: int) -> list[str]:
     cells = [ABSENT if value is None else f"{value:.2f}" for value in values]
     known = [value for value in values if value is not None]
     return [*cells, *[ABSENT] * (count - len(cells)), f"{sum(known) / len(known):.2f}" if known else ABSENT]
+
+
+def _ratio(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.3f}"
 
 
 def _words(name: str) -> str:

@@ -19,6 +19,7 @@ _DATASETS = {"CORe50 (10 classes)": "core50"}
 _PLACES = {("ImageNet-1k", "class_iid"): ("imagenet", "class_ordered")}
 """Our names of a dataset and paradigm: in REMIND's protocol a file says the order of classes."""
 _CURVE = "top5_all_seen_classes_%"
+_OMEGA = "Omega_all(top5)"
 _METRICS = {
     ("top1_all_seen_classes_%", "mean"): "accuracy_mean",
     ("top1_all_seen_classes_%", "last"): "accuracy_last",
@@ -26,7 +27,7 @@ _METRICS = {
     ("Omega_all", "all"): "omega_all",
     (_CURVE, "last"): "top5_last",
     ("top5_mean_over_increments_%", "all"): "top5_mean",
-    ("Omega_all(top5)", "all"): "omega_all_top5",
+    (_OMEGA, "all"): "omega_all_top5",
 }
 _WHEN = {"all (mean over tasks)": "mean", "all": "all"}
 _SETTINGS = re.compile(r"(.*?) \[(lr-[^\]]*)\]")
@@ -60,6 +61,8 @@ class PublishedCurve:
     """After each task."""
     classes: tuple[int, ...]
     """Seen after each task."""
+    omega: float | None
+    """Its published Ω_all in top-5."""
     warning: str
     """Name, source, number of runs, and caveats."""
 
@@ -96,7 +99,10 @@ def read_curves(path: Path = PATH) -> dict[tuple[str, str, str], list[PublishedC
     Those of which the notes say after how many classes each was measured.
     """
     found: dict[tuple[tuple[str, str, str], str], dict[int, Published]] = {}
+    omegas: dict[tuple[tuple[str, str, str], str], float] = {}
     for place, name, line, number in _counterparts(path):
+        if line["metric"] == _OMEGA:
+            omegas[place, name] = number.value
         if line["metric"] == _CURVE and line["task_index_or_all"].isdecimal():
             found.setdefault((place, name), {})[int(line["task_index_or_all"])] = number
     curves: dict[tuple[str, str, str], list[PublishedCurve]] = {}
@@ -106,7 +112,8 @@ def read_curves(path: Path = PATH) -> dict[tuple[str, str, str], list[PublishedC
         classes = [found for number in numbers if (found := _classes_seen(number.warning))]
         warning = _SEEN.sub("", numbers[-1].warning)
         if len(classes) == len(percent):
-            curves.setdefault(place, []).append(PublishedCurve(name, percent, tuple(classes), warning))
+            curve = PublishedCurve(name, percent, tuple(classes), omegas.get((place, name)), warning)
+            curves.setdefault(place, []).append(curve)
     return curves
 
 

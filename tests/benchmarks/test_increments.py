@@ -190,24 +190,26 @@ def test_the_file_of_increments_has_a_line_per_trial_and_task(tmp_path):
 def test_streams_of_a_given_order_have_a_table_of_increments_and_others_none(tmp_path):
     comparison = compare([trial("er", *two_runs(), paradigm=name) for name in ("class_ordered", "class_iid")])
     (table,) = increment_tables(comparison, "core50", {})
-    assert table.header == ("curve", "4", "8", "12", "mean")
+    assert table.header == ("curve", "4", "8", "12", "mean", "omega_all")
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["er, base top-1"] == ("91.00", "70.00", "60.00", "73.67")
-    assert rows["er, new top-5"] == ("–", "80.00", "90.00", "85.00")
+    assert rows["er, base top-1"] == ("91.00", "70.00", "60.00", "73.67", "–")
+    assert rows["er, new top-5"] == ("–", "80.00", "90.00", "85.00", "–")
     assert len(rows) == 6
 
 
 def test_the_published_ten_numbers_stand_beside_ones_own(tmp_path):
     write(tmp_path / "results", trial("remind", of_imagenet(PUBLISHED[0.855]), **IMAGENET))
     known = published_numbers.read_curves()
-    comparison = compare([trial("remind", of_imagenet(PUBLISHED[0.854]), **IMAGENET)])
+    record = trial("remind", of_imagenet(PUBLISHED[0.854]), **IMAGENET)
+    comparison = compare([record], curve=read_offline_curve(SHIPPED))
     (table,) = increment_tables(comparison, "imagenet", known)
     rows = [row for row in table.rows if "top-5" in row[0]]
     assert [row[0] for row in rows] == [
         "remind, seen top-5", "remind as published (1), seen top-5", "remind as published (2), seen top-5",
     ]  # fmt: skip
-    assert list(map(float, rows[0][1:-1])) == PUBLISHED[0.854] == list(map(float, rows[2][1:-1]))
-    assert list(map(float, rows[1][1:-1])) == PUBLISHED[0.855] and rows[1][-1] == "78.68"
+    assert list(map(float, rows[0][1:-2])) == PUBLISHED[0.854] == list(map(float, rows[2][1:-2]))
+    assert rows[0][-1] == "0.854"
+    assert list(map(float, rows[1][1:-2])) == PUBLISHED[0.855] and rows[1][-2:] == ("78.68", "0.855")
     assert any(
         note.startswith("(1) REMIND original code, PyTorch 1.3.1: tyler-hayes") for note in table.notes
     )
