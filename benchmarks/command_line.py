@@ -56,6 +56,24 @@ def add_commands(commands: Commands) -> None:
     predict.add_argument("folder", type=Path, metavar="FOLDER", help="of the run, or of its trial")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     predict.set_defaults(command=_predict)
+    export = commands.add_parser(
+        "export",
+        help="a run in the files of published experiments",
+        description="Write a finished run in the files of a published experiment, for scripts that read those.",
+    )
+    formats = export.add_subparsers(required=True, metavar="FORMAT")
+    remind = formats.add_parser(
+        "remind",
+        help="REMIND's ImageNet experiment: accuracies (JSON), and probabilities where scores were kept (NumPy)",
+        description="Write accuracies_min_trained_0_max_trained_M.json after each task but the first, and "
+        "preds_min_trained_0_max_trained_M.npy where scores were kept (--predictions each); M classes are seen.",
+    )
+    remind.add_argument("trial", type=Path, metavar="TRIAL", help="the folder of a trial")
+    remind.add_argument(
+        "--run", type=int, default=0, metavar="R", help="number of the run (default %(default)s)"
+    )
+    remind.add_argument("--out", type=Path, required=True, help="folder for the files")
+    remind.set_defaults(command=_export_remind)
     pretrain = commands.add_parser(
         "pretrain",
         help="make the small network's shipped weights anew",
@@ -209,6 +227,21 @@ def _predict(options: argparse.Namespace) -> int:
     from lethe.benchmarks.predict import predict
 
     return predict(options.folder, options.images)
+
+
+def _export_remind(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.records.remind_files import export
+    from lethe.common.errors import InputError
+
+    if options.run < 0:
+        raise InputError(f"--run: expected a number from 0, got {options.run}")
+    written, missing = export(options.trial, options.run, options.out)
+    with suppress(BrokenPipeError):
+        print(*written, sep="\n")
+        if missing:
+            tasks = ", ".join(str(task) for task in missing)
+            print(f"note: no predictions after task {tasks}, whose scores were not kept (--predictions each)")
+    return 0
 
 
 def _pretrain(options: argparse.Namespace) -> int:
