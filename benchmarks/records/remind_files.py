@@ -4,8 +4,8 @@
     preds_min_trained_0_max_trained_<m>.npy          where the scores were kept: probabilities float32 [N, K]
 
 The six lists of the first file grow with the tasks. Those of base classes and of all seen begin with the first task,
-those of new ("non-base") classes with the second. Values are percent. Rows and columns of the second file are ordered as
-torchvision's ImageFolder orders test images and classes; a class not yet seen has probability 0. Nothing is pickled.
+those of new ("non-base") classes with the second. Values are percent. Rows and columns of the second file are ordered
+as torchvision's ImageFolder orders test images and classes; a class not yet seen has probability 0. Nothing is pickled.
 """
 
 import json
@@ -91,4 +91,5 @@ def _scores(folder: Path, record: RunRecord, task: int) -> np.ndarray | None:
     order = np.argsort(names, kind="stable")
     scores = found["scores"][np.argsort(found["row"], kind="stable")][:, order]
     powers = np.exp(scores - scores.max(1, keepdims=True))
-    return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    probabilities: np.ndarray = powers / powers.sum(1, keepdims=True)
+    return probabilities

@@ -109,7 +109,7 @@ def read_curves(path: Path = PATH) -> dict[tuple[str, str, str], list[PublishedC
     for (place, name), values in found.items():
         numbers = [values[task] for task in sorted(values)]
         percent = tuple(number.value for number in numbers)
-        classes = [found for number in numbers if (found := _classes_seen(number.warning))]
+        classes = [seen for number in numbers if (seen := _classes_seen(number.warning))]
         warning = _SEEN.sub("", numbers[-1].warning)
         if len(classes) == len(percent):
             curve = PublishedCurve(name, percent, tuple(classes), omegas.get((place, name)), warning)
@@ -141,7 +141,7 @@ def _counterparts(path: Path) -> list[tuple[tuple[str, str, str], str, Mapping[s
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     agents = {system: name for name in registry.AGENTS for system in registry.card(name).published}
-    rows = []
+    rows: list[tuple[tuple[str, str, str], str, Mapping[str, str], Published]] = []
     for number, line in lines:
         try:
             split = _SETTINGS.fullmatch(line["agent"])
