@@ -41,9 +41,9 @@ from lethe.common.errors import Damaged, InputError
 from lethe.common.input_problems import first, raise_any
 from lethe.common.printable import printable
 from lethe.common.progress import live_line
+from lethe.dataloaders.index import class_order as class_orders
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
-from lethe.dataloaders.tasks.order import read_classes
 
 _SHOWN = {
     "accuracy_mean": "mean over tasks",
@@ -173,7 +173,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     problems += misplaced.values()
     class_order: tuple[str, ...] | None = None
     try:
-        class_order = read_classes(options.class_order) if options.class_order else None
+        class_order = class_orders.read(options.class_order) if options.class_order else None
     except InputError as error:
         problems += error.problems
     pairs = [pair for pair in options.set if pair not in misplaced]

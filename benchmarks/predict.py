@@ -24,7 +24,7 @@ def predict(folder: Path, images: Sequence[Path]) -> int:
         read, pixels = [], []
         for path in images[start : start + _BATCH]:
             try:
-                pixels.append(decode(path, model.image_size))
+                pixels.append(decode(path, model.image_size, model.resize))
                 read.append(path)
             except Undecodable as error:
                 failed = True

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 100  # names
+
 
 class InputError(ValueError):
     """A mistake in a user's input: a file, an option, a name. Programs print it and exit with status 2.
@@ -20,8 +22,10 @@ class Damaged(InputError):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
-    """The error for a name that is none of `choices`; names the nearest one and lists them all."""
+    """The error for a name that is none of `choices`; names the nearest one and lists them, 100 at most."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"unknown {kind} '{name}': {hint}known: {', '.join(choices) or 'none'}")
+    more = [f"and {len(choices) - _LISTED} more"] if len(choices) > _LISTED else []
+    known = ", ".join([*choices[:_LISTED], *more])
+    return InputError(f"unknown {kind} '{name}': {hint}known: {known or 'none'}")

@@ -19,6 +19,7 @@ _SIZES = {
     "class_iid": "task_classes",
     "instance": "task_instances",
     "class_instance": "task_classes",
+    "class_ordered": "task_classes",
 }
 """The size of a task, by paradigm."""
 
@@ -75,8 +76,8 @@ def stream_of_arrays(
             classes; `Stream.class_of_label` has the class of each.
         test_x: test images, uint8 [M, H, W, C].
         test_y: their classes, integers [M], each among those of `y`.
-        paradigm: "iid", "class_iid", "instance" or "class_instance".
-        task_classes: classes per task, for class_iid and class_instance.
+        paradigm: "iid", "class_iid", "instance", "class_instance" or "class_ordered".
+        task_classes: classes per task, for class_iid, class_instance and class_ordered.
         iid_task_images: images per task, for iid.
         task_instances: (class, session) pairs per task, for instance.
         sessions: the session of each training image, integers [N], for instance and class_instance; images of a
@@ -84,7 +85,8 @@ def stream_of_arrays(
         run: seed of the random order.
         mode: "stream", or "offline" for tasks that hold the images of all earlier tasks too.
         tasks: the number of tasks, in the place of their size.
-        class_order: all classes, in the order in which tasks show them, for class_iid and class_instance.
+        class_order: all classes, in the order in which tasks show them, for class_iid and class_instance, and run 0
+            of class_ordered, where the default is ascending.
         order_seed: another seed of the random orders, beside `run`.
 
     Returns:

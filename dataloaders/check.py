@@ -51,7 +51,7 @@ def check(located: Located, frame: pd.DataFrame, *, everything: bool = False) ->
         f"{len(paths) - len(missing)} of {len(paths)} image files are in {folder}",
         tuple(f"{folder / path}: no such image" for path in missing),
     )
-    if located.dataset.confined and (problems := leaving(folder, paths)):
+    if located.dataset.confined and (problems := leaving(folder, paths, located.dataset.confined)):
         yield Verdict(f"{len(problems)} images are outside of {folder}", tuple(problems))
     there = sorted(set(paths).difference(missing))
     if there:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lethe.common.command_line import Commands
 from lethe.common.errors import InputError
+from lethe.common.input_problems import first, raise_any
 from lethe.common.printable import printable, printable_lines
+from lethe.dataloaders.imagenet_options import IMAGENET, add_imagenet
 from lethe.dataloaders.index import catalogue, find, folders, spec
 from lethe.dataloaders.order_options import add_order
 
@@ -36,6 +38,7 @@ def add_commands(commands: Commands) -> None:
     )
     _add_skip_broken(prepare)
     prepare.add_argument("--workers", type=int, help="processes at a time (default: one per core)")
+    add_imagenet(prepare)
 
     draw = commands.add_parser("draw", help="draw a generated dataset; existing files are kept")
     draw.set_defaults(command=_draw)
@@ -69,6 +72,18 @@ def add_commands(commands: Commands) -> None:
     )
     add_order(tasks)
     _add_out(tasks)
+
+    export = commands.add_parser(
+        "export-labels", help="write REMIND's label files: the place in the stream of the class of each image"
+    )
+    export.set_defaults(command=_export_labels)
+    export.add_argument("dataset", help="imagenet, or your own with test_images and class_order")
+    export.add_argument(
+        "--lists", type=Path, default=folders.LISTS, help="folder of the dirmap (default: %(default)s)"
+    )
+    export.add_argument(
+        "--out", type=Path, default=Path(), help="folder to write in (default: the working folder)"
+    )
 
     check = commands.add_parser(
         "check", help="check that a dataset is complete; status 1 if not; changes nothing"
@@ -112,13 +127,17 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from lethe.common.input_problems import first
     from lethe.dataloaders import prepare
 
-    located = find.locate(options.dataset, options.root, options.lists)
-    dataset = located.dataset
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers {options.workers}: expected at least 1")
+    if options.dataset == "imagenet":
+        return _prepare_imagenet(options)
+    located = find.locate(options.dataset, options.root, options.lists)
+    dataset = located.dataset
+    if given := [name for name in IMAGENET if getattr(options, name) is not None]:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{named}: only for imagenet; sizes of your own dataset are in its dataset.toml")
     if options.out is not None and not dataset.prepare and not dataset.generated:
         raise InputError(
             f"--out {options.out}: images of {dataset.name} are used where they are; give --root alone"
@@ -127,6 +146,30 @@ def _prepare(options: argparse.Namespace) -> int:
         raise InputError(f"--root {options.root}: {dataset.name} is drawn, from nothing; give --out")
     out = folders.usable(options.out or find.default_root(dataset.name))
     prepared = prepare.prepare(located, out, options.workers, skip_broken=options.skip_broken)
+    return _print_prepared(located, prepared)
+
+
+def _prepare_imagenet(options: argparse.Namespace) -> int:
+    from lethe.dataloaders.datasets import imagenet
+
+    usual = find.default_root(imagenet.NAME)
+    root, out = (folders.usable(path or usual) for path in (options.root, options.out))
+    raise_any(
+        [
+            f"--{name.replace('_', '-')} {value}: expected at least 1"
+            for name in IMAGENET
+            if isinstance(value := getattr(options, name), int) and value < 1
+        ]
+    )
+    choices = imagenet.Choices(**{name: getattr(options, name) for name in IMAGENET})
+    lists = folders.usable(options.lists)
+    return _print_prepared(
+        *imagenet.prepare(root, out, lists, choices, options.workers, skip_broken=options.skip_broken)
+    )
+
+
+def _print_prepared(located: find.Located, prepared: "Prepared") -> int:
+    """Tell the counts, notes and problems; returns the exit status."""
     _print_index(located, prepared)
     for problem in first(prepared.problems):
         print(f"problem: {printable(problem)}", file=sys.stderr)
@@ -160,7 +203,7 @@ def _counts(dataset: spec.Dataset, frame: "pd.DataFrame") -> str:
     """The counts of a dirmap, in the words of its dataset."""
     from lethe.dataloaders.index import dirmap
 
-    if dataset.file is not None and dataset.file.test_fraction is not None:
+    if dataset.file is not None and dataset.file.layout == "class":
         return dirmap.format_shares(frame, dataset.test_sessions, dataset.class_name)
     return dirmap.format_statistics(dirmap.statistics(frame))
 
@@ -202,6 +245,16 @@ def _tasks(options: argparse.Namespace) -> None:
             f"{seconds:.1f} s",
             flush=True,
         )
+
+
+def _export_labels(options: argparse.Namespace) -> None:
+    from lethe.dataloaders import export_labels, prepare
+    from lethe.dataloaders.index import dirmap
+
+    located = find.locate(options.dataset, lists=options.lists)
+    frame = dirmap.read(prepare.current_dirmap(located))
+    for path in export_labels.export(located.dataset, frame, folders.usable(options.out)):
+        print(printable(f"written to {path}"))
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ def draw(dataset: Dataset, dirmap: pd.DataFrame, images: Path, which: Which) -> 
     places = [_places(len(rows)) for rows in schedule.tasks]
     shown = [rows[np.concatenate(chosen)] for rows, chosen in zip(schedule.tasks, places, strict=True)]
     if dataset.confined:
-        raise_any(leaving(images, dirmap["im_path"].tolist()))
+        raise_any(leaving(images, dirmap["im_path"].tolist(), dataset.confined))
     thumbs = _thumbs(images, dirmap["im_path"].to_numpy(object), np.concatenate(shown))
     captions = _captions(dirmap)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lethe.benchmarks.records.read import FORMAT, RunRecord, TrialRecord
-from lethe.dataloaders.index.spec import PARADIGMS
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS
 
 NO_NEEDS = {"task_boundaries": False, "task_data": False, "frozen_trunk": False, "offline": False}
 MANY = ("finetune", "l2", "ewc", "si", "mas", "er", "gem", "agem", "derpp", "icarl", "slda", "remind")
@@ -117,7 +117,7 @@ def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MA
     random = np.random.default_rng(0)
     made = []
     for number in range(trials):
-        turn, paradigm = divmod(number, len(PARADIGMS))
+        turn, paradigm = divmod(number, len(RANDOM_PARADIGMS))
         rate, agent = divmod(turn, len(agents))
         level = random.uniform(20, 90)
         curves = np.clip(level + random.normal(0, 3, (runs, tasks)), 0, 100).tolist()
@@ -135,7 +135,7 @@ def search_of(trials: int, runs: int, tasks: int = 5, agents: Sequence[str] = MA
                     for r, curve in enumerate(curves)
                 ),
                 dataset="core50_mini",
-                paradigm=PARADIGMS[paradigm],
+                paradigm=RANDOM_PARADIGMS[paradigm],
                 settings={"lr": 0.001 * (rate + 1), "momentum": 0.9},
                 folder=f"{agents[agent]}-{rate}",
             )

@@ -71,7 +71,9 @@ def _changes(key: str, before: object, now: object) -> list[str]:
     """Each change as "name: before -> now"; of two objects, one per name that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
+        return [
+            f"{name}: {_abbreviated(before.get(name))} -> {_abbreviated(now.get(name))}" for name in names
+        ]
     return [f"{key}: {_abbreviated(before)} -> {_abbreviated(now)}"]
 
 

@@ -146,9 +146,14 @@ def _mark(tested: Column | None, label: str) -> str:
     if label in (tested.best, tested.second):
         return BEST if label == tested.best else SECOND
     difference = tested.others.get(label)
-    if difference is None or difference.is_told_apart:
+    if difference is None or difference.is_told_apart or _nothing_told(tested):
         return ""
     return " (?)" if difference.too_few else " (=)"
+
+
+def _nothing_told(tested: Column) -> bool:
+    """Whether the runs are too few for any agent to differ significantly from the best."""
+    return all(difference.too_few for difference in tested.others.values())
 
 
 def _too_few(tested: Column) -> str:
@@ -161,6 +166,7 @@ def _too_few(tested: Column) -> str:
     return (
         f"too few runs to reach {LEVEL:.0%}: {counted(nearest.pairs, 'common run')} and "
         f"{counted(comparisons, 'comparison')} reach p = {nearest.least:.2g} at the least; {enough} runs would do"
+        + ("; no mark there but that of the best mean" if _nothing_told(tested) else "")
     )
 
 

@@ -254,6 +254,7 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
             _source(located).used_paths(),
             size,
             stores,
+            resize=located.dataset.resize,
             progress=bar.set,
             remedy=remedy(located),
             confined=located.dataset.confined,
@@ -285,4 +286,5 @@ def check_protocol(trial: Trial, places: Places) -> None:
 
 def _protocol(trial: Trial) -> dict[str, object]:
     """Task sizes and other values of the dataset's specification that are not part of the trial's configuration."""
-    return tasklists.parameters(trial.spec, trial.paradigm)
+    crop = {"resize": trial.spec.resize} if trial.spec.resize else {}  # which earlier records lack
+    return tasklists.parameters(trial.spec, trial.paradigm) | crop

@@ -44,6 +44,8 @@ class Model:
     """Names of the labels 0 .. K-1."""
     image_size: tuple[int, int]
     """(height, width) of the images that it takes."""
+    resize: int
+    """Shorter side that they are brought to before their centre is cut out (see `decode`); 0: without a crop."""
     config: Mapping[str, Any]
     """Configuration of its trial, as in config.json."""
 
@@ -93,6 +95,7 @@ def keep(
         "run": number,
         "classes": list(classes),
         "input_shape": list(agent.problem.input_shape),
+        "resize": trial.spec.resize,
         "normalisation": {"mean": list(recipe.mean), "std": list(recipe.std)},
         "pretrained_weights_sha256": weights,
         "frozen_sha256": networks.fingerprint(frozen),
@@ -142,7 +145,7 @@ def load(folder: Path, device: torch.device) -> Model:
             f"{folder / _STATE}: is not the state of agent {told.agent} on network {network_name} as they are now "
             f"({reason}): load it with the code that made it"
         ) from error
-    return Model(agent, told.classes, told.image_size, told.config)
+    return Model(agent, told.classes, told.image_size, told.resize, told.config)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class _Description:
     run: int
     classes: tuple[str, ...]
     image_size: tuple[int, int]
+    resize: int
     input_shape: tuple[int, int, int]
     frozen_sha256: str
     state_sha256: str
@@ -182,6 +186,9 @@ def _described(path: Path) -> _Description:
             raise TypeError("expected texts")
         if not all(0 < size <= _LARGEST for size in (height, width, channels, rows, columns)):
             raise ValueError(f"expected sizes of 1 to {_LARGEST}")
+        resize = told.get("resize", 0)  # which models of earlier versions lack
+        if type(resize) is not int or not (resize == 0 or max(height, width) <= resize <= _LARGEST):
+            raise ValueError(f"expected resize 0, or {max(height, width)} to {_LARGEST}")
         if not told["classes"]:
             raise ValueError("expected classes")
         return _Description(
@@ -194,6 +201,7 @@ def _described(path: Path) -> _Description:
             run=int(told["run"]),
             classes=tuple(told["classes"]),
             image_size=(height, width),
+            resize=resize,
             input_shape=(channels, rows, columns),
             frozen_sha256=told["frozen_sha256"],
             state_sha256=told["state_sha256"],

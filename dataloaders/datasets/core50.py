@@ -15,7 +15,7 @@ import pandas as pd
 from lethe.common.errors import InputError
 from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index.dirmap import COLUMNS
-from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS, Dataset, Expected
 
 CLASSES = (
     "plug adapter", "mobile phone", "scissors", "light bulb", "can",
@@ -130,7 +130,7 @@ DATASET = Dataset(
     title="CORe50",
     classes=CLASSES,
     test_sessions=(3, 7, 10),
-    paradigms=PARADIGMS,
+    paradigms=RANDOM_PARADIGMS,
     iid_task_images=1200,
     task_classes=2,
     task_instances=80,

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from lethe.common.errors import InputError
 from lethe.common.files import atomic_write, parse_json, read_text, write_text
 from lethe.common.processes import without_main
-from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS, Dataset, Expected
 from lethe.dataloaders.rendering import drawing, scenery, solids
 from lethe.dataloaders.rendering.scenery import uniform
 
@@ -248,7 +248,7 @@ DATASET = Dataset(
     title="CORe50-mini",
     classes=CLASSES,
     test_sessions=(3, 7, 10),
-    paradigms=PARADIGMS,
+    paradigms=RANDOM_PARADIGMS,
     iid_task_images=400,
     task_classes=2,
     task_instances=80,

@@ -19,7 +19,7 @@ from lethe.common.input_problems import raise_any
 from lethe.dataloaders.index import link_or_copy
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
-from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS, Dataset, Expected
 
 CLASSES = (
     "boat", "bus", "car", "equip", "f1car", "heli", "mil",
@@ -286,7 +286,7 @@ DATASET = Dataset(
     title="iLab-2M-Light",
     classes=CLASSES,
     test_sessions=(4, 8),
-    paradigms=PARADIGMS,
+    paradigms=RANDOM_PARADIGMS,
     iid_task_images=5040,
     task_classes=2,
     task_instances=336,

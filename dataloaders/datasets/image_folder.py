@@ -1,7 +1,9 @@
 """The indexer of a user's own images: any tree with a folder per class, described by a dataset.toml.
 
 With the layout `class` an image may be at any depth below its class; a share of each class is held out as session 1,
-all other images are session 0. With `class/object/session` the folders of an object are its
+all other images are session 0. Where test images have a tree of their own, that is
+session 1. With an order of classes, the images of a class are in the order of torchvision's
+ImageFolder. With `class/object/session` the folders of an object are its
 sessions, a session's number is the one its folder's name ends in, and the images in it are its frames.
 """
 
@@ -9,8 +11,9 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,19 +46,24 @@ def index(dataset: Dataset, file: DatasetFile, *, skip_broken: bool = False) -> 
     skipped: list[str] = []
     broken: list[str] = []
     rows: list[Image] = []
-    base = Path(dataset.image_folder)
+    base, *test_base = (Path(dataset.image_folder, tree) for tree in dataset.trees)
+    order = natural if dataset.class_order is None else as_image_folder
     numbered = all(re.fullmatch(INTEGER, name) for name in dataset.classes)
     for number, class_ in enumerate(dataset.classes, 1):
-        paths = list(_images(dataset, base, class_, skipped, problems))
-        if skip_broken:
-            found_faults = faults(base, ["/".join(path) for path in paths])
-            broken += found_faults.values()
-            paths = [path for path in paths if "/".join(path) not in found_faults]
-        if file.test_fraction is not None:
-            found = _split_by_share(paths, file.test_fraction)
+        paths, *test_paths = (
+            _sound_images(dataset, tree, class_, skipped, problems, broken if skip_broken else None)
+            for tree in (base, *test_base)
+        )
+        if test_base:
+            found = _of_trees(dataset.trees, [paths, *test_paths], order)
+        elif file.test_fraction is not None:
+            found = _split_by_share(paths, file.test_fraction, order)
         else:
             found = _by_sessions(base, class_, paths, problems)
-        problems += _shortages(dataset, base / class_, class_, found)
+        if test_base:
+            problems += _empty([base / class_, test_base[0] / class_], [paths, *test_paths])
+        else:
+            problems += _shortages(dataset, base / class_, class_, found)
         # In a dirmap, a class that is a number is a position among the classes.
         rows += [(number if numbered else class_, *image) for image in found]
     raise_any(problems)
@@ -66,6 +74,29 @@ def index(dataset: Dataset, file: DatasetFile, *, skip_broken: bool = False) -> 
     count = "1 broken image was" if len(broken) == 1 else f"{len(broken)} broken images were"
     left_out = [f"{count} left out:", *first(broken)] if broken else []
     return Prepared(frame, notes=(*left_out, *_notes(dataset, file, frame, skipped)))
+
+
+def as_image_folder(path: str) -> tuple[str, str]:
+    """Sort key for the order in which torchvision's ImageFolder has the images of a class."""
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def _sound_images(
+    dataset: Dataset,
+    base: Path,
+    class_: str,
+    skipped: list[str],
+    problems: list[str],
+    broken: list[str] | None,
+) -> list[tuple[str, ...]]:
+    """`_images` of a class; with a list `broken`, without those that cannot be decoded, which are told there."""
+    paths = list(_images(dataset, base, class_, skipped, problems))
+    if broken is None:
+        return paths
+    found = faults(base, ["/".join(path) for path in paths])
+    broken += found.values()
+    return [path for path in paths if "/".join(path) not in found]
 
 
 def _images(
@@ -138,12 +169,34 @@ def _has_suffix(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _split_by_share(paths: list[tuple[str, ...]], test_fraction: float) -> list[tuple[int, int, int, str]]:
+def _of_trees(
+    trees: Sequence[str], paths: Sequence[list[tuple[str, ...]]], order: Callable[[str], Any]
+) -> list[tuple[int, int, int, str]]:
+    """(0, session, im_num, path) of each image of a class; session 0 has the first tree, session 1 the second."""
+    return [
+        (0, session, number, f"{tree}/{name}")
+        for session, (tree, own) in enumerate(zip(trees, paths, strict=True))
+        for number, name in enumerate(sorted(("/".join(path) for path in own), key=order), 1)
+    ]
+
+
+def _empty(folders: Sequence[Path], paths: Sequence[list[tuple[str, ...]]]) -> list[str]:
+    """A problem for each class folder without images."""
+    return [
+        f"{folder}: no image of class {folder.name}; images end in {', '.join(SUFFIXES)}"
+        for folder, own in zip(folders, paths, strict=True)
+        if not own
+    ]
+
+
+def _split_by_share(
+    paths: list[tuple[str, ...]], test_fraction: float, order: Callable[[str], Any]
+) -> list[tuple[int, int, int, str]]:
     """(0, session, im_num, path) of each image of a class; `test_fraction` of them are in session 1.
 
     Test images are those with the lowest SHA-256 of their paths, so that a set that grows keeps nearly all of them.
     """
-    names = sorted(("/".join(path) for path in paths), key=natural)
+    names = sorted(("/".join(path) for path in paths), key=order)
     by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     tested = set(by_hash[: max(1, round(test_fraction * len(names)))])
     parts = [[name for name in names if name not in tested], [name for name in names if name in tested]]

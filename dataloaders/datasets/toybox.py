@@ -19,7 +19,7 @@ from lethe.common.input_problems import not_plain, path_problem, raise_any
 from lethe.dataloaders.index import video
 from lethe.dataloaders.index.dirmap import COLUMNS, SESSION
 from lethe.dataloaders.index.prepared import Prepared
-from lethe.dataloaders.index.spec import PARADIGMS, Dataset, Expected
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS, Dataset, Expected
 
 CLASSES = (
     "cup", "mug", "spoon", "ball", "duck", "cat",
@@ -273,7 +273,7 @@ DATASET = Dataset(
     title="Toybox",
     classes=CLASSES,
     test_sessions=(3, 6, 9),
-    paradigms=PARADIGMS,
+    paradigms=RANDOM_PARADIGMS,
     iid_task_images=6090,
     task_classes=2,
     task_instances=406,

@@ -16,6 +16,8 @@ from lethe.dataloaders.index.spec import Dataset, DatasetFile
 
 _DIGEST = "dirmap_sha256"
 _SHOWN = 5  # names of classes
+_LATER = ("test_images", "class_order")
+"""Keys that stamps of earlier versions lack."""
 
 
 def stamp_path(dirmap: Path) -> Path:
@@ -39,7 +41,7 @@ def changes(dataset: Dataset, file: DatasetFile, dirmap: Path) -> list[str] | No
         found = [
             difference
             for key, now in _values(dataset, file).items()
-            for difference in _differences(key, then[key], now)
+            for difference in _differences(key, then.get(key) if key in _LATER else then[key], now)
         ]
         damaged = then[_DIGEST] != _digest(dirmap)
     # InputError, for a file that cannot be read, is a ValueError.
@@ -56,6 +58,8 @@ def _values(dataset: Dataset, file: DatasetFile) -> dict[str, Any]:
         "test_fraction": file.test_fraction,
         "images": file.images,
         "classes": list(dataset.classes),
+        "test_images": file.test_images,
+        "class_order": file.class_order,
     }
 
 

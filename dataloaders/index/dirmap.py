@@ -18,7 +18,7 @@ import pandas as pd
 
 from lethe.common.errors import InputError
 from lethe.common.files import read_bytes, write_text
-from lethe.common.input_problems import INTEGER, is_printable, not_plain, path_problem, raise_any
+from lethe.common.input_problems import INTEGER, first, is_printable, not_plain, path_problem, raise_any
 
 COLUMNS = ("class", "object", "session", "im_num", "im_path")
 """The columns that every dirmap has, as most published ones order them."""
@@ -30,6 +30,7 @@ FULL_SESSION_IMAGES = 15
 """Images of a complete session in the published protocol."""
 
 _LARGEST = 1 << 30  # bytes of a dirmap
+_SHOWN = 50  # classes
 
 _NUMBERS = ("object", "session", "im_num")
 
@@ -168,13 +169,13 @@ def format_statistics(statistics: Statistics) -> str:
 def format_shares(frame: pd.DataFrame, test_sessions: Sequence[int], name: Callable[[int | str], str]) -> str:
     """The images of each class that train and that test, as text, for datasets whose sessions are just that.
 
-    `name` gives the name of a class.
+    `name` gives the name of a class. Of many classes, the first ones have a line.
     """
     tested = frame["session"].isin(test_sessions)
     classes = [
         f"  {name(value)}: {_shares(rows)}" for value, rows in tested.groupby(frame["class"], sort=False)
     ]
-    return "\n".join((f"{len(classes)} classes: {_shares(tested)}", *classes))
+    return "\n".join((f"{len(classes)} classes: {_shares(tested)}", *first(classes, _SHOWN)))
 
 
 def _shares(tested: pd.Series) -> str:

@@ -55,6 +55,10 @@ def get(name: str, root: Path | None = None) -> Dataset:
         return _of_the_project(name)
     if re.fullmatch("[A-Za-z0-9_-]{1,200}", name) and folders.is_file(path):
         return dataset_file.read(path, name)
+    if name == "imagenet":
+        raise InputError(
+            f"{path}: there is none yet; make it: lethe data prepare imagenet --root DIR, where DIR holds train and val"
+        )
     known = [*catalogue.NAMES, *_others(path.parent.parent)]
     raise InputError(f"{unknown('dataset', name, known)}; {path} would describe one of your own")
 

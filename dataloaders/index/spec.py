@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lethe.common.errors import unknown
+from lethe.common.errors import InputError, unknown
 
 if TYPE_CHECKING:  # pandas takes a third of a second, and --help needs the names in this file
     import pandas as pd
 
     from lethe.dataloaders.index.prepared import Prepared
 
-PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
+RANDOM_PARADIGMS = ("iid", "class_iid", "instance", "class_instance")
+"""The paradigms of the AugMem protocol, whose tasks come in a random order."""
+PARADIGMS = (*RANDOM_PARADIGMS, "class_ordered")
 VARIANTS = ("published", "corrected")
 MODES = ("stream", "offline")
 SPLITS = ("test", "validation")
@@ -46,6 +48,10 @@ class DatasetFile:
     """Share of each class's images in the test set; None where whole sessions are held out."""
     images: str | None
     """The folder of the class folders as written in the file; None if that is the file's own folder."""
+    test_images: str | None = None
+    """The folder of the test images' class folders as written in the file; None where there is none of their own."""
+    class_order: str | None = None
+    """The file of the class order as written in the file; None without one."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,13 @@ class Dataset:
     iid_task_images: int
     """Images per task under iid."""
     task_classes: int
-    """Classes per task under class_iid and class_instance."""
+    """Classes per task under class_iid, class_instance and class_ordered."""
     task_instances: int
     """(object, session) pairs per task under instance; 0 where there are no sessions."""
     instance_images: int
     """Images per (object, session) pair after sampling; 0 where sessions differ in length."""
     image_size: tuple[int, int]
-    """(height, width) in pixels that every image is resized to, exactly, without a crop."""
+    """(height, width) in pixels of every image: resized to it exactly, without a crop, unless `resize` is given."""
     default_variant: str
     """The task lists that are used unless the other variant is asked for."""
     image_folder: str = ""
@@ -110,6 +116,14 @@ class Dataset:
     """A dirmap that comes with the project, used for task lists where no other has been made."""
     file: DatasetFile | None = None
     """The description of a user's own dataset; None for a dataset of the project."""
+    first_task_classes: int | None = None
+    """Classes of the first task, where it has another number of them than `task_classes`."""
+    class_order: tuple[str, ...] | None = None
+    """All classes in the order in which run 0 of class_ordered shows them; None: there is no such paradigm."""
+    resize: int = 0
+    """Pixels of the shorter side of an image before the centre of `image_size` is cut out of it; 0: no crop."""
+    trees: tuple[str, ...] = ("",)
+    """The folders of a user's own images, relative to the folder that the dirmap's paths start from."""
     order: Order = Order()
     """Number of tasks and order of the classes, where they are not the dataset's own."""
 
@@ -119,12 +133,12 @@ class Dataset:
         return self.draw is not None
 
     @property
-    def confined(self) -> bool:
-        """Whether all images must lie in the dataset's folder, as a user's own are indexed and drawn ones made.
+    def confined(self) -> tuple[str, ...]:
+        """The folders that no link may lead out of, as a user's own images are indexed and drawn ones made.
 
-        Downloads may be spread over disks by links.
+        Empty for downloads, which may be spread over disks by links.
         """
-        return self.file is not None or self.generated
+        return self.trees if self.file is not None or self.generated else ()
 
     def class_name(self, value: int | str) -> str:
         """The name of a dirmap's class, which is its name or its number from 1."""
@@ -147,6 +161,11 @@ class Dataset:
 
 def check_paradigm(dataset: Dataset, paradigm: str) -> None:
     """`InputError` unless `dataset` offers `paradigm`."""
+    if paradigm == "class_ordered" and paradigm not in dataset.paradigms:
+        raise InputError(
+            f"class_ordered: {dataset.name} has no order of its classes; for images of your own, class_order in "
+            "dataset.toml names a file with one"
+        )
     if paradigm not in dataset.paradigms:
         raise unknown(f"paradigm of {dataset.name}", paradigm, dataset.paradigms)
 

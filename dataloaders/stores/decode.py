@@ -44,8 +44,11 @@ _UPRIGHT = {
 """The transposition that turns an image upright, by its EXIF orientation."""
 
 
-def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
+def decode(path: Path, size: tuple[int, int], resize: int = 0) -> np.ndarray:
     """The image as uint8 [H, W, 3]: upright, RGB, resized to exactly `size` (H, W), bilinear, no crop.
+
+    With `resize`, the shorter side is brought to that many pixels, and the centre of `size` is cut out, as
+    torchvision's Resize and CenterCrop do; `resize` is at least the longer side of `size`.
 
     RGB images that no camera turned are resized as the published protocol's loader does. An orientation in the
     file is obeyed, what is transparent shows a white ground, 16-bit grey is brought to 8 bits. Raises `Undecodable`
@@ -54,9 +57,27 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     with _opened(path) as image:
         pixels = _upright_rgb(image)
+        between = _shorter_side(pixels.size, resize) if resize else (width, height)
+        if pixels.size != between:
+            pixels = pixels.resize(between, Image.Resampling.BILINEAR)
         if pixels.size != (width, height):
-            pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+            left, top = round((pixels.width - width) / 2), round((pixels.height - height) / 2)
+            pixels = pixels.crop((left, top, left + width, top + height))
         return np.asarray(pixels)
+
+
+def _shorter_side(size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """(width, height) with a shorter side of that many pixels; the longer one is rounded down, as in torchvision."""
+    width, height = size
+    if width <= height:
+        return pixels, int(pixels * height / width)
+    return int(pixels * width / height), pixels
+
+
+def shorter_side(path: Path) -> int:
+    """Pixels of the shorter side of the image, of which the header alone is read; raises `Undecodable`."""
+    with _opened(path) as image:
+        return min(image.size)
 
 
 def fault(path: Path) -> str | None:
@@ -69,13 +90,21 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def leaving(root: Path, paths: Sequence[str]) -> list[str]:
-    """A problem for each of `paths` below `root` that a symbolic link leads out of `root`."""
-    inside = os.path.realpath(root)
+def leaving(root: Path, paths: Sequence[str], trees: Sequence[str] = ("",)) -> list[str]:
+    """A problem for each of `paths` below `root` that a symbolic link leads out of its tree, or that is in none.
+
+    `trees` are folders below `root`, which may be links themselves; "" is `root`.
+    """
+    inside = {tree: os.path.realpath(root / tree) for tree in trees}
     folders: dict[str, bool] = {}
 
     def stays(path: str) -> bool:
-        return f"{os.path.realpath(root / path)}/".startswith(f"{inside}/")
+        real = f"{os.path.realpath(root / path)}/"
+        return any(
+            real.startswith(f"{place}/")
+            for tree, place in inside.items()
+            if not tree or f"{path}/".startswith(f"{tree}/")
+        )
 
     problems = []
     for path in paths:
@@ -89,16 +118,21 @@ def leaving(root: Path, paths: Sequence[str]) -> list[str]:
 
 
 def decode_into(
-    target: Path, root: Path, paths: Sequence[str], size: tuple[int, int], workers: int | None
+    target: Path,
+    root: Path,
+    paths: Sequence[str],
+    size: tuple[int, int],
+    workers: int | None,
+    resize: int = 0,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Decode `paths` (below `root`) into the rows of the .npy file `target` [N, H, W, 3].
+    """Decode `paths` (below `root`) into the rows of the .npy file `target` [N, H, W, 3], as `decode` does.
 
     Yields per chunk the number of images processed and a problem for each that could not be read.
     A worker that dies is an `InputError`.
     """
     offset = np.load(target, mmap_mode="r").offset
     starts = range(0, len(paths), _CHUNK)
-    jobs = [(target, offset, root, start, paths[start : start + _CHUNK], size) for start in starts]
+    jobs = [(target, offset, root, start, paths[start : start + _CHUNK], size, resize) for start in starts]
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if workers <= 1 or len(paths) < _SERIAL_BELOW:
         yield from map(_decode_chunk, jobs)
@@ -158,15 +192,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _decode_chunk(
-    job: tuple[Path, int, Path, int, Sequence[str], tuple[int, int]],
+    job: tuple[Path, int, Path, int, Sequence[str], tuple[int, int], int],
 ) -> tuple[int, list[str]]:
-    target, offset, root, start, paths, (height, width) = job
+    target, offset, root, start, paths, (height, width), resize = job
     problems = []
     # Plain writes: through a memory map, every page of the file would cost a page fault.
     with target.open("r+b") as file:
         for row, path in enumerate(paths, start):
             try:
-                pixels = decode(root / path, (height, width))
+                pixels = decode(root / path, (height, width), resize)
             except Undecodable as error:
                 problems.append(str(error))
                 continue

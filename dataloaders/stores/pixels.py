@@ -41,32 +41,36 @@ class PixelStore:
         size: tuple[int, int],
         stores: Path,
         *,
+        resize: int = 0,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         remedy: str = "",
-        confined: bool = False,
+        confined: Sequence[str] = (),
     ) -> "PixelStore":
-        """The store of the images `paths` below `root`, resized to `size` (H, W); built under `stores` if absent.
+        """The store of the images `paths` below `root`, decoded to `size` (H, W); built under `stores` if absent.
+
+        `resize` as for `decode`.
 
         `progress(done, total)` is called as a build goes on. Missing or broken files are an `InputError` that
-        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so, if `confined`, are
-        images that a link leads out of `root`.
+        names them and ends with the `remedy`; a disk without space is an `InputError` too, and so are images that a
+        link leads out of the folders `confined` below `root`, if there are any.
         """
         paths = sorted(set(paths))
         if confined:
-            _raise_any(leaving(root, paths), remedy)
-        fingerprint = _fingerprint(root, paths, size, remedy)
+            _raise_any(leaving(root, paths, confined), remedy)
+        fingerprint = _fingerprint(root, paths, size, resize, remedy)
 
         def fill(target: Path) -> None:
             done, problems = 0, []
-            for count, found in decode_into(target, root, paths, size, workers):
+            for count, found in decode_into(target, root, paths, size, workers, resize):
                 done += count
                 problems += found
                 if progress is not None:
                     progress(done, len(paths))
             _raise_any(problems, remedy)
 
-        folder = stores / f"pixels-{size[0]}x{size[1]}-{fingerprint[:16]}"
+        crop = f"of{resize}" if resize else ""
+        folder = stores / f"pixels-{size[0]}x{size[1]}{crop}-{fingerprint[:16]}"
         pixels = open_array(folder, (len(paths), *size, 3), np.uint8, fill)
         return cls(
             fingerprint, _content(folder, pixels), pixels, {path: row for row, path in enumerate(paths)}
@@ -99,14 +103,15 @@ def _digest(pixels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], remedy: str) -> str:
-    """SHA-256 of the resize rule, the size, the folder, and each file's path, bytes and time of change.
+def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], resize: int, remedy: str) -> str:
+    """SHA-256 of the resize rule, the size, `resize`, the folder, and each file's path, bytes and time of change.
 
     The folder counts because two of them may hold files of the same names, sizes and times: uncompressed images,
     say, from archives that set all times to one. The time of the last change of status does not count, though it cannot
     be set back: a backup by hard links changes it, and all images would be decoded again.
     """
-    digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve())]).encode())
+    crop = [resize] if resize else []  # so that stores without a crop keep their names
+    digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve()), *crop]).encode())
     missing = []
     for path in paths:
         try:

@@ -123,6 +123,19 @@ def read_bytes(path: Path) -> bytes:
     return files.read_bytes(path, _LARGEST)
 
 
+def digest(path: Path) -> tuple[str, int]:
+    """SHA-256 and length of a list, of which no more than a block is in memory; `InputError` as `read_bytes`."""
+    sha, length = hashlib.sha256(), 0
+    with files.open_regular(path) as file:
+        try:
+            while block := file.read(1 << 20):
+                sha.update(block)
+                length += len(block)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return sha.hexdigest(), length
+
+
 def empty_file(path: Path, manifest: dict[str, Any] | None) -> str:
     """The problem of a file without a line."""
     what = f"task {_task_number(path.name)}" if _TASK.fullmatch(path.name) else "it"

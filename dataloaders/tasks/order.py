@@ -2,20 +2,18 @@
 
 import argparse
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from lethe.common.errors import InputError, unknown
-from lethe.common.files import read_text
-from lethe.common.input_problems import Problems, first
+from lethe.common.errors import InputError
+from lethe.common.input_problems import Problems
+from lethe.dataloaders.index import class_order as class_orders
 from lethe.dataloaders.index.spec import Dataset, Order, check_paradigm
 
 LARGEST = 2**32 - 1
 """The largest seed of NumPy's legacy generators."""
 
-_OF_CLASSES = ("class_iid", "class_instance")  # paradigms whose tasks are classes
+_OF_CLASSES = ("class_iid", "class_instance", "class_ordered")  # paradigms whose tasks are classes
 
 
 def ordered(
@@ -51,16 +49,8 @@ def ordered(
 
 def of_options(dataset: Dataset, paradigm: str, options: argparse.Namespace) -> Dataset:
     """`ordered` by the options that `dataloaders/order_options.py` adds."""
-    classes = read_classes(options.class_order) if options.class_order else None
+    classes = class_orders.read(options.class_order) if options.class_order else None
     return ordered(dataset, paradigm, options.tasks, classes, options.order_seed)
-
-
-def read_classes(path: Path) -> tuple[str, ...]:
-    """The class names in a file, one a line, without blanks around them; empty lines do not count."""
-    names = tuple(line.strip() for line in read_text(path).split("\n") if line.strip())
-    if not names:
-        raise InputError(f"{path}: names no class: expected one a line, every class once")
-    return names
 
 
 def suffix(order: Order) -> str:
@@ -68,9 +58,13 @@ def suffix(order: Order) -> str:
     parts = [f"tasks={order.tasks}"] if order.tasks else []
     parts += [f"order_seed={order.seed}"] if order.seed else []
     if order.classes:
-        digest = hashlib.sha256("\n".join(order.classes).encode()).hexdigest()
-        parts.append(f"class_order={digest[:10]}")
+        parts.append(f"class_order={digest(order.classes)[:10]}")
     return "".join(f",{part}" for part in parts)
+
+
+def digest(classes: Sequence[str]) -> str:
+    """SHA-256 of an order of classes, in hexadecimal digits."""
+    return hashlib.sha256("\n".join(classes).encode()).hexdigest()
 
 
 def parameters(order: Order) -> dict[str, object]:
@@ -114,13 +108,5 @@ def _check_classes(dataset: Dataset, paradigm: str, class_order: Sequence[str]) 
         )
     if isinstance(class_order, str) or not all(isinstance(name, str) for name in class_order):
         raise InputError(f"class_order: expected the names of classes, got {class_order!r}")
-    counts = Counter(class_order)
-    faults = [str(unknown("class", name, dataset.classes)) for name in counts if name not in dataset.classes][
-        :1
-    ]
-    if twice := [name for name, count in counts.items() if count > 1]:
-        faults.append(f"there more than once: {', '.join(first(twice))}")
-    if missing := [name for name in dataset.classes if name not in counts]:
-        faults.append(f"missing: {', '.join(first(missing))}")
-    if faults:
-        raise InputError(f"class_order: expected every class of {dataset.name} once; {'; '.join(faults)}")
+    if faults := class_orders.faults(class_order, dataset.classes):
+        raise InputError(f"class_order: expected every class of {dataset.name} once; {faults}")

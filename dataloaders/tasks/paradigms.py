@@ -1,4 +1,4 @@
-"""The four paradigms: the training images of each task, in order.
+"""The paradigms: the training images of each task, in order.
 
 Pure functions of a dirmap and a run number. Each comes in two modes: in `stream` a task holds its own
 images only, in `offline` task b holds the images of tasks 0..b. And in two variants:
@@ -14,10 +14,13 @@ images only, in `offline` task b holds the images of tasks 0..b. And in two vari
 `corrected` has disjoint iid tasks, takes an instance to be a (class, object, session), and sorts stably.
 On datasets whose objects are numbered across classes, such as CORe50, the variants differ under iid only.
 
+`class_ordered` is REMIND's (arXiv 1910.02509): tasks of classes in the order of a file in run 0, permuted in later
+runs; in a task class after class and image after image as the dataset orders them. Its variants do not differ.
+
 Random numbers come from two legacy generators of NumPy, both seeded by the run: `RandomState(run)
 .permutation(n)`, restarted for each permutation of rows, and one `RandomState(run)` whose `shuffle` is
 called for classes and instances one after the other.
-With an `Order.seed` other than 0 both are seeded by it and the run.
+With an `Order.seed` other than 0 both are seeded by it and the run. Orders of class_ordered are a `permutation`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +33,7 @@ import pandas as pd
 from lethe.common.errors import InputError, unknown
 from lethe.dataloaders.index.spec import MODES, Dataset, check_paradigm, check_variant
 from lethe.dataloaders.tasks import introsort
+from lethe.dataloaders.tasks.cuts import class_ends, ends_of, places_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +177,7 @@ def task_count(split: Split, dataset: Dataset, paradigm: str, variant: str) -> i
     elif paradigm == "instance":
         size = dataset.task_instances * (dataset.instance_images if variant == "published" else 1)
     else:
-        size = dataset.task_classes
+        return len(class_ends(dataset, len(split.classes)))
     return -(-extent(split, paradigm, variant) // size)
 
 
@@ -188,7 +192,7 @@ def _iid_places(
     count: int, dataset: Dataset, run: int, offline: bool, published: bool
 ) -> Iterator[np.ndarray]:
     """Per task its positions in the shuffled training set."""
-    ends = _ends(dataset, "images", count, dataset.iid_task_images)
+    ends = ends_of(dataset, "images", count, dataset.iid_task_images)
     for start, end in pairwise([0, *ends]):
         # A published task ends with the first image of the next one.
         stop = min(end + published, count)
@@ -221,7 +225,7 @@ def _instance(
     order = np.arange(len(instances))
     generator.shuffle(order)
     count = task_count(split, dataset, "instance", "published" if published else "corrected")
-    ends = _ends(dataset, "instances", len(instances), dataset.task_instances, count)
+    ends = ends_of(dataset, "instances", len(instances), dataset.task_instances, count)
     for chosen in _chunks(order, ends, offline, generator):
         yield np.concatenate([np.empty(0, np.int64), *(instances[place] for place in chosen)])
 
@@ -238,11 +242,27 @@ def _class_instance(
         yield np.concatenate([instances[place] for place in order])
 
 
+def _class_ordered(
+    split: Split, dataset: Dataset, run: int, offline: bool, published: bool
+) -> Iterator[np.ndarray]:
+    names = [dataset.class_name(value) for value in split.classes]
+    shown = np.argsort(
+        places_in(dataset, names, dataset.order.classes or dataset.class_order or dataset.classes)
+    )
+    if run or dataset.order.seed:
+        shown = shown[_random(dataset, run).permutation(len(shown))]
+    place = places_in(dataset, names, dataset.classes)
+    for start, end in pairwise([0, *class_ends(dataset, len(shown))]):
+        rows = _rows_of(split, shown[0 if offline else start : end])
+        yield rows[np.argsort(place[split.class_code[rows]], kind="stable")]
+
+
 _PARADIGMS = {
     "iid": _iid,
     "class_iid": _class_iid,
     "instance": _instance,
     "class_instance": _class_instance,
+    "class_ordered": _class_ordered,
 }
 
 
@@ -259,24 +279,9 @@ def _classes(
     order = np.arange(len(split.classes))
     generator.shuffle(order)  # with an order of classes as well, so that what is drawn next is the same
     if dataset.order.classes:
-        places = {name: place for place, name in enumerate(dataset.order.classes)}
         names = [dataset.class_name(value) for value in split.classes]
-        if strange := [name for name in names if name not in places]:
-            raise InputError(
-                f"class_order: the dirmap of {dataset.name} has classes that it lacks: {strange}"
-            )
-        order = np.argsort([places[name] for name in names])
-    return order, _ends(dataset, "classes", len(order), dataset.task_classes)
-
-
-def _ends(dataset: Dataset, what: str, units: int, size: int, count: int | None = None) -> Sequence[int]:
-    """The place where each task ends among `units`: `count` tasks of `size`, or `Order.tasks` of like sizes."""
-    tasks = dataset.order.tasks
-    if tasks is None:
-        return [(task + 1) * size for task in range(-(-units // size) if count is None else count)]
-    if tasks > units:
-        raise InputError(f"tasks = {tasks}: expected at most {units}, the number of training {what}")
-    return [-(-units * (task + 1) // tasks) for task in range(tasks)]
+        order = np.argsort(places_in(dataset, names, dataset.order.classes))
+    return order, class_ends(dataset, len(order))
 
 
 def _chunks(

@@ -41,11 +41,13 @@ FORMAT = 1
 
 _OWN = Order()
 
+_OF_CLASSES = ("task_classes", "first_task_classes")
 _PARAMETERS = {
     "iid": ("iid_task_images",),
-    "class_iid": ("task_classes",),
+    "class_iid": _OF_CLASSES,
     "instance": ("task_instances", "instance_images"),
-    "class_instance": ("task_classes",),
+    "class_instance": _OF_CLASSES,
+    "class_ordered": _OF_CLASSES,
 }
 
 
@@ -150,13 +152,18 @@ def read(folder: Path) -> TaskLists:
     names = list_names(folder)
     problems = listfiles.missing_files(folder, names)
     lists, digests = [], {}
+    paths: dict[str, str] = {}  # one string for a path, though offline tasks repeat it
     for name in names:
-        data = listfiles.read_bytes(folder / name)
-        digests[name] = hashlib.sha256(data).hexdigest()
-        if not data:
+        if name == listfiles.ALL:  # by far the largest, and not needed
+            digests[name], length = listfiles.digest(folder / name)
+        else:
+            data = listfiles.read_bytes(folder / name)
+            digests[name], length = hashlib.sha256(data).hexdigest(), len(data)
+        if not length:
             problems.append(listfiles.empty_file(folder / name, manifest))
         elif name != listfiles.ALL:
-            lists.append(listfiles.parse_list(folder / name, data, problems, decode=decode))
+            found, labels = listfiles.parse_list(folder / name, data, problems, decode=decode)
+            lists.append(Task([paths.setdefault(path, path) for path in found], labels))
     if manifest:
         problems += _changed_files(folder, manifest, digests)
     raise_any(problems)
@@ -213,14 +220,19 @@ def _classes(folder: Path, manifest: dict[str, Any] | None, count: int) -> tuple
 
 def parameters(dataset: Dataset, paradigm: str) -> dict[str, Any]:
     """The values of a dataset's specification that the lists of a paradigm depend on, as JSON values."""
+    sizes = (
+        {}
+        if dataset.order.tasks
+        else {name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())}
+    )
+    if sizes.get("first_task_classes", 0) is None:  # which earlier manifests lack
+        del sizes["first_task_classes"]
+    own = dataset.class_order if paradigm == "class_ordered" and not dataset.order.classes else None
     return {
         "test_sessions": list(dataset.test_sessions),
         "frames": list(dataset.frames) if dataset.frames else None,
-        **(
-            {}
-            if dataset.order.tasks
-            else {name: getattr(dataset, name) for name in _PARAMETERS.get(paradigm, ())}
-        ),
+        **sizes,
+        **({"class_order_sha256": orders.digest(own)} if own else {}),
         **orders.parameters(dataset.order),
     }
 

@@ -17,6 +17,7 @@ from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.files import write_text
+from lethe.dataloaders.stores.decode import decode
 
 KEEP = Machine(keep_model=True)
 CPU = torch.device("cpu")
@@ -146,6 +147,8 @@ def test_every_damaged_byte_is_told(slda, tmp_path):
         (lambda told: told.update(format=2), "expected a model of format 1, got 2"),
         (lambda told: told.update(input_shape=[1, 2]), "damaged"),
         (lambda told: told["trial"].update(image_size=[10**9, 1]), "damaged .expected sizes of 1 to 65535"),
+        (lambda told: told.update(resize=31), "damaged .expected resize 0, or 32 to 65535"),
+        (lambda told: told.update(resize=True), "damaged .expected resize 0"),
         (lambda told: told["trial"].update(cut=3), "damaged"),
         (lambda told: told["trial"].update(agent="er"), "hyperparameter"),
         (lambda told: told["trial"].update(agent="er", settings={}), "is not the state of agent er on network small"),
@@ -210,6 +213,24 @@ def test_predict_prints_the_likeliest_classes_of_each_image_and_tells_what_it_ca
     assert len(problems) == 2 and "\033" not in out + err
     assert "bad?.png: cannot be decoded as an image" in problems[0] and "none.png" in problems[1]
     assert main(["predict", str(folder), images[0]]) == 0
+
+
+def test_predict_cuts_images_as_the_run_did_and_models_of_earlier_versions_are_read(
+    slda, tmp_path, monkeypatch
+):
+    told = json.loads((slda / "model.json").read_text())
+    assert told["resize"] == 0
+    image = tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8)).save(image)
+    asked = []
+    for name, resize in (("cut", {"resize": 40}), ("earlier", {})):
+        folder = copied(slda, tmp_path / name)
+        content = {key: value for key, value in told.items() if key != "resize"} | resize
+        write_text(folder / "model.json", json.dumps(kept.sealed(content)))
+        monkeypatch.setattr(kept.Model, "predict", lambda model, x: asked.append(x[0]) or torch.zeros(1, 10))
+        assert main(["predict", str(folder), str(image)]) == 0
+    for x, resize in zip(asked, (40, 0), strict=True):
+        assert np.array_equal(x.permute(1, 2, 0).numpy(), decode(image, (32, 32), resize))
 
 
 def test_what_cannot_be_kept_is_told_before_anything_is_learned(shared, tmp_path, capsys):

@@ -33,9 +33,10 @@ def stream_of(paradigm: str = "class_iid", **changed):
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_the_tasks_are_those_of_a_dirmap_with_the_same_rows(paradigm, mode):
     """Witness: the same images as a dirmap, in which session 0 tests."""
-    frame = pd.DataFrame({"class": [*Y, *TEST_Y], "object": 0, "session": [*SESSIONS, *[0] * 8],
+    frame = pd.DataFrame({"class": [*map(str, [*Y, *TEST_Y])], "object": 0, "session": [*SESSIONS, *[0] * 8],
                           "im_num": range(44), "im_path": [f"{n}.png" for n in range(44)]})  # fmt: skip
-    dataset = replace(DATASET, test_sessions=(0,), **SIZES)
+    classes = tuple(map(str, sorted({*Y})))
+    dataset = replace(DATASET, classes=classes, paradigms=PARADIGMS, test_sessions=(0,), **SIZES)
     split = paradigms.split(frame, dataset)
     wanted = paradigms.schedule(split, dataset, paradigm, 3, mode, "corrected")
     stream, _ = stream_of(paradigm, run=3, mode=mode)
@@ -66,6 +67,16 @@ def test_sessions_stay_together_and_in_order():
         starts = [k for k in range(len(rows)) if k == 0 or instances[k] != instances[k - 1]]
         assert len(starts) == len(set(instances))
         assert all(rows[k] > rows[k - 1] for k in range(1, len(rows)) if k not in starts)
+
+
+@pytest.mark.parametrize("order", [None, [30, 10, 40, 20]])
+def test_class_ordered_shows_class_after_class_within_a_task(order):
+    stream, _ = stream_of("class_ordered", class_order=order)
+    shown = order or [10, 20, 30, 40]
+    for start, task in zip((0, 2), stream.tasks, strict=True):
+        rows = task.rows.numpy()
+        wanted = [row for name in sorted(shown[start : start + 2]) for row in np.flatnonzero(name == Y)]
+        assert rows.tolist() == wanted
 
 
 def test_tensors_and_lists_are_taken_as_well():

@@ -12,13 +12,15 @@ from lethe.common.errors import InputError
 from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import cifar100
 from lethe.dataloaders.index import dirmap, find
-from lethe.dataloaders.index.spec import MODES, PARADIGMS, VARIANTS, Dataset
+from lethe.dataloaders.index.spec import MODES, RANDOM_PARADIGMS, VARIANTS, Dataset
 from lethe.dataloaders.tasks import held_out, paradigms, tasklists
 from tests.dataloaders.test_task_lists import CORE50, ROOT, SMALL, TOYBOX, hashes, table
 
 CIFAR100 = find.get("cifar100")
 MINI = find.get("core50_mini")
-CHOICES = [(paradigm, mode, variant) for paradigm in PARADIGMS for mode in MODES for variant in VARIANTS]
+CHOICES = [
+    (paradigm, mode, variant) for paradigm in RANDOM_PARADIGMS for mode in MODES for variant in VARIANTS
+]
 
 
 def mini_dirmap() -> pd.DataFrame:

@@ -21,7 +21,7 @@ from lethe.dataloaders.__main__ import main
 from lethe.dataloaders.datasets import image_folder
 from lethe.dataloaders.index import catalogue, dataset_file, dirmap, find
 from lethe.dataloaders.index.prepared import Prepared
-from lethe.dataloaders.index.spec import PARADIGMS, Dataset
+from lethe.dataloaders.index.spec import RANDOM_PARADIGMS, Dataset
 from lethe.dataloaders.tasks import listfiles, tasklists
 
 CLASSES = """
@@ -408,7 +408,7 @@ def test_the_suggested_sizes_give_as_many_tasks_as_there_are_class_tasks(tmp_pat
     text = SESSIONS + "".join(f"{key} = {value}\n" for key, value in sizes.items())
     file = described(tmp_path, text)
     source = tasklists.Source(index(file).dirmap, file)
-    for paradigm in PARADIGMS:
+    for paradigm in RANDOM_PARADIGMS:
         folder = tasklists.ensure(source, paradigm, 0, "stream", "corrected", tmp_path / "lists")
         assert len(tasklists.read(folder).tasks) == 2
 

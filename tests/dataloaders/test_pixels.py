@@ -55,6 +55,29 @@ def test_images_become_rgb_and_are_resized_exactly_as_the_published_loader_does(
         assert np.array_equal(decode(file, (24, 16)), oracle)
 
 
+@pytest.mark.parametrize("sides", [(37, 50), (50, 37), (64, 64), (23, 90), (25, 25), (24, 31), (101, 24)])
+@pytest.mark.parametrize(("resize", "size"), [(24, (24, 24)), (25, (16, 24)), (31, (24, 17)), (64, (64, 63))])
+def test_the_centre_is_cut_out_as_torchvision_does(tmp_path, sides, resize, size):
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    (path,), _ = draw(tmp_path, 1, size=sides)
+    oracle = Compose([Resize(resize), CenterCrop(size)])(Image.open(tmp_path / path).convert("RGB"))
+    assert np.array_equal(decode(tmp_path / path, size, resize), np.asarray(oracle))
+
+
+def test_a_store_of_cut_images_has_a_name_of_its_own(tmp_path, monkeypatch):
+    paths, _ = draw(tmp_path / "root", 3, size=(20, 30))
+    stores = [
+        PixelStore.open(tmp_path / "root", paths, (16, 16), tmp_path / "stores", resize=resize)
+        for resize in (0, 16, 17)
+    ]
+    assert len({store.fingerprint for store in stores}) == 3
+    names = sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "stores").glob("pixels-*"))
+    assert names == ["pixels-16x16", "pixels-16x16of16", "pixels-16x16of17"]
+    for store, resize in zip(stores, (0, 16, 17), strict=True):
+        assert np.array_equal(store.pixels[1], decode(tmp_path / "root" / sorted(paths)[1], (16, 16), resize))
+
+
 def gradient(levels: int, dtype: str) -> np.ndarray:
     """16 x 16 grey levels from 0 to the largest."""
     return np.linspace(0, levels, 256).round().astype(dtype).reshape(16, 16)
@@ -314,11 +337,11 @@ def test_an_image_that_a_link_brings_in_from_outside_is_refused_if_asked(tmp_pat
     (tmp_path / "root" / place).symlink_to(tmp_path / "out" / place)
     PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores")
     with pytest.raises(InputError, match=f"{paths[1]}: a link leads out of") as caught:
-        PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
+        PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=("",))
     assert len(caught.value.problems) == 1
     (tmp_path / "root" / place).unlink()
     (tmp_path / "root" / place).symlink_to(tmp_path / "root" / "moved")
-    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=True)
+    PixelStore.open(tmp_path / "root", paths, (8, 8), tmp_path / "stores", confined=("",))
 
 
 def test_a_decoder_that_is_killed_is_told_with_what_to_do(tmp_path, monkeypatch):
