@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lethe.agents import registry
 from lethe.common.errors import InputError
+from lethe.common.files import is_there
 
 PATH = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 
@@ -96,8 +97,11 @@ def _average(values: Mapping[str, Published]) -> float:
 def read_curves(path: Path = PATH) -> dict[tuple[str, str, str], list[PublishedCurve]]:
     """By dataset, paradigm and agent, the published top-5 accuracies on all classes seen; errors as for `read`.
 
-    Those of which the notes say after how many classes each was measured.
+    Those of which the notes say after how many classes each was measured; none without the file, since a user may have
+    emptied the folder of results.
     """
+    if not is_there(path):
+        return {}
     found: dict[tuple[tuple[str, str, str], str], dict[int, Published]] = {}
     omegas: dict[tuple[tuple[str, str, str], str], float] = {}
     for place, name, line, number in _counterparts(path):

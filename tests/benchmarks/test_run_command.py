@@ -174,7 +174,8 @@ def test_report_writes_tables_and_plots(places, tmp_path, capsys):
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
     assert sorted(p.name for p in (tmp_path / "report").iterdir()) == [
         "comparison.csv", "comparison.md", "comparison.tex",
-        "first_task.pdf", "first_task.png", "first_task.txt", "paradigms.pdf", "paradigms.png", "paradigms.txt",
+        "first_task.pdf", "first_task.png", "first_task.txt", "increments.csv",
+        "paradigms.pdf", "paradigms.png", "paradigms.txt",
         "pareto_digits.pdf", "pareto_digits.png", "pareto_digits.txt",
     ]  # fmt: skip
     assert "digits,class_iid,er,accuracy_mean," in (tmp_path / "report" / "comparison.csv").read_text()
