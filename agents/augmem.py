@@ -44,7 +44,7 @@ Differences from the authors' code, which `augmem_published` reproduces:
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,7 @@ from typing_extensions import TypeVar
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.networks.quantised import map_shape, maps
 from lethe.agents.parts.fitted_slots import FittedSlots
 from lethe.agents.parts.sgd import SGDAgent, seen_cross_entropy
 from lethe.agents.parts.slot_memory import Rows, SlotMemory, SlotStore, herd
@@ -141,7 +142,7 @@ class AugMem(SGDAgent[A]):
     herds_by_whole_norm = False
 
     def __init__(self, problem: Problem, config: A, network: Network, *, seed: int, device: torch.device):
-        _check(problem, config)
+        _check(map_shape(network, problem.input_shape)[0], problem.num_classes, config)
         super().__init__(problem, config, network, seed=seed, device=device)
         size = (config.slots, config.slot_width, config.sharpness)
         self.memory = (
@@ -166,6 +167,7 @@ class AugMem(SGDAgent[A]):
             y.tolist()
         )  # the only device synchronisation of the step, done before new kernels are queued
         self.seen[y] = True
+        x = maps(self.network, x)
         if isinstance(self.memory, FittedSlots) and self.memory.mean_square is None:
             self.memory.fit(x, self.generator)
             self.anchor = self.memory.slots.detach().clone()
@@ -232,7 +234,7 @@ class AugMem(SGDAgent[A]):
 
     def predict(self, x: Tensor) -> Tensor:
         """`mem`, scores of what `x` reads from the slots."""
-        scores: Tensor = self.network.plastic(self.memory.read(x))
+        scores: Tensor = self.network.plastic(self.memory.read(maps(self.network, x)))
         return scores
 
     def predict_also(self, x: Tensor) -> Mapping[str, Tensor]:
@@ -247,7 +249,7 @@ class AugMem(SGDAgent[A]):
     def _newest(self, data: TaskData, share: int, batch_size: int) -> dict[int, Rows]:
         """The last `share` images of each class, of every fifth in each mini-batch."""
         queues: dict[int, deque[Tensor]] = {}
-        for x, y in data.batches(batch_size):
+        for x, y in self._maps(data, batch_size):
             for label in y.unique().tolist():
                 rows = (y == label).nonzero().squeeze(1)[::STRIDE]
                 queues.setdefault(label, deque(maxlen=share)).extend(x[rows])
@@ -255,7 +257,9 @@ class AugMem(SGDAgent[A]):
 
     def _nearest_mean(self, data: TaskData, share: int, batch_size: int) -> dict[int, Rows]:
         """`share` images of each class by herding; the reads of the whole task are in memory."""
-        found = [(self.memory.read(x).flatten(1), *self._encode(x), y) for x, y in data.batches(batch_size)]
+        found = [
+            (self.memory.read(x).flatten(1), *self._encode(x), y) for x, y in self._maps(data, batch_size)
+        ]
         reads, winners, scores, labels = (torch.cat(column) for column in zip(*found, strict=True))
         new = {}
         for label in labels.unique().tolist():
@@ -263,6 +267,10 @@ class AugMem(SGDAgent[A]):
             rows = rows[herd(reads[rows], share, whole_norm=self.herds_by_whole_norm)]
             new[label] = winners[rows], scores[rows]
         return new
+
+    def _maps(self, data: TaskData, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Maps [B, D, H, W] and labels [B] of the task."""
+        return ((maps(self.network, x), y) for x, y in data.batches(batch_size))
 
     def _encode(self, x: Tensor) -> Rows:
         """Winning slots and direct scores of maps [n, D, H, W]."""
@@ -272,17 +280,16 @@ class AugMem(SGDAgent[A]):
         return winners, scores
 
 
-def _check(problem: Problem, config: AugMemConfig) -> None:
+def _check(channels: int, classes: int, config: AugMemConfig) -> None:
     """`InputError` where slots do not fit, the store has no row for some class, or two rules set the rate."""
-    channels, problems = problem.input_shape[0], []
+    problems = []
     if channels % config.slot_width:
         problems.append(
             f"slot_width: expected a number that divides the {channels} channels, got {config.slot_width}"
         )
-    if config.memory_size < problem.num_classes:
+    if config.memory_size < classes:
         problems.append(
-            f"memory_size: expected at least 1 for each of {problem.num_classes} classes, "
-            f"got {config.memory_size}"
+            f"memory_size: expected at least 1 for each of {classes} classes, got {config.memory_size}"
         )
     if config.schedule != "constant" and config.lr_after_first is not None:
         problems.append(

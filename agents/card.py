@@ -52,9 +52,9 @@ class Setting:
     plastic: nn.Module
     """The part of the network that learns."""
     shape: tuple[int, int, int]
-    """(C, H, W) of an input."""
+    """(C, H, W) of an input; of codes, that of the map that they stand for."""
     input_bytes: int
-    """X: uint8 images have a byte per value, float32 features four."""
+    """X: uint8 images and codes have a byte per value, float32 features four."""
     tasks: tuple[int, ...]
     """New classes of each task."""
     images: int

@@ -31,6 +31,7 @@ from torch import Tensor
 from lethe.agents.base import Agent, Needs, Network, Problem
 from lethe.agents.card import Card, Style
 from lethe.agents.config import Config, setting
+from lethe.agents.networks.quantised import map_shape, maps
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class SLDA(Agent[SLDAConfig]):
         self, problem: Problem, config: SLDAConfig, network: Network, *, seed: int, device: torch.device
     ):
         super().__init__(problem, config, network, seed=seed, device=device)
-        size = problem.input_shape[0]
+        size = map_shape(network, problem.input_shape)[0]
         self.means = torch.zeros(problem.num_classes, size, dtype=torch.float64, device=device)
         self.counts = torch.zeros(problem.num_classes, dtype=torch.float64, device=device)
         self.scatter = torch.zeros(size, size, dtype=torch.float64, device=device)
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Merge the batch's means and scatter with those so far (Chan et al. 1983)."""
-        x = pooled(x)
+        x = pooled(maps(self.network, x))
         one_hot = F.one_hot(y, self.problem.num_classes).double()
         counts = one_hot.sum(0)
         means = one_hot.T @ x / counts.clamp(min=1).unsqueeze(1)
@@ -85,7 +86,7 @@ class SLDA(Agent[SLDAConfig]):
         covariance = self.scatter / self.counts.sum().clamp(min=1)
         identity = torch.eye(len(covariance), dtype=torch.float64, device=self.device)
         weights = torch.linalg.solve((1 - epsilon) * covariance + epsilon * identity, self.means.T)
-        scores: Tensor = pooled(x) @ weights - (self.means.T * weights).sum(0) / 2
+        scores: Tensor = pooled(maps(self.network, x)) @ weights - (self.means.T * weights).sum(0) / 2
         return scores
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lethe.agents import registry
+from lethe.benchmarks import store_options
 from lethe.benchmarks.command_crew import Here, RunWatch, tell
 from lethe.benchmarks.records import predictions
 from lethe.benchmarks.records.augmem_files import write_tables_of
@@ -88,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     if done:
         print(f"{done} of {len(jobs)} runs were finished before", flush=True)
     machine = _machine(options, [job.trial for job in left] or trials, places)
-    prepare_all(left, places, machine)
+    for line in prepare_all(left, places, machine):
+        print(printable(line), flush=True)
     _tell_size(options.predictions, left, places)
     if options.workers == 1:
         watch = RunWatch()
@@ -171,6 +173,11 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches", "until_class")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
+    codebooks: int | None = None
+    try:
+        codebooks = store_options.codebooks(options)
+    except InputError as error:
+        problems += error.problems
     class_order: tuple[str, ...] | None = None
     try:
         class_order = class_orders.read(options.class_order) if options.class_order else None
@@ -198,6 +205,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                         pretrained=not options.no_pretrained,
                         seed=options.seed,
                         feature_dtype=options.feature_dtype,
+                        codebooks=codebooks,
                         tasks=options.tasks,
                         class_order=class_order,
                         order_seed=options.order_seed,
@@ -258,7 +266,8 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         options.predictions,
         options.keep_model,
         memory.limit_of(options.max_memory, options.workers),
-        options.until_class,
+        until_class=options.until_class,
+        store=store_options.store(options),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lethe.benchmarks.store_options import add_store_and_codebooks
 from lethe.common import processor
 from lethe.common.command_line import Commands
 from lethe.dataloaders.index import folders
@@ -155,7 +156,8 @@ def _add_run(commands: Commands) -> None:
     add_order(run)
     run.add_argument(
         "--network",
-        help="small, squeezenet, resnet18 or mobilenet, or module:build of your own (default: by image size)",
+        help="small, squeezenet, resnet18, mobilenet or lite0, a model of timm as timm:NAME, or module:build of "
+        "your own (default: by image size)",
     )
     run.add_argument("--cut", metavar="STAGE", help="freeze what lies before this stage of the network")
     run.add_argument(
@@ -164,6 +166,7 @@ def _add_run(commands: Commands) -> None:
         default="float32",
         help="how the frozen part's output is stored; bfloat16 takes half the space (default %(default)s)",
     )
+    add_store_and_codebooks(run)
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument("--seed", type=int, default=0, help="seed of weights, orders and draws (default 0)")
     run.add_argument(

@@ -3,8 +3,9 @@
 The harness reads images and labels here and nowhere else; an agent never sees a stream.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,20 @@ from torch import Tensor
 
 from lethe.common.errors import InputError
 from lethe.dataloaders.tasks.tasklists import TaskLists
+
+
+class Inputs(Protocol):
+    """Inputs of the part of a network that learns, by row, on the device: stored ones, or made when they are wanted."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one input."""
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Inputs [B, C, H, W], in channels-last memory and in memory of their own, of `rows` [B] int64 on the CPU."""
+
+    def batches(self, parts: "Iterable[Task]") -> "Iterator[tuple[Task, Tensor]]":
+        """Each of `parts` with its inputs, in order; what is made on the way is begun before it is asked for."""
 
 
 class Images:
@@ -35,6 +50,11 @@ class Images:
         if batch.dtype == torch.bfloat16:
             batch = batch.float()
         return batch.permute(0, 3, 1, 2)
+
+    def batches(self, parts: "Iterable[Task]") -> "Iterator[tuple[Task, Tensor]]":
+        """Each of `parts` with its inputs, in order."""
+        for part in parts:
+            yield part, self[part.rows]
 
     @property
     def shape(self) -> tuple[int, int, int]:

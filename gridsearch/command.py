@@ -102,7 +102,8 @@ def _learn(title: str, trials: Sequence[Trial], runs: int, options: argparse.Nam
         return 0
     failed = len(todo.failed)
     if todo.left:
-        prepare_all(todo.left, places, machines[0])
+        for line in prepare_all(todo.left, places, machines[0]):
+            print(printable_lines(line), flush=True)
         with Live(todo, runs, len(machines), places) as live:
             engine(todo.left, places, watch=live)
         failed = live.failed

@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 
 from lethe.benchmarks.command_line import add_keep_model, add_max_memory, add_places, add_portable
+from lethe.benchmarks.store_options import add_store
 from lethe.benchmarks.workers import forkserver
 from lethe.common import processor
 from lethe.common.command_line import Commands
@@ -62,6 +63,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--trials-per-gpu", type=int, default=1, metavar="N", help="runs at a time on each GPU (default 1)"
     )
     parser.add_argument("--address", help="of a running Ray cluster; auto: the one that this machine is in")
+    add_store(parser)
     add_max_memory(parser)
     add_portable(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")

@@ -3,8 +3,8 @@
     datasets = ["core50_mini"]
     paradigms = ["class_iid", "class_instance"]  # without it, all that the dataset knows
     runs = 2                                     # of each trial, in the search; without it, 1
-    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, variant, seed, tasks,
-    #                                            # order_seed; as on the command line of `lethe run`
+    # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, codebooks, variant, seed,
+    #                                            # tasks, order_seed; as on the command line of `lethe run`
     # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
     # budget = "10 MB"                           # sets each agent's memory, as `lethe run --budget`
 
@@ -49,6 +49,7 @@ _OF_TRIALS = {
     "cut": str,
     "pretrained": bool,
     "feature_dtype": str,
+    "codebooks": int,
     "variant": str,
     "seed": int,
     "tasks": int,

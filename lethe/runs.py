@@ -27,7 +27,7 @@ from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.dataloaders.index import folders
 from lethe.dataloaders.stores import features
-from lethe.dataloaders.streams import Images
+from lethe.dataloaders.streams import Images, Inputs
 from lethe.streams import ImageStream, PathLike, image_stream, parts
 
 
@@ -71,6 +71,7 @@ def trial(
     seed: int = 0,
     split: str = "test",
     feature_dtype: str = "float32",
+    codebooks: int | None = None,
     tasks: int | None = None,
     class_order: Sequence[str] | None = None,
     order_seed: int = 0,
@@ -94,6 +95,7 @@ def trial(
         seed=seed,
         split=split,
         feature_dtype=feature_dtype,
+        codebooks=codebooks,
         tasks=tasks,
         class_order=class_order,
         order_seed=order_seed,
@@ -113,7 +115,7 @@ def run(
     """Learn run `number` of `trial` in this process and return the trained agent; nothing is recorded."""
     places = Places(data=Path(data), lists=Path(lists))
     opened = experiment.open_run(trial, number, places, Machine(device, threads))
-    shown = image_stream(opened.data)
+    shown = image_stream(experiment.stored_data(trial, number, places))
     return _learn(opened.agent, opened.images, shown, derive(trial.seed, number, "order"), opened.trunk)
 
 
@@ -158,7 +160,8 @@ def learn(
     images = Images(store, on)
     problem = Problem(stream.num_classes, images.shape)
     learner = agent_class(problem, config, built, seed=derive(seed, run, "agent"), device=on)
-    cost = trunk.measure(pixels, built.frozen, on)
+    some = torch.arange(min(trunk.BATCH, len(pixels)))
+    cost = trunk.measure(Images(pixels, on)[some], built.frozen, on)
     return _learn(learner, images, stream, derive(seed, run, "order"), cost)
 
 
@@ -196,7 +199,7 @@ def _network(
     )
 
 
-def _learn(agent: Agent[Any], images: Images, stream: ImageStream, order_seed: int, cost: Trunk) -> Run:
+def _learn(agent: Agent[Any], images: Inputs, stream: ImageStream, order_seed: int, cost: Trunk) -> Run:
     """Learn the stream with the same loop and record as every run; the record is read back and removed."""
     evaluator = Evaluator(stream._stream, images, agent.device, stream.class_names)
     with tempfile.TemporaryDirectory(prefix="lethe-") as name:

@@ -14,6 +14,7 @@ from lethe.common.errors import InputError
 from lethe.dataloaders import arrays
 from lethe.dataloaders.arrays import Array, LabelledImages, StreamOptions
 from lethe.dataloaders.index import find, folders
+from lethe.dataloaders.stores.pixels import PixelStore
 from lethe.dataloaders.streams import Images, Stream, Task
 from lethe.dataloaders.tasks.order import ordered
 
@@ -144,4 +145,6 @@ def parts(name: str) -> tuple[str, str]:
 
 def image_stream(loaded: experiment.RunData) -> ImageStream:
     """The stream of a dataset as users see it."""
+    if not isinstance(loaded.pixels, PixelStore):
+        raise TypeError("a stream as users see it has decoded images")
     return ImageStream(loaded.classes, loaded.stream, loaded.pixels.pixels)

@@ -1,7 +1,7 @@
 """Building of networks: initial values, pretrained weights, the cut in a frozen and a learning part; fingerprints.
 
-Inputs are uint8 images [B, 3, H, W]; the first layer normalises them as the network's recipe says. Every random
-number comes from the seed that `build` is given, dropout's included.
+Inputs are uint8 images [B, 3, H, W]; the first layer resizes and normalises them as the network's recipe says.
+Every random number comes from the seed that `build` is given, dropout's included.
 """
 
 import copy
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from lethe.agents.base import Network
 from lethe.agents.networks.features import features
-from lethe.agents.networks.layers import Normalise, Normalised, seed_dropout
+from lethe.agents.networks.layers import Normalise, Normalised, Resize, seed_dropout
 from lethe.agents.networks.recipe import HALF, Recipe, Staged
 from lethe.agents.networks.registry import NETWORKS, default_network, get
 from lethe.common.errors import InputError, unknown
 
 __all__ = [
     "NETWORKS", "build", "check", "default_network", "features", "find_cut", "fingerprint", "freezes", "from_module",
-    "has_weights",
+    "given_shape", "has_weights", "pretraining",
 ]  # fmt: skip
 
 _CPU = torch.device("cpu")
@@ -49,6 +49,11 @@ def has_weights(name: str) -> bool:
     return get(name).weights is not None
 
 
+def pretraining(name: str) -> str:
+    """What the pretrained weights of network `name` were learned from; empty where that is not said."""
+    return get(name).pretraining
+
+
 def find_cut(name: str, cut: str) -> str:
     """The stage of network `name` that `cut` names: its name, or "last_block"; `InputError` where there is none."""
     recipe = get(name)
@@ -71,6 +76,15 @@ def freezes(name: str, cut: str | None) -> bool:
     return cut is not None and find_cut(name, cut) != _stage_names(name, get(name))[0]
 
 
+@functools.lru_cache(maxsize=64)  # asked for every trial of a grid
+def given_shape(name: str, cut: str | None, image_size: tuple[int, int]) -> tuple[int, int, int]:
+    """(C, H, W) of what the part of network `name` from `cut` on is given, for images of (height, width)."""
+    frozen = build(name, 2, cut=cut, pretrained=False, seed=0, device=_CPU)[0].frozen
+    with torch.no_grad():
+        channels, height, width = frozen(torch.zeros(1, 3, *image_size, dtype=torch.uint8)).shape[1:]
+    return channels, height, width
+
+
 def build(
     name: str, num_classes: int, *, cut: str | None = None, pretrained: bool, seed: int, device: torch.device
 ) -> tuple[Network, str]:
@@ -90,7 +104,7 @@ def build(
         made.body.load_state_dict(recipe.weights())
         digest = fingerprint(made.body)
     first = None if cut is None else find_cut(name, cut)
-    return _assembled(made, first, Normalise(recipe.mean, recipe.std), seed, device), digest
+    return _assembled(made, first, _input_layer(recipe), seed, device), digest
 
 
 def from_module(
@@ -171,7 +185,7 @@ def _staged(name: str, built: object) -> Staged:
 
 
 def _assembled(
-    made: Staged, cut: str | None, normalise: Normalise, seed: int, device: torch.device
+    made: Staged, cut: str | None, normalise: nn.Module, seed: int, device: torch.device
 ) -> Network:
     """The network with everything before stage `cut` frozen, on `device`."""
     layers = nn.Sequential(*made.stages.values()) if made.stages else Normalised(normalise, made.body)
@@ -184,6 +198,12 @@ def _assembled(
         network = Network(frozen, layers[first:] if first else nn.Sequential(normalise, *layers))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+def _input_layer(recipe: Recipe) -> nn.Module:
+    """What brings pixels to the size and the values that the network learned from."""
+    normalise = Normalise(recipe.mean, recipe.std)
+    return normalise if recipe.size is None else nn.Sequential(Resize(recipe.size), normalise)
 
 
 def _initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -202,7 +222,7 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
 def _try(name: str, recipe: Recipe, image_size: tuple[int, int]) -> None:
     """`InputError` unless a user's own network works, for three classes."""
     made = _made(name, recipe, 3, seed=0)
-    network = _assembled(made, None, Normalise(recipe.mean, recipe.std), 0, _CPU)
+    network = _assembled(made, None, _input_layer(recipe), 0, _CPU)
     _check_scores(name, network, 3, image_size)
 
 

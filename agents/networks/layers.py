@@ -1,8 +1,9 @@
-"""Layers that all networks share: normalisation of pixels, and dropout with a generator of its own."""
+"""Layers that all networks share: size and normalisation of pixels, and dropout with a generator of its own."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lethe.agents.networks.recipe import IMAGENET_MEAN, IMAGENET_STD
@@ -33,10 +34,31 @@ class Normalise(nn.Module):
         return f"mean={self.mean}, std={self.std}"
 
 
+class Resize(nn.Module):
+    """uint8 or float pixels [B, 3, H, W] -> float32 [B, 3, *size], bilinear, smoothed where they shrink.
+
+    Stored and augmented images stay small; a trunk that learned from larger ones gets the size that it knows.
+    """
+
+    def __init__(self, size: tuple[int, int]):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Resize `x`; images of the right size are passed on as they are."""
+        if x.shape[2:] == self.size:
+            return x
+        return F.interpolate(x.float(), self.size, mode="bilinear", antialias=True)
+
+    def extra_repr(self) -> str:
+        """The size, so that fingerprints tell networks apart that differ in it alone."""
+        return f"{self.size[0]}x{self.size[1]}"
+
+
 class Normalised(nn.Module):
     """A network that is no sequence of stages, with normalised input."""
 
-    def __init__(self, normalise: Normalise, module: nn.Module):
+    def __init__(self, normalise: nn.Module, module: nn.Module):
         super().__init__()
         self.normalise = normalise
         self.module = module

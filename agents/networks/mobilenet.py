@@ -28,5 +28,6 @@ RECIPE = Recipe(
     last_block="features.8",  # AugMem's
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
+    pretraining="ImageNet-1k",
     default_values=True,
 )

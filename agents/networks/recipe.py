@@ -40,6 +40,10 @@ class Recipe:
     mean: tuple[float, float, float] = HALF
     std: tuple[float, float, float] = HALF
     """Mean and standard deviation per channel (red, green, blue) of pixels in 0..1."""
+    size: tuple[int, int] | None = None
+    """(height, width) that images are resized to on the device, before they are normalised; None: as they are."""
+    pretraining: str = ""
+    """What `weights` were learned from, which stands beside the numbers: images of a test set may have been in it."""
     default_values: bool = False
     """Whether parameters get PyTorch's default initialisation, drawn from the seed, whatever values `build` gives
     them; it then runs on the meta device, so that no values are made twice."""

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lethe.agents.networks import timm_models
 from lethe.agents.networks.recipe import Recipe
 from lethe.common.errors import InputError, unknown
 from lethe.common.imports import load
@@ -14,15 +15,19 @@ NETWORKS: Mapping[str, str] = MappingProxyType(
         "squeezenet": "lethe.agents.networks.squeezenet:RECIPE",
         "resnet18": "lethe.agents.networks.resnet18:RECIPE",
         "mobilenet": "lethe.agents.networks.mobilenet:RECIPE",
+        "lite0": "lethe.agents.networks.lite0:RECIPE",
     }
 )
 
 
 def get(name: str) -> Recipe:
-    """The recipe of a registered name or of `module:object`, a `Recipe` or a function (see `Recipe.build`).
+    """The recipe of a registered name, of `timm:MODEL`, or of `module:object`, a `Recipe` or a function (see
+    `Recipe.build`).
 
-    `InputError` for a name that is neither.
+    `InputError` for a name that is none of these.
     """
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.recipe(name.removeprefix(timm_models.PREFIX))
     if name not in NETWORKS and ":" not in name:
         raise InputError(f"{unknown('network', name, NETWORKS)}; one of your own is given as module:build")
     found = load("network", NETWORKS.get(name, name), name, "module:build, such as my_networks:build")

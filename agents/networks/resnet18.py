@@ -35,5 +35,6 @@ RECIPE = Recipe(
     last_block="layer4.1",  # REMIND's
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
+    pretraining="ImageNet-1k",
     default_values=True,
 )

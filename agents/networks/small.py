@@ -51,5 +51,6 @@ RECIPE = Recipe(
     max_pixels=64,
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
+    pretraining="drawn shapes",
     default_values=True,
 )

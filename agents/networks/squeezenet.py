@@ -32,5 +32,6 @@ RECIPE = Recipe(
     last_block="features.12",  # AugMem's
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
+    pretraining="ImageNet-1k",
     default_values=True,
 )

@@ -14,7 +14,7 @@ from lethe.benchmarks.measure import metrics
 from lethe.benchmarks.measure.confusion import Confusion
 from lethe.benchmarks.measure.unchanged import unchanged
 from lethe.common.errors import InputError
-from lethe.dataloaders.streams import Images, Stream, Task
+from lethe.dataloaders.streams import Inputs, Stream, Task
 
 _TOP5_ABOVE = 10  # classes; with fewer, top-5 says little
 _BATCH = {"cpu": 64, "cuda": 512}  # larger batches are slower on a CPU
@@ -53,7 +53,7 @@ class Evaluator:
     def __init__(
         self,
         stream: Stream,
-        images: Images,
+        images: Inputs,
         device: torch.device,
         classes: Sequence[str] | None = None,
         *,
@@ -176,8 +176,8 @@ class Evaluator:
     def _batches(self, agent: Agent, part: Task) -> Iterator[Tensor]:
         """Yield the inputs of `part` on the device, in batches, with the network in evaluation mode."""
         agent.network.eval()
-        for batch in part.batches(_BATCH[self.device.type]):
-            yield self.images[batch.rows]
+        for _, x in self.images.batches(part.batches(_BATCH[self.device.type])):
+            yield x
         agent.network.train()
 
 

@@ -88,6 +88,7 @@ class FlopCount(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's
         self.flops = 0
+        self.paused = False
 
     def __enter__(self) -> Self:
         told.listeners.append(self._add)
@@ -102,7 +103,7 @@ class FlopCount(TorchDispatchMode):
         """Execute an operation and count it."""
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if packet in FORMULAS:
+        if packet in FORMULAS and not self.paused:
             # PyTorch's formulas take longer than many of the operations.
             key = (packet, *(value.shape if isinstance(value, Tensor) else str(value) for value in args))
             if key not in _known:
@@ -111,7 +112,8 @@ class FlopCount(TorchDispatchMode):
         return result
 
     def _add(self, flops: int) -> None:
-        self.flops += flops
+        if not self.paused:
+            self.flops += flops
 
 
 def forward_flops(module: nn.Module, x: Tensor) -> int:
@@ -148,6 +150,7 @@ class FlopMeter:
     def __init__(self) -> None:
         self._total = 0.0
         self._steps: dict[int, _Steps] = {}
+        self._counting: FlopCount | None = None
 
     def step(self, images: int) -> AbstractContextManager[object]:
         """Context of one step on a mini-batch of `images`."""
@@ -158,10 +161,23 @@ class FlopMeter:
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Context of work that is counted in full, after the last step of a task or before the first one."""
-        with FlopCount() as count:
+        with self._count() as count:
             yield
         self._total = self.total + count.flops
         self._steps = {}
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Context of work that is not counted, within a step or `whole`, or between them."""
+        count = self._counting
+        if count is None:
+            yield
+            return
+        count.paused = True
+        try:
+            yield
+        finally:
+            count.paused = False
 
     @property
     def total(self) -> float:
@@ -180,8 +196,16 @@ class FlopMeter:
         self._steps = {size: _Steps(*values) for size, values in state["steps"].items()}
 
     @contextmanager
+    def _count(self) -> Iterator[FlopCount]:
+        with FlopCount() as self._counting:
+            try:
+                yield self._counting
+            finally:
+                self._counting = None
+
+    @contextmanager
     def _counted(self, steps: _Steps) -> Iterator[None]:
-        with FlopCount() as count:
+        with self._count() as count:
             yield
         between = steps.number - steps.counted - 1
         self._total += between * (steps.flops + count.flops) / 2 + count.flops

@@ -9,30 +9,30 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
 from lethe.benchmarks.measure.flops import forward_flops
 from lethe.common import processor
 from lethe.common.errors import InputError
 from lethe.common.files import read_json, write_text
-from lethe.dataloaders.streams import Images
 
 BATCH = 10
 """Images that pass the trunk together: the mini-batch of most agents."""
 _REPEATS = 5
 
 
-def measure(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> Trunk:
-    """The cost of `trunk` for one of the images uint8 [N, H, W, 3]: the median of some passes, after one more."""
+def measure(x: Tensor, trunk: nn.Module, device: torch.device) -> Trunk:
+    """The cost of `trunk` for one of at most `BATCH` images uint8 [N, 3, H, W]: the median of some passes, after one
+    more.
+    """
     if not list(trunk.children()):
         return NO_TRUNK
-    count = min(BATCH, len(pixels))
-    x = Images(pixels[:count], device)[torch.arange(count)]
+    count = len(x)
     flops = forward_flops(trunk, x) // count
     times = []
     with torch.no_grad():
@@ -46,9 +46,17 @@ def measure(pixels: np.ndarray, trunk: nn.Module, device: torch.device) -> Trunk
 
 
 def measured_once(
-    pixels: np.ndarray, trunk: nn.Module, fingerprint: str, stores: Path, device: torch.device
+    images: Callable[[], Tensor],
+    size: tuple[int, int],
+    trunk: nn.Module,
+    fingerprint: str,
+    stores: Path,
+    device: torch.device,
 ) -> Trunk:
-    """As `measure`, or as the file in `stores` has it for this trunk (see `fingerprint`), image size and machine."""
+    """As `measure`, or as the file in `stores` has it for this trunk (see `fingerprint`), image size and machine.
+
+    `images` gives those to measure with, of `size` (height, width).
+    """
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(),
         "cores": os.cpu_count(),
@@ -56,12 +64,12 @@ def measured_once(
         "torch": torch.__version__,
         "instruction_sets": processor.instruction_sets(),
     }
-    height, width = pixels.shape[1:3]
+    height, width = size
     digest = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()[:12]
     path = stores / f"trunk-{fingerprint[:16]}-{height}x{width}-{digest}.json"
     if path.exists() and (known := _read(path)) is not None:
         return known
-    found = measure(pixels, trunk, device)
+    found = measure(images(), trunk, device)
     content = {
         "seconds_per_image": found.seconds,
         "flops_per_image": found.flops,

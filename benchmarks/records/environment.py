@@ -14,7 +14,7 @@ from lethe.benchmarks.records import schema
 from lethe.common.errors import InputError
 from lethe.common.files import is_there, write_text
 
-_FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights")
+_FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights", "store")
 """Keys whose values all runs of a trial must share."""
 _NAME = "env.json"
 
@@ -46,6 +46,13 @@ def threads_before(folders: Iterable[Path]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
+def store_before(folder: Path) -> str | None:
+    """Where earlier runs of the trial in `folder` read their inputs from; None if there are none, or it is unknown."""
+    path = folder / _NAME
+    found = _read(path).get("store") if is_there(path) else None
+    return found if isinstance(found, str) else None
+
+
 def _read(path: Path) -> dict[str, Any]:
     return schema.read_checked(path, schema.ENVIRONMENT)
 
@@ -61,6 +68,8 @@ def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) 
     if changed:
         threads = any(change.startswith("threads: ") for change in changed)
         option = f" (--threads {before['threads']})" if threads else ""
+        if any(change.startswith("store: ") for change in changed):
+            option += f" (--store {before['store']})"
         raise InputError(
             f"{path}: this trial's earlier runs were made otherwise ({'; '.join(changed)}): "
             f"bring back what was there then{option}, or give another --out"

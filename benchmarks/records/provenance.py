@@ -18,7 +18,9 @@ from lethe.common import processor
 
 CODE = "LETHE_CODE"
 """Environment variable with the JSON of `code()`, for copies of the code that are sent without their repository."""
-_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "safetensors", "avalanche-lib", "faiss-cpu")
+_PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors", "avalanche-lib", "faiss-cpu",
+)  # fmt: skip
 
 
 def environment(device: torch.device, threads: int) -> dict[str, object]:

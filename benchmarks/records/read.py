@@ -53,6 +53,10 @@ class TrialRecord:
     """Finished runs, ascending."""
     unfinished: tuple[int, ...]
     """Runs that were begun and not finished, ascending."""
+    weights: str = ""
+    """Fingerprint of the pretrained weights; empty without."""
+    pretraining: str = ""
+    """What they were learned from; empty where that is not known."""
 
 
 def accuracy_file(output: str = "") -> str:
@@ -128,11 +132,17 @@ def read_trial(folder: Path) -> TrialRecord:
     if problems:
         raise Damaged(*problems)
     runs.sort(key=lambda record: record.run)
-    environment = folder / "env.json"
-    needs = (
-        schema.read_checked(environment, schema.ENVIRONMENT).get("needs") if is_there(environment) else None
+    path = folder / "env.json"
+    environment = schema.read_checked(path, schema.ENVIRONMENT) if is_there(path) else {}
+    return TrialRecord(
+        folder,
+        config,
+        environment.get("needs") or {},
+        tuple(runs),
+        tuple(sorted(unfinished)),
+        weights=environment.get("weights") or "",
+        pretraining=environment.get("pretraining") or "",
     )
-    return TrialRecord(folder, config, needs or {}, tuple(runs), tuple(sorted(unfinished)))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -210,6 +210,7 @@ CONFIG = Table(
         "cut": Maybe(Text()),
         "pretrained": Maybe(Flag()),
         "feature_dtype": Maybe(Text()),
+        "codebooks": Maybe(Number(1, 1 << 16, whole=True)),
     }
 )
 """Of config.json, the configuration of a trial."""
@@ -232,6 +233,8 @@ ENVIRONMENT = Table(
         "dirmap": Maybe(Text()),
         "images": Maybe(Text()),
         "weights": Maybe(Text()),
+        "store": Maybe(Text()),
+        "pretraining": Maybe(Text()),
         "versions": Maybe(Table({}, rest=Maybe(Text()))),
     }
 )

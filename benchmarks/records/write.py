@@ -16,7 +16,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,6 +163,14 @@ class Recorder:
     def again(self, images: int) -> None:
         """Count `images` that were handed out a second time, as data of their task."""
         self._images_again += images
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Context in which an agent's inputs are made: neither its seconds nor its FLOPs are those of learning."""
+        start = time.perf_counter()
+        with self.flops.uncounted():
+            yield
+        self._mark += time.perf_counter() - start
 
     def flush(self) -> None:
         """Write the log so far. At a loss that is not finite, the log ends there and `Diverged` is raised."""

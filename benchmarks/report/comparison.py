@@ -60,7 +60,16 @@ run; those per image and the FLOPs are per image of the stream."""
 _ALWAYS_LISTED = METRICS[: METRICS.index("omega_all") + 1]
 """Metrics whose line in the long table stays where no run has a value; the others are left out there."""
 
-CONDITIONS = ("network", "pretrained", "feature_dtype", "seed", "tasks", "class_order", "order_seed")
+CONDITIONS = (
+    "network",
+    "pretrained",
+    "feature_dtype",
+    "codebooks",
+    "seed",
+    "tasks",
+    "class_order",
+    "order_seed",
+)
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
 CURVES: Mapping[str, Callable[[RunRecord], np.ndarray | None]] = {
@@ -123,6 +132,8 @@ class Entry:
     """For every further output of the agent, its rows of the long form by metric; the tables show its answer alone."""
     source: str = ""
     """Name of the results folder that the trial is from, where two are compared."""
+    pretrained: str = ""
+    """What the network's weights were learned from, and their fingerprint; empty where it began with random ones."""
     processes: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """For every finished run, the conditions of each process that learned it, as recorded."""
 
@@ -293,6 +304,7 @@ def _entry(
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
         source=source,
+        pretrained=_pretrained(trial),
         processes={run.run: tuple(run.summary.get("conditions") or ()) for run in trial.runs},
     )
 
@@ -302,6 +314,13 @@ def _by_run(curves: Sequence[np.ndarray | None]) -> tuple[Stat, ...]:
     known = [curve for curve in curves if curve is not None]
     tasks = max((len(curve) for curve in known), default=0)
     return tuple(summarise(curve[task] for curve in known if task < len(curve)) for task in range(tasks))
+
+
+def _pretrained(trial: TrialRecord) -> str:
+    if not trial.weights:
+        return ""
+    told = f"{trial.config['network']} on {trial.pretraining or 'images that are not known'}"
+    return printable(f"{told} (weights {trial.weights[:12]})")
 
 
 def _by_task(curves: Mapping[str, Sequence[Stat]]) -> dict[str, Stat]:

@@ -9,7 +9,7 @@ from lethe.benchmarks.report.tested_tables import OMEGAS, omega_notes
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Reservations about the numbers: evaluated images, missing runs, unlike conditions, missing Ω_all."""
+    """Reservations about the numbers: evaluated images, pretraining, missing runs, unlike conditions, missing Ω_all."""
     found = []
     if comparison.left_out:
         found.append(
@@ -17,6 +17,9 @@ def notes(comparison: Comparison) -> list[str]:
         )
     if comparison.split == "validation":
         found.append("all trials were judged on validation images, held out of training, not on test images")
+    pretrained = sorted({entry.pretrained for entry in comparison.entries if entry.pretrained})
+    if pretrained:
+        found.append(f"pretrained: {'; '.join(pretrained)}")
     for dataset in comparison.datasets():
         for paradigm in comparison.paradigms(dataset):
             entries, place = comparison.select(dataset, paradigm), f"{dataset}/{paradigm}"

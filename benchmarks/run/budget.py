@@ -16,6 +16,7 @@ from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.card import Memory, Setting
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.quantised import blank, decoder
 from lethe.benchmarks.measure.costs import network_bytes, optimizers, state_bytes
 from lethe.benchmarks.run.experiment import Places, task_lists
 from lethe.benchmarks.run.trial import Trial
@@ -148,7 +149,7 @@ def _memory(trial: Trial, formula: Memory, setting: Setting) -> int:
 def _stream(trial: Trial, places: Places) -> tuple[Network, Setting]:
     """A network as the trial's, and what its memory depends on beside hyperparameters."""
     tasks, images = _sizes(replace(trial, split="test", settings={}), places)
-    return _setting(trial.network, trial.cut, trial.image_size, tasks, images)
+    return _setting(trial.network, trial.cut, trial.codebooks, trial.image_size, tasks, images)
 
 
 @functools.lru_cache(maxsize=64)
@@ -166,12 +167,20 @@ def _sizes(trial: Trial, places: Places) -> tuple[tuple[int, ...], int]:
 
 @functools.lru_cache(maxsize=16)
 def _setting(
-    network: str, cut: str | None, size: tuple[int, int], tasks: tuple[int, ...], images: int
+    network: str,
+    cut: str | None,
+    codebooks: int | None,
+    size: tuple[int, int],
+    tasks: tuple[int, ...],
+    images: int,
 ) -> tuple[Network, Setting]:
     built, _ = networks.build(network, sum(tasks), cut=cut, pretrained=False, seed=0, device=_CPU)
+    shape = networks.given_shape(network, cut, size)
+    if codebooks is not None:
+        built = blank(built, codebooks, shape)
     with torch.no_grad():
         given = built.frozen(torch.zeros(1, 3, *size, dtype=torch.uint8))
-    return built, Setting(built.plastic, tuple(given.shape[1:]), given.nbytes, tasks, images)
+    return built, Setting(built.plastic, shape, given.nbytes, tasks, images)
 
 
 def _least(trial: Trial, name: str, network: Network, setting: Setting) -> Trial:
@@ -191,7 +200,9 @@ def _least(trial: Trial, name: str, network: Network, setting: Setting) -> Trial
 def _agent(trial: Trial, network: Network, setting: Setting) -> Agent:
     """A new agent on a copy of the network, which the optimiser moves."""
     agent_class = registry.get(trial.agent)
-    problem = Problem(setting.classes, setting.shape)
+    decode = decoder(network)
+    shape = setting.shape if decode is None else (decode.codebooks, *setting.shape[1:])
+    problem = Problem(setting.classes, shape)
     config = agent_class.Config.from_settings(trial.settings)
     return agent_class(problem, config, copy.deepcopy(network), seed=0, device=_CPU)
 

@@ -1,6 +1,5 @@
 """Construction of the agents of trials without data, so that what a constructor refuses is known before the runs."""
 
-import functools
 from collections.abc import Iterable
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from lethe.agents import registry
 from lethe.agents.base import Problem
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.quantised import blank
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
@@ -25,7 +25,14 @@ def refusals(trials: Iterable[Trial]) -> tuple[dict[Trial, str], list[str]]:
     """
     kinds: dict[object, Trial] = {}
     for trial in trials:
-        key = (trial.agent, tuple(trial.settings.items()), trial.network, trial.cut, trial.dataset)
+        key = (
+            trial.agent,
+            tuple(trial.settings.items()),
+            trial.network,
+            trial.cut,
+            trial.dataset,
+            trial.codebooks,
+        )
         kinds.setdefault(key, trial)
     known = [trial for trial in kinds.values() if trial.spec.classes]
     refused: dict[Trial, str] = {}
@@ -56,7 +63,11 @@ def _refusal(trial: Trial) -> str:
             seed=derive(trial.seed, 0, "weights"),
             device=device,
         )
-        problem = Problem(classes, _input_shape(trial.network, trial.cut, trial.image_size))
+        shape = networks.given_shape(trial.network, trial.cut, trial.image_size)
+        if trial.codebooks is not None:
+            network = blank(network, trial.codebooks, shape)
+            shape = (trial.codebooks, *shape[1:])
+        problem = Problem(classes, shape)
         config = agent_class.Config.from_settings(trial.settings)
         agent_class(problem, config, network, seed=derive(trial.seed, 0, "agent"), device=device)
     except InputError as error:
@@ -64,16 +75,3 @@ def _refusal(trial: Trial) -> str:
     except (Exception, SystemExit) as error:  # whatever an agent raises is its answer
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-@functools.lru_cache(maxsize=64)
-def _input_shape(network: str, cut: str | None, size: tuple[int, int]) -> tuple[int, int, int]:
-    """(C, H, W) of what the agent is given: images, or the output of the frozen part."""
-    frozen = networks.build(network, 2, cut=cut, pretrained=False, seed=0, device=torch.device("cpu"))[
-        0
-    ].frozen
-    image = torch.zeros(1, 3, *size, dtype=torch.uint8)
-    with torch.no_grad():
-        given = frozen(image) if list(frozen.children()) else image
-    channels, height, width = given.shape[1:]
-    return channels, height, width

@@ -6,20 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from lethe.agents import registry
 from lethe.agents.base import Agent, Network, Problem
 from lethe.agents.networks import build as networks
-from lethe.benchmarks.measure import trunk
-from lethe.benchmarks.measure.costs import NO_TRUNK, Trunk
+from lethe.benchmarks.measure.costs import Trunk
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records import environment, provenance
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
-from lethe.benchmarks.run import kept
+from lethe.benchmarks.run import codes, kept, stores
+from lethe.benchmarks.run.inputs import open_inputs
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.stopping import Stop, cannot_stop
@@ -32,9 +31,8 @@ from lethe.dataloaders.index import dirmap, folders
 from lethe.dataloaders.index.find import Located
 from lethe.dataloaders.index.spec import Dataset
 from lethe.dataloaders.prepare import ensure_dirmap, remedy
-from lethe.dataloaders.stores.features import feature_store
-from lethe.dataloaders.stores.pixels import PixelStore
-from lethe.dataloaders.streams import Images, Stream
+from lethe.dataloaders.stores.pixels import ImageFiles, PixelStore
+from lethe.dataloaders.streams import Inputs, Stream
 from lethe.dataloaders.tasks import tasklists
 
 
@@ -65,14 +63,16 @@ class Machine:
     """Bytes that the run's process may keep for itself; None: as much as it gets."""
     until_class: int | None = None
     """The run stops after the task with which so many classes have been met; None: it goes to the stream's end."""
+    store: str = "auto"
+    """Where inputs are read from (`stores.STORES`); no part of the trial, whose numbers do not depend on it."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """Stream and decoded images of a run, whatever the agent; shared by the runs of a process, and never changed."""
+    """Stream and images of a run, whatever the agent; shared by the runs of a process, and never changed."""
 
     stream: Stream
-    pixels: PixelStore
+    pixels: PixelStore | ImageFiles
     lists: str
     """Fingerprint of the task lists."""
     dirmap: str | None
@@ -87,8 +87,12 @@ class OpenRun:
 
     data: RunData
     agent: Agent
-    images: Images
-    """Inputs of the plastic part: the pixels, or the stored output of the frozen part."""
+    images: Inputs
+    """Inputs of the plastic part: the pixels, or the output of the frozen part, stored or made on the way."""
+    test: Inputs
+    """The same of the test images, which are read after each task."""
+    store: str
+    """Where the inputs are read from: one of `stores.STORES`, chosen, or `stores.CODES`."""
     weights: str
     """Fingerprint of the pretrained weights; empty without."""
     trunk: Trunk
@@ -120,10 +124,12 @@ def run(
         "dirmap": opened.data.dirmap,
         "images": opened.data.pixels.content,
         "weights": opened.weights,
+        "store": opened.store,
+        "pretraining": networks.pretraining(trial.network) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
     keep_each = machine.predictions == "each"
-    evaluator = Evaluator(stream, opened.images, device, opened.data.classes, keep_scores=keep_each)
+    evaluator = Evaluator(stream, opened.test, device, opened.data.classes, keep_scores=keep_each)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -146,35 +152,45 @@ def run(
 
 def open_run(trial: Trial, number: int, places: Places, machine: Machine) -> OpenRun:
     """Data and a new agent of run `number` of `trial`; lists and stores are made where they are missing."""
-    device = torch.device(machine.device)
-    data, network, weights, store, cost = _open(trial, number, places, machine)
-    images = Images(store, device)
-    problem = Problem(data.stream.num_classes, images.shape)
-    return OpenRun(data, _agent(trial, number, problem, network, device), images, weights, cost)
+    made = _open(trial, number, places, machine)
+    problem = Problem(made.data.stream.num_classes, made.images.shape)
+    agent = _agent(trial, number, problem, made.network, torch.device(machine.device))
+    return OpenRun(made.data, agent, made.images, made.test, made.store, made.weights, made.trunk)
 
 
-def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> None:
-    """Make the lists, decoded images and features of run `number` of `trial` that are missing.
+def prepare(trial: Trial, number: int, places: Places, machine: Machine) -> str:
+    """Make the lists, decoded images and features of run `number` of `trial` that are missing; tell of the store.
 
     `machine` may be another one, with a GPU that this one lacks: features, whose bits depend on the device, are left
     to that machine then.
     """
+    store, sizes = _store(trial, places, machine)
     if torch.device(machine.device).type == "cuda" and not torch.cuda.is_available():
-        _data_of(trial, number, places)
+        _data_of(trial, number, places, store)
     else:
         _open(trial, number, places, machine)
+    return stores.told(trial.dataset, store, sizes)
 
 
-def _open(
-    trial: Trial, number: int, places: Places, machine: Machine
-) -> tuple[RunData, Network, str, np.ndarray, Trunk]:
-    """Data, a new network, the fingerprint of its weights, the store [N, H, W, C] of its plastic part's inputs, and
-    the cost of its frozen part.
+@dataclass(frozen=True)
+class _Made:
+    """What a run needs of stores and networks, before there is an agent."""
 
-    Shows progress bars while stores are built.
-    """
+    data: RunData
+    network: Network
+    images: Inputs
+    test: Inputs
+    store: str
+    weights: str
+    trunk: Trunk
+
+
+def _open(trial: Trial, number: int, places: Places, machine: Machine) -> _Made:
+    """Data, a new network and its inputs; shows progress bars while stores are built."""
     torch.set_num_threads(machine.threads)
-    device, data = torch.device(machine.device), _data_of(trial, number, places)
+    device, folder = torch.device(machine.device), places.data / "stores"
+    store, _ = _store(trial, places, machine)
+    data = _data_of(trial, number, places, store)
     network, weights = networks.build(
         trial.network,
         data.stream.num_classes,
@@ -183,21 +199,39 @@ def _open(
         seed=derive(trial.seed, number, "weights"),
         device=device,
     )
-    if not list(network.frozen.children()):
-        return data, network, weights, data.pixels.pixels, NO_TRUNK
-    fingerprint, stores = networks.fingerprint(network.frozen), places.data / "stores"
-    with Bar("computing features", "image") as bar:
-        store = feature_store(
-            data.pixels,
-            network.frozen,
-            fingerprint,
-            stores,
-            device,
-            bar.set,
-            dtype=trial.feature_dtype,
-        )
-    cost = trunk.measured_once(data.pixels.pixels, network.frozen, fingerprint, stores, device)
-    return data, network, weights, store, cost
+    if trial.codebooks is not None:
+        first = data.stream.tasks[0]
+        with Bar("fitting codebooks", "image") as bar:
+            network = codes.quantised_by_first_task(
+                network, data.pixels, first, trial.codebooks, trial.seed, folder, device, bar.set
+            )
+    images, test, cost = open_inputs(
+        data.pixels, network, data.stream.test.rows, store, trial.feature_dtype, folder, device
+    )
+    return _Made(data, network, images, test, store, weights, cost)
+
+
+def _store(trial: Trial, places: Places, machine: Machine) -> tuple[str, stores.Sizes]:
+    """Where runs of `trial` read their inputs from, and what a store takes.
+
+    That is what earlier runs of the trial read from, where `machine` leaves it open.
+    """
+    frozen = networks.freezes(trial.network, trial.cut)
+    stores.check_store(machine.store, frozen=frozen, codebooks=trial.codebooks)
+    located = Located(trial.spec, places.data / trial.dataset, places.lists)
+    count, (height, width) = len(_source(located).used_paths()), trial.image_size
+    features = 0
+    if frozen:
+        channels, rows, columns = networks.given_shape(trial.network, trial.cut, trial.image_size)
+        each = trial.codebooks or channels * (4 if trial.feature_dtype == "float32" else 2)
+        features = count * each * rows * columns
+    sizes = stores.Sizes(count, count * height * width * 3, features)
+    if trial.codebooks is not None:
+        return stores.CODES, sizes
+    if machine.store != "auto":
+        return machine.store, sizes
+    before = environment.store_before(trial.folder(places.results))
+    return before or stores.by_size(sizes, places.data / "stores"), sizes
 
 
 def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists:
@@ -209,12 +243,20 @@ def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists
     )
 
 
-def _data_of(trial: Trial, number: int, places: Places) -> RunData:
-    """The stream of run `number` of `trial`, and its decoded images."""
+def stored_data(trial: Trial, number: int, places: Places) -> RunData:
+    """The stream of run `number` of `trial`, and a store of its decoded images."""
+    return _data_of(trial, number, places, "pixels")
+
+
+def _data_of(trial: Trial, number: int, places: Places, store: str) -> RunData:
+    """The stream of run `number` of `trial`, and its images: decoded, where `store` is one of pixels or made of it."""
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     which = (trial.paradigm, number, mode, trial.variant)
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
-    return load(located, which, trial.split, trial.image_size, places.data / "stores")
+    height, width = trial.image_size
+    small = len(_source(located).used_paths()) * height * width * 3 <= stores.LARGEST
+    decoded = store == "pixels" or (store == "features" and small)
+    return load(located, which, trial.split, trial.image_size, places.data / "stores" if decoded else None)
 
 
 # The next three read files that do not change while a process lives: each is read once for many runs.
@@ -222,12 +264,15 @@ def _data_of(trial: Trial, number: int, places: Places) -> RunData:
 
 @functools.lru_cache(maxsize=16)
 def load(
-    located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], stores: Path
+    located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], folder: Path | None
 ) -> RunData:
-    """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there."""
+    """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there.
+
+    Images are decoded into a store in `folder`, if one is given.
+    """
     source = _source(located)
     read = tasklists.load(source, *which, located.lists, split)
-    pixels = _pixels(located, size, stores)
+    pixels = _files(located, size) if folder is None else _pixels(located, size, folder)
     stream = Stream.bind(read, pixels.rows)
     names = class_names(stream.class_of_label, located.dataset)
     return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
@@ -261,6 +306,19 @@ def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore
         )
 
 
+@functools.lru_cache(maxsize=4)
+def _files(located: Located, size: tuple[int, int]) -> ImageFiles:
+    """The images of every list of the dataset, none of them decoded."""
+    return ImageFiles.open(
+        located.images,
+        _source(located).used_paths(),
+        size,
+        resize=located.dataset.resize,
+        remedy=remedy(located),
+        confined=located.dataset.confined,
+    )
+
+
 def _agent(trial: Trial, number: int, problem: Problem, network: Network, device: torch.device) -> Agent:
     """A new agent for run `number`."""
     agent_class = registry.get(trial.agent)
@@ -276,6 +334,8 @@ def check_machine(folder: Path, machine: Machine) -> None:
         "portable": processor.is_portable(),
         "torch": torch.__version__,
     }
+    if machine.store != "auto":
+        now["store"] = machine.store
     environment.check(folder, now)
 
 

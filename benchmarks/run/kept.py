@@ -20,13 +20,14 @@ from torch import Tensor
 from lethe.agents import registry
 from lethe.agents.base import Agent, Problem
 from lethe.agents.networks import build as networks
+from lethe.agents.networks.quantised import quantised
 from lethe.agents.networks.registry import get as get_network
 from lethe.benchmarks.records import checkpoint
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.files import open_regular, read_json, write_text
-from lethe.dataloaders.stores import features
+from lethe.dataloaders.stores.encoded import rounded
 
 FORMAT = 1
 _STATE, _DESCRIPTION = "model.safetensors", "model.json"
@@ -60,7 +61,7 @@ def scores(agent: Agent[Any], x: Tensor, feature_dtype: str = "float32") -> Tens
     agent.fill_cache()
     agent.network.eval()
     inputs = agent.network.frozen(x.to(agent.device).contiguous(memory_format=torch.channels_last))
-    found = agent.predict(features.rounded(inputs, feature_dtype)).float().cpu()
+    found = agent.predict(rounded(inputs, feature_dtype)).float().cpu()
     agent.network.train()
     return found
 
@@ -133,13 +134,15 @@ def load(folder: Path, device: torch.device) -> Model:
     settings = agent_class.Config.from_settings(told.settings)
     problem = Problem(classes, told.input_shape)
     try:
+        if told.codebooks is not None:
+            network = quantised(network, torch.zeros_like(state["frozen"]["encode.centroids"], device=device))
         network.frozen.load_state_dict(state["frozen"])
         if networks.fingerprint(network.frozen) != told.frozen_sha256:
             raise ValueError("the frozen part of the network has other layers")
         seed = derive(told.seed, told.run, "agent")
         agent = agent_class(problem, settings, network, seed=seed, device=device)
         agent.load_state_dict(state["agent"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{folder / _STATE}: is not the state of agent {told.agent} on network {network_name} as they are now "
@@ -157,6 +160,7 @@ class _Description:
     settings: Mapping[str, object]
     network: str
     cut: str | None
+    codebooks: int | None
     seed: int
     run: int
     classes: tuple[str, ...]
@@ -197,6 +201,7 @@ def _described(path: Path) -> _Description:
             settings=dict(config["settings"]),
             network=config["network"],
             cut=config["cut"],
+            codebooks=None if config.get("codebooks") is None else int(config["codebooks"]),
             seed=int(config["seed"]),
             run=int(told["run"]),
             classes=tuple(told["classes"]),

@@ -5,7 +5,8 @@ task once more, only if its `needs` say so. It never sees the stream, a path or 
 `predict` and `predict_also` alone, which must change nothing: the first evaluation compares the state before and after.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,19 +18,15 @@ from lethe.benchmarks.records.write import Position, Recorder
 from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.stopping import Stop, stop_before
 from lethe.common.errors import InputError
-from lethe.dataloaders.streams import Images, Stream, Task
+from lethe.dataloaders.streams import Inputs, Stream, Task
 
 
-def task_data(task: Task, images: Images, device: torch.device, count: Callable[[int], None]) -> TaskData:
-    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else; `count` is told their images.
+def task_data(task: Task, images: Inputs, device: torch.device, recorder: Recorder) -> TaskData:
+    """The batches of `task` for agents that declare `Needs.task_data`, and nothing else; `recorder` counts them.
 
     No attribute of the object, of its iterators or of their tensors leads to other images or labels; rows are
     gathered batch by batch. (What Python hides nowhere, such as the cells of a closure, stays open to who digs for it.)
     """
-
-    def handed(batch: Task) -> tuple[Tensor, Tensor]:
-        count(len(batch))
-        return _handed(batch, images, device)
 
     class Data:
         __slots__ = ()
@@ -38,7 +35,17 @@ def task_data(task: Task, images: Images, device: torch.device, count: Callable[
             return len(task)
 
         def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-            return map(handed, task.batches(batch_size))  # not a generator, whose frame shows its variables
+            taken = _taken(images, task.batches(batch_size), recorder)
+
+            def handed() -> tuple[Tensor, Tensor] | None:
+                batch, x = next(taken, (None, None))
+                if batch is None or x is None:
+                    return None
+                recorder.again(len(batch))
+                return x, _labels(batch, device)
+
+            # Not a generator, whose frame shows its variables.
+            return cast("Iterator[tuple[Tensor, Tensor]]", iter(handed, None))
 
     return Data()
 
@@ -46,7 +53,7 @@ def task_data(task: Task, images: Images, device: torch.device, count: Callable[
 def learn(
     agent: Agent,
     stream: Stream,
-    images: Images,
+    images: Inputs,
     evaluator: Evaluator,
     recorder: Recorder,
     until_class: int | None = None,
@@ -69,10 +76,10 @@ def learn(
                 agent.begin_task(info)
         for epoch in range(start.epoch, agent.config.epochs_of(index)):
             order = shuffled(len(task), recorder.seed, index, epoch) if agent.needs.offline else None
-            batches = task.batches(agent.config.batch_size_of(index), order, start.batch)
-            for number, batch in enumerate(batches, start.batch + 1):
+            parts = task.batches(agent.config.batch_size_of(index), order, start.batch)
+            for number, (batch, x) in enumerate(_taken(images, parts, recorder), start.batch + 1):
                 with recorder.flops.step(len(batch)):
-                    logged = agent.observe(*_handed(batch, images, agent.device))
+                    logged = agent.observe(x, _labels(batch, agent.device))
                 recorder.step(Position(index, epoch, number), len(batch), logged, agent)
             start = Position(index, epoch + 1)
         recorder.flush()
@@ -86,10 +93,10 @@ def learn(
     return None
 
 
-def _data_for(agent: Agent, task: Task, images: Images, recorder: Recorder) -> TaskData:
+def _data_for(agent: Agent, task: Task, images: Inputs, recorder: Recorder) -> TaskData:
     if not agent.needs.task_data:
         return UndeclaredTaskData()
-    return task_data(task, images, agent.device, recorder.again)
+    return task_data(task, images, agent.device, recorder)
 
 
 def check_needs(agent_class: type[Agent]) -> None:
@@ -103,9 +110,20 @@ def check_needs(agent_class: type[Agent]) -> None:
         )
 
 
-def _handed(batch: Task, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inputs [B, C, H, W] and labels [B]; copies, since a view leads to the labels of all that is yet to come."""
-    return images[batch.rows], batch.labels.to(device, copy=True)
+def _taken(images: Inputs, parts: Iterator[Task], recorder: Recorder) -> Iterator[tuple[Task, Tensor]]:
+    """As `images.batches(parts)`; making the inputs is none of the agent's work, and not counted as such."""
+    batches = images.batches(parts)
+    while True:
+        with recorder.preparing():
+            found = next(batches, None)
+        if found is None:
+            return
+        yield found
+
+
+def _labels(batch: Task, device: torch.device) -> Tensor:
+    """Labels [B]; a copy, since a view leads to the labels of all that is yet to come."""
+    return batch.labels.to(device, copy=True)
 
 
 def shuffled(count: int, seed: int, task: int, epoch: int) -> Tensor:

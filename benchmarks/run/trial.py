@@ -44,6 +44,8 @@ class Trial:
     """Images to evaluate on: "test", or "validation" ones, which are held out of training."""
     feature_dtype: str = "float32"
     """Storage of the frozen part's output: "float32", or "bfloat16" in half the space."""
+    codebooks: int | None = None
+    """M, codebooks of the quantiser by which the frozen part's output is stored and learned from; None: it is not."""
     tasks: int | None = None
     """Number of tasks; None: as many as the dataset's task sizes make."""
     class_order: tuple[str, ...] | None = None
@@ -66,6 +68,7 @@ class Trial:
         seed: int = 0,
         split: str = "test",
         feature_dtype: str = "float32",
+        codebooks: int | None = None,
         tasks: int | None = None,
         class_order: Sequence[str] | None = None,
         order_seed: int = 0,
@@ -106,6 +109,9 @@ class Trial:
                     cut = networks.find_cut(network, named) if named else None
                     with problems.about("feature_dtype"):
                         _check_frozen(feature_dtype, network, cut)
+                    if codebooks is not None and spec:
+                        with problems.about("codebooks"):
+                            _check_codebooks(codebooks, feature_dtype, network, cut, spec.image_size)
         if problems or spec is None or config is None or network is None:
             raise problems.error()
         return cls(
@@ -122,6 +128,7 @@ class Trial:
             spec=spec,
             split=split,
             feature_dtype=feature_dtype,
+            codebooks=codebooks,
             tasks=tasks,
             class_order=None if class_order is None else tuple(class_order),
             order_seed=order_seed,
@@ -211,6 +218,27 @@ def _check_frozen(feature_dtype: str, network: str, cut: str | None) -> None:
         raise InputError(
             f"feature_dtype {feature_dtype}: nothing of the network is frozen, so no features are stored: "
             "freeze a part of it (--cut last_block), or leave it at float32"
+        )
+
+
+def _check_codebooks(
+    codebooks: int, feature_dtype: str, network: str, cut: str | None, size: tuple[int, int]
+) -> None:
+    """`InputError` where the output of a frozen part cannot be quantised by so many codebooks."""
+    if not networks.freezes(network, cut):
+        raise InputError(
+            f"codebooks {codebooks}: nothing of the network is frozen, so there is nothing to be quantised: freeze a "
+            "part of it (--cut last_block), or leave out --store codes"
+        )
+    if feature_dtype != "float32":
+        raise InputError(
+            f"feature_dtype {feature_dtype}: codes are bytes, with codebooks={codebooks}: leave out one of both"
+        )
+    channels = networks.given_shape(network, cut, size)[0]
+    if not 1 <= codebooks < channels or channels % codebooks:
+        raise InputError(
+            f"codebooks: expected a number below {channels} that divides these channels of the frozen part's output, "
+            f"got {codebooks}"
         )
 
 

@@ -97,12 +97,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> None:
-    """Make the data that jobs share (lists, decoded images, features of frozen trunks), each once."""
+def prepare_all(jobs: Sequence[Job], places: Places, machine: Machine) -> list[str]:
+    """Make the data that jobs share (lists, decoded images, features of frozen trunks), each once.
+
+    Returns a line on each kind of store.
+    """
     for trial in dict.fromkeys(job.trial for job in jobs):
         check_machine(begin(trial, places.results), machine)
-    for job in {_shares(job): job for job in jobs}.values():
-        prepare(job.trial, job.number, places, machine)
+    shared = {_shares(job): job for job in jobs}.values()
+    return list(dict.fromkeys(prepare(job.trial, job.number, places, machine) for job in shared))
 
 
 def finished(job: Job, places: Places) -> bool:
@@ -334,4 +337,7 @@ def _shares(job: Job) -> tuple[object, ...]:
         offline,
         job.number,
     )
-    return (*lists, *attrgetter("network", "cut", "pretrained", "feature_dtype", "seed")(job.trial))
+    return (
+        *lists,
+        *attrgetter("network", "cut", "pretrained", "feature_dtype", "codebooks", "seed")(job.trial),
+    )

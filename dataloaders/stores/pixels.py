@@ -1,4 +1,4 @@
-"""The pixel store: every image of a dataset decoded once, resized, and memory-mapped as uint8.
+"""The pixel store: every image of a dataset decoded once, resized, and memory-mapped as uint8; or no such store.
 
 A store is named after a fingerprint of the files, the size and the resize rule. A file counts as changed when its
 length or its time of change differs.
@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lethe.common.errors import InputError
 from lethe.common.files import read_text, write_text
 from lethe.common.input_problems import first
 from lethe.dataloaders.stores.array import open_array
 from lethe.dataloaders.stores.decode import RESIZE_RULE, decode_into, leaving
+from lethe.dataloaders.stores.decoded import DecodedImages
+from lethe.dataloaders.streams import Images
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,8 @@ class PixelStore:
         names them and ends with the `remedy`; a disk without space is an `InputError` too, and so are images that a
         link leads out of the folders `confined` below `root`, if there are any.
         """
-        paths = sorted(set(paths))
-        if confined:
-            _raise_any(leaving(root, paths, confined), remedy)
-        fingerprint = _fingerprint(root, paths, size, resize, remedy)
+        files = ImageFiles.open(root, paths, size, resize=resize, remedy=remedy, confined=confined)
+        paths = files.paths
 
         def fill(target: Path) -> None:
             done, problems = 0, []
@@ -69,11 +70,61 @@ class PixelStore:
                     progress(done, len(paths))
             _raise_any(problems, remedy)
 
-        crop = f"of{resize}" if resize else ""
-        folder = stores / f"pixels-{size[0]}x{size[1]}{crop}-{fingerprint[:16]}"
+        folder = stores / files.store_name
         pixels = open_array(folder, (len(paths), *size, 3), np.uint8, fill)
-        return cls(
-            fingerprint, _content(folder, pixels), pixels, {path: row for row, path in enumerate(paths)}
+        return cls(files.fingerprint, _content(folder, pixels), pixels, files.rows)
+
+    def inputs(self, device: torch.device) -> Images:
+        """The pixels by row."""
+        return Images(self.pixels, device)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are decoded when they are wanted; rows are those of a store of the same images."""
+
+    root: Path
+    paths: Sequence[str]
+    """Below `root`, by row."""
+    size: tuple[int, int]
+    resize: int
+    """As for `decode`."""
+    fingerprint: str
+    content: str
+    """Fingerprint of the files wherever they lie: of their names, lengths and times of change."""
+    rows: dict[str, int]
+    remedy: str = ""
+    """What to do about an image that cannot be decoded."""
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        paths: Sequence[str],
+        size: tuple[int, int],
+        *,
+        resize: int = 0,
+        remedy: str = "",
+        confined: Sequence[str] = (),
+    ) -> "ImageFiles":
+        """The images `paths` below `root`, to be decoded to `size` (H, W); see `PixelStore.open`."""
+        paths = sorted(set(paths))
+        if confined:
+            _raise_any(leaving(root, paths, confined), remedy)
+        fingerprint, content = _fingerprints(root, paths, size, resize, remedy)
+        rows = {path: row for row, path in enumerate(paths)}
+        return cls(root, paths, size, resize, fingerprint, content, rows, remedy)
+
+    @property
+    def store_name(self) -> str:
+        """Name of the folder of a pixel store."""
+        crop = f"of{self.resize}" if self.resize else ""
+        return f"pixels-{self.size[0]}x{self.size[1]}{crop}-{self.fingerprint[:16]}"
+
+    def inputs(self, device: torch.device, workers: int | None = None) -> DecodedImages:
+        """The pixels by row, decoded by as many processes as there are cores, or by `workers`."""
+        return DecodedImages(
+            self.root, self.paths, self.size, device, resize=self.resize, workers=workers, remedy=self.remedy
         )
 
 
@@ -103,8 +154,11 @@ def _digest(pixels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], resize: int, remedy: str) -> str:
-    """SHA-256 of the resize rule, the size, `resize`, the folder, and each file's path, bytes and time of change.
+def _fingerprints(
+    root: Path, paths: Sequence[str], size: tuple[int, int], resize: int, remedy: str
+) -> tuple[str, str]:
+    """SHA-256 of the resize rule, the size, `resize`, the folder, and each file's path, bytes and time of change; and
+    of all these but the folder.
 
     The folder counts because two of them may hold files of the same names, sizes and times: uncompressed images,
     say, from archives that set all times to one. The time of the last change of status does not count, though it cannot
@@ -112,18 +166,21 @@ def _fingerprint(root: Path, paths: Sequence[str], size: tuple[int, int], resize
     """
     crop = [resize] if resize else []  # so that stores without a crop keep their names
     digest = hashlib.sha256(json.dumps([RESIZE_RULE, size, str(root.resolve()), *crop]).encode())
+    anywhere = hashlib.sha256(json.dumps([RESIZE_RULE, size, *crop]).encode())
     missing = []
     for path in paths:
         try:
             stat = os.stat(root / path)  # noqa: PTH116  (half the time of Path.stat on a million files)
-            digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+            digest.update(line)
+            anywhere.update(line)
         except OSError:
             missing.append(path)
     if missing:
         count = f"{len(missing)} of {len(paths)} images are missing below {root}"
         named = [f"{root / path}: no such image" for path in missing] if len(missing) < len(paths) else []
         _raise_any([count, *named], remedy)
-    return digest.hexdigest()
+    return digest.hexdigest(), anywhere.hexdigest()
 
 
 def _raise_any(problems: Sequence[str], remedy: str) -> None:

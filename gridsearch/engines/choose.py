@@ -37,20 +37,24 @@ def _machines(options: argparse.Namespace) -> list[Machine]:
     if not gpus:
         count = options.workers or max(1, cores() // options.threads)
         limit = memory.limit_of(options.max_memory, count)
-        keep = options.keep_model
-        return [
-            Machine("cpu", options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
-        ] * count
+        return [_machine(options, "cpu", limit)] * count
     if options.workers:
         raise InputError("--workers counts runs on the CPU; on GPUs say --trials-per-gpu")
     # One worker of each GPU, then the second of each: few runs spread over all of them.
     devices = [f"cuda:{gpu}" for _ in range(options.trials_per_gpu) for gpu in gpus]
     limit = memory.limit_of(options.max_memory, len(devices))
-    keep = options.keep_model
-    return [
-        Machine(device, options.threads, options.checkpoint_batches, keep_model=keep, max_memory=limit)
-        for device in devices
-    ]
+    return [_machine(options, device, limit) for device in devices]
+
+
+def _machine(options: argparse.Namespace, device: str, limit: int | None) -> Machine:
+    return Machine(
+        device,
+        options.threads,
+        options.checkpoint_batches,
+        keep_model=options.keep_model,
+        max_memory=limit,
+        store=options.store,
+    )
 
 
 def _gpus(asked: str | None) -> list[int]:

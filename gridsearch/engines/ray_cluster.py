@@ -69,7 +69,13 @@ def ray_engine(options: argparse.Namespace) -> tuple[Engine, list[Machine]]:
         raise InputError(f"--engine ray: expected a node with {wanted}, got nodes with {there} CPUs")
     count = min(slots, options.workers or slots)
     device = "cuda:0" if on_gpus else "cpu"
-    machine = Machine(device, options.threads, options.checkpoint_batches, keep_model=options.keep_model)
+    machine = Machine(
+        device,
+        options.threads,
+        options.checkpoint_batches,
+        keep_model=options.keep_model,
+        store=options.store,
+    )
     gpus = 1 / per_gpu if per_gpu else 0.0
     return functools.partial(_run_jobs, machine=machine, gpus=gpus, count=count), [machine] * count
 

@@ -1,5 +1,7 @@
 """What the comparison says where trials are unlike: orders of notes, trials without runs, names of settings."""
 
+from dataclasses import replace
+
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.differences import Difference
@@ -21,6 +23,23 @@ def test_task_lists_are_noted_in_the_order_of_the_alphabet():
     variants = ["delta", "alpha", "zeta", "gamma", "beta", "omega"]
     comparison = compare([trial("er", run(0, [50]), variant=name, folder=name) for name in variants])
     assert any("alpha and beta and delta and gamma and omega and zeta" in note for note in notes(comparison))
+
+
+def test_what_networks_were_pretrained_on_is_noted_with_the_weights():
+    pretrained = [
+        replace(trial(agent, run(0, [50]), network=network), weights=digest * 64, pretraining=images)
+        for agent, network, digest, images in (
+            ("si", "resnet18", "a", "ImageNet-1k"),
+            ("er", "resnet18", "a", "ImageNet-1k"),
+            ("l2", "mine", "b", ""),
+        )
+    ]
+    told = notes(compare([*pretrained, trial("ewc", run(0, [50]))]))
+    assert told[0] == (
+        "pretrained: mine on images that are not known (weights bbbbbbbbbbbb); "
+        "resnet18 on ImageNet-1k (weights aaaaaaaaaaaa)"
+    )
+    assert not any("pretrained" in note for note in notes(compare([trial("ewc", run(0, [50]))])))
 
 
 def test_equal_values_of_a_setting_have_equal_texts():

@@ -3,7 +3,6 @@
 import json
 from statistics import fmean
 
-import numpy as np
 import pytest
 import torch
 
@@ -206,25 +205,29 @@ def test_the_state_of_an_optimiser_of_another_library_is_counted():
 
 
 def test_a_trunk_is_measured_once_for_each_machine(tmp_path, monkeypatch):
-    pixels = np.zeros((3, 8, 8, 3), np.uint8)
     frozen = toy.network(cut="head").frozen
-    first = trunk.measured_once(pixels, frozen, "f" * 64, tmp_path, toy.CPU)
+
+    def measured():
+        images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+        return trunk.measured_once(lambda: images, (8, 8), frozen, "f" * 64, tmp_path, toy.CPU)
+
+    first = measured()
     assert first.seconds > 0 and first.flops == 2 * (16 * 8 * 3 * 9 + 4 * 8 * 8 * 9)
-    assert trunk.measured_once(pixels, frozen, "f" * 64, tmp_path, toy.CPU) == first
+    assert measured() == first
     (path,) = tmp_path.iterdir()
     path.write_text('{"seconds_per_image": -1.0, "flops_per_image": 3}')
-    assert trunk.measured_once(pixels, frozen, "f" * 64, tmp_path, toy.CPU).seconds > 0, "damaged: again"
+    assert measured().seconds > 0, "damaged: again"
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(before + 1)
-        trunk.measured_once(pixels, frozen, "f" * 64, tmp_path, toy.CPU)
+        measured()
     finally:
         torch.set_num_threads(before)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_without_a_trunk_there_is_nothing_to_measure(tmp_path):
-    pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    pixels = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
     assert trunk.measure(pixels, toy.network().frozen, toy.CPU) == Trunk(0.0, 0)
 
 

