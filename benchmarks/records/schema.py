@@ -219,11 +219,8 @@ CONFIG = Table(
 
 ENVIRONMENT = Table(
     {
-        "needs": Maybe(
-            Table(
-                dict.fromkeys(("task_boundaries", "task_data", "frozen_trunk", "offline"), Flag()),
-                rest=Flag(),
-            )
+        "needs": Table(
+            dict.fromkeys(("task_boundaries", "task_data", "frozen_trunk", "offline"), Flag()), rest=Flag()
         ),
         "device": Maybe(Text()),
         "device_name": Maybe(Text()),
