@@ -163,7 +163,11 @@ class REMIND(SGDAgent[REMINDConfig]):
         formula="n·(H·W·M + 8) + 4·256·C + 9·K, M codebooks, n the smaller of `memory_size` and the stream's images",
         memory=_memory,
         style=Style("green", "^"),
-        published=("REMIND (AugMem authors' port, CVPR22 submission)",),
+        published=(
+            "REMIND (AugMem authors' port, CVPR22 submission)",
+            "REMIND original code, PyTorch 1.3.1",
+            "REMIND with PR#6 fix, PyTorch 1.12.1",
+        ),
         toy_settings={"codebooks": 2},
     )
     needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)

@@ -2,49 +2,46 @@
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import NoReturn
 
+import numpy as np
 import torch
-from tqdm import tqdm
 
 from lethe.agents import registry
 from lethe.benchmarks import store_options
-from lethe.benchmarks.records import failures
+from lethe.benchmarks.command_crew import Here, RunWatch, tell
+from lethe.benchmarks.records import predictions
 from lethe.benchmarks.records.augmem_files import write_tables_of
 from lethe.benchmarks.records.environment import threads_before
 from lethe.benchmarks.records.read import read_trial
 from lethe.benchmarks.records.write import tidy
 from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
-from lethe.benchmarks.report.tables import Table, metric_cell, plain_text
+from lethe.benchmarks.report.tables import Table, format_bytes, metric_cell, plain_text
 from lethe.benchmarks.run import budget, kept
 from lethe.benchmarks.run.construction import refusals
 from lethe.benchmarks.run.device import check_device
-from lethe.benchmarks.run.experiment import Machine, Places, check_protocol
+from lethe.benchmarks.run.experiment import Machine, Places, check_protocol, task_lists
 from lethe.benchmarks.run.job import Job, check_count
+from lethe.benchmarks.run.stopping import cannot_stop
 from lethe.benchmarks.run.trial import Trial, notes
 from lethe.benchmarks.workers import memory
-from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Outcome
+from lethe.benchmarks.workers.messages import Failed
 from lethe.benchmarks.workers.pool import (
-    ELSEWHERE,
     cores,
     damage,
     do_all,
     finished,
     prepare_all,
-    record,
     run_jobs,
 )
-from lethe.benchmarks.workers.worker import attempt
 from lethe.common.command_line import below_one
 from lethe.common.errors import Damaged, InputError
 from lethe.common.input_problems import first, raise_any
 from lethe.common.printable import printable
-from lethe.common.progress import RunLine, live_line
+from lethe.common.progress import live_line
 from lethe.dataloaders.index import class_order as class_orders
 from lethe.dataloaders.index import find
 from lethe.dataloaders.index.spec import Dataset
@@ -73,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
     for trial in trials:
         with suppress(Damaged):  # told with each of its runs
             check_protocol(trial, places)
-    if options.keep_model:
-        raise_any(kept.cannot_keep(trials))
+    _check_savable(options, trials)
     broken = [failed for job in jobs if (failed := damage(job, places))]
     damaged = {failed.job for failed in broken}
     left = [job for job in jobs if job not in damaged and not finished(job, places)]
@@ -95,12 +91,13 @@ def run(options: argparse.Namespace) -> int:
     machine = _machine(options, [job.trial for job in left] or trials, places)
     for line in prepare_all(left, places, machine):
         print(printable(line), flush=True)
+    _tell_size(options.predictions, left, places)
     if options.workers == 1:
-        watch = _Watch()
-        do_all(left, places, _Here(places, machine), watch)
+        watch = RunWatch()
+        do_all(left, places, Here(places, machine), watch)
     else:
         with live_line(len(left), "runs", "run") as bar:
-            watch = _Watch(bar)
+            watch = RunWatch(bar)
             run_jobs(left, places, [machine] * options.workers, watch)
     status = _tell_all(broken)
     whole = [trial for trial in trials if not any(failed.job.trial is trial for failed in broken)]
@@ -129,95 +126,35 @@ def _build_all(left: Sequence[Job]) -> None:
 def _tell_all(broken: Sequence[Failed]) -> int:
     """Print the damage of finished runs; 1 if there is any, else 0."""
     for failed in broken:
-        _tell(failed)
+        tell(failed)
     return 1 if broken else 0
 
 
-class _Watch:
-    """Prints a line per run that ends, and notes whose runs fail."""
-
-    def __init__(self, bar: "tqdm[NoReturn] | None" = None):
-        self.failed: set[str] = set()
-        """Agents with a failed run."""
-        self._bar = bar
-
-    def started(self, job: Job) -> None:
-        """Print nothing."""
-
-    def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
-        """Print nothing."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Note the outcome and print it."""
-        if isinstance(outcome, Failed):
-            self.failed.add(outcome.job.trial.agent)
-        if self._bar is not None:
-            self._bar.update()
-        _tell(outcome)
-
-    def tell_remedies(self) -> int:
-        """Print what to do about failed agents of users; 1 if a run has failed, else 0."""
-        for agent in sorted(self.failed):
-            if ":" in agent and not agent.startswith("avalanche:"):
-                print(
-                    f"`lethe check {agent}` tells what the agent breaks, on a tiny problem", file=sys.stderr
-                )
-        return 1 if self.failed else 0
+def _check_savable(options: argparse.Namespace, trials: Sequence[Trial]) -> None:
+    """`InputError` for agents that cannot be saved, where an option needs that."""
+    problems = kept.cannot_keep(trials) if options.keep_model else []
+    if options.until_class is not None:
+        problems += cannot_stop(trials)
+    raise_any(problems)
 
 
-class _Here:
-    """Crew (see `benchmarks.workers.pool`) of this process alone, with a progress line per run."""
-
-    def __init__(self, places: Places, machine: Machine):
-        self.job: Job | None = None
-        self._places = places
-        self._machine = machine
-
-    def give(self, job: Job) -> None:
-        """Begin `job` with the next `news`."""
-        self.job = job
-
-    def free(self) -> "list[_Here]":
-        """The process, if it has no job."""
-        return [] if self.busy() else [self]
-
-    def busy(self) -> bool:
-        """Whether it has a job."""
-        return self.job is not None
-
-    def news(self) -> "Iterator[tuple[_Here, Finished | Failed | Elsewhere]]":
-        """Execute the job and yield its outcome; nothing, after a wait, if other processes have all jobs."""
-        if self.job is None:
-            time.sleep(ELSEWHERE)
-            return
-        job, line = self.job, RunLine(str(self.job))
-
-        def last_words(reason: str) -> None:
-            outcome = Failed(job, failures.failure(job.folder(self._places.results), reason))
-            record(outcome, self._places)
-            _tell(outcome)
-
-        try:
-            with memory.limited(self._machine.max_memory, last_words):
-                outcome = attempt(job, self._places, self._machine, line)
-        finally:
-            line.close()
-        yield self, outcome
-
-    def stop(self) -> None:
-        """Nothing to end."""
-
-
-def _tell(outcome: Outcome) -> None:
-    if isinstance(outcome, Failed):
-        print(f"failed: {outcome.job}: {outcome.failure}", file=sys.stderr)
+def _tell_size(scores: str, jobs: Sequence[Job], places: Places) -> None:
+    """Print the bytes that the scores of all evaluations take, a line for each stream of `jobs`."""
+    if scores != "each":
         return
-    metrics = outcome.summary["metrics"]
-    print(
-        f"{outcome.job}: {metrics['accuracy_mean']:.1f} % over tasks, {metrics['accuracy_last']:.1f} % at the "
-        f"end, {metrics['images_per_second']:.0f} images/s",
-        flush=True,
-    )
+    found: dict[str, None] = {}
+    for job in jobs:
+        lists = task_lists(job.trial, job.number, places)
+        met = [
+            np.concatenate([labels for _, labels in lists.tasks[: end + 1]])
+            for end in range(len(lists.tasks))
+        ]
+        tested = [int(np.isin(lists.test_labels, labels).sum()) for labels in met]
+        size = format_bytes(predictions.size(tested, len(np.unique(met[-1]))))
+        found[f"note: --predictions each: up to {size} a run of {job.trial.dataset}/{job.trial.paradigm}"] = (
+            None
+        )
+    print("\n".join(found), flush=True)
 
 
 def _tell_unkept(jobs: Sequence[Job], places: Places) -> None:
@@ -233,7 +170,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     """One trial for each stream and agent; all problems of the command line are one `InputError`."""
     trials: list[Trial] = []
     specs: dict[str, Dataset] = {}
-    problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches")
+    problems = below_one(options, "runs", "workers", "threads", "checkpoint_batches", "until_class")
     misplaced = _misplaced(options.set, options.agent)
     problems += misplaced.values()
     codebooks: int | None = None
@@ -331,6 +268,7 @@ def _machine(options: argparse.Namespace, trials: Sequence[Trial], places: Place
         options.predictions,
         options.keep_model,
         memory.limit_of(options.max_memory, options.workers),
+        until_class=options.until_class,
         store=store_options.store(options),
     )
 

@@ -40,6 +40,13 @@ def add_commands(commands: Commands) -> None:
         default=folders.DATA,
         help="holds a folder per dataset, a dataset.toml of your own with its title in it (default %(default)s)",
     )
+    report.add_argument(
+        "--offline-curve",
+        type=Path,
+        metavar="CSV",
+        help="accuracy of an offline learner by number of classes, as the reference of omega_all in place of offline "
+        "trials: columns classes and top1, top5 or both",
+    )
     report.set_defaults(command=_report)
     predict = commands.add_parser(
         "predict",
@@ -50,6 +57,24 @@ def add_commands(commands: Commands) -> None:
     predict.add_argument("folder", type=Path, metavar="FOLDER", help="of the run, or of its trial")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     predict.set_defaults(command=_predict)
+    export = commands.add_parser(
+        "export",
+        help="a run in the files of published experiments",
+        description="Write a finished run in the files of a published experiment, for scripts that read those.",
+    )
+    formats = export.add_subparsers(required=True, metavar="FORMAT")
+    remind = formats.add_parser(
+        "remind",
+        help="REMIND's ImageNet experiment: accuracies (JSON), and probabilities where scores were kept (NumPy)",
+        description="Write accuracies_min_trained_0_max_trained_M.json after each task but the first, and "
+        "preds_min_trained_0_max_trained_M.npy where scores were kept (--predictions each); M classes are seen.",
+    )
+    remind.add_argument("trial", type=Path, metavar="TRIAL", help="the folder of a trial")
+    remind.add_argument(
+        "--run", type=int, default=0, metavar="R", help="number of the run (default %(default)s)"
+    )
+    remind.add_argument("--out", type=Path, required=True, help="folder for the files")
+    remind.set_defaults(command=_export_remind)
     pretrain = commands.add_parser(
         "pretrain",
         help="make the small network's shipped weights anew",
@@ -173,7 +198,20 @@ def _add_run(commands: Commands) -> None:
     add_max_memory(run)
     add_portable(run)
     run.add_argument("--checkpoint-batches", type=int, metavar="N", help="save every N batches as well")
-    run.add_argument("--predictions", action="store_true", help="keep the scores of the last evaluation")
+    run.add_argument(
+        "--predictions",
+        nargs="?",
+        const="last",
+        default="none",
+        choices=("last", "each"),
+        help="keep the scores of the last evaluation, or of each (default: of none; without a value: last)",
+    )
+    run.add_argument(
+        "--until-class",
+        type=int,
+        metavar="N",
+        help="stop each run after the task with which it has met N classes; without this, the same command goes on",
+    )
     add_keep_model(run)
     run.add_argument("--dry-run", action="store_true", help="print what would run; build each agent once")
     run.set_defaults(command=_run)
@@ -194,7 +232,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from lethe.benchmarks.report.write import report
 
-    summary = report(options.results, options.out, options.other, options.data)
+    summary = report(options.results, options.out, options.other, options.data, options.offline_curve)
     with suppress(BrokenPipeError):  # the files are written; a reader such as `head` may have left
         print(summary.table, *(f"note: {note}" for note in summary.notes), *summary.files, sep="\n")
     return 0
@@ -204,6 +242,21 @@ def _predict(options: argparse.Namespace) -> int:
     from lethe.benchmarks.predict import predict
 
     return predict(options.folder, options.images)
+
+
+def _export_remind(options: argparse.Namespace) -> int:
+    from lethe.benchmarks.records.remind_files import export
+    from lethe.common.errors import InputError
+
+    if options.run < 0:
+        raise InputError(f"--run: expected a number from 0, got {options.run}")
+    written, missing = export(options.trial, options.run, options.out)
+    with suppress(BrokenPipeError):
+        print(*written, sep="\n")
+        if missing:
+            tasks = ", ".join(str(task) for task in missing)
+            print(f"note: no predictions after task {tasks}, whose scores were not kept (--predictions each)")
+    return 0
 
 
 def _pretrain(options: argparse.Namespace) -> int:

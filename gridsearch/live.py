@@ -13,7 +13,7 @@ from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.run.experiment import Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.messages import Failed, Outcome
+from lethe.benchmarks.workers.messages import Failed, Outcome, Stopped
 from lethe.common.printable import printable
 from lethe.gridsearch.grid import place_of
 from lethe.gridsearch.plan import Plan, TimeEstimate, duration_text
@@ -65,6 +65,9 @@ class Live:
         self._running[job] = f"{100 * images // max(of, 1):3d} %{so_far}"
         if time.perf_counter() - self._drawn >= _REFRESH:
             self._draw()
+
+    def stopped(self, stopped: Stopped) -> None:
+        """Print nothing: the runs of a search go to the end."""
 
     def ended(self, outcome: Outcome) -> None:
         """Print the result of the job, or the reason of its failure."""

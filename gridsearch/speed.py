@@ -14,7 +14,7 @@ from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
 from lethe.benchmarks.speed.figures import Figure
 from lethe.benchmarks.workers import forkserver
-from lethe.benchmarks.workers.messages import Failed, Outcome
+from lethe.benchmarks.workers.messages import Failed, Outcome, Stopped
 from lethe.benchmarks.workers.pool import cores, prepare_all, run_jobs
 from lethe.dataloaders.index import find
 from lethe.dataloaders.prepare import ensure_dirmap
@@ -50,6 +50,9 @@ class _Times:
 
     def learned(self, job: Job, images: int, of: int, accuracy: float | None) -> None:
         """Nothing to add."""
+
+    def stopped(self, stopped: Stopped) -> None:
+        """Nothing to add: these runs go to the end."""
 
     def ended(self, outcome: Outcome) -> None:
         """Add the run's times."""

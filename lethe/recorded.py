@@ -13,7 +13,7 @@ from lethe.benchmarks.run.device import check_device
 from lethe.benchmarks.run.experiment import Machine, Places
 from lethe.benchmarks.run.job import Job
 from lethe.benchmarks.run.trial import Trial
-from lethe.benchmarks.workers.messages import Elsewhere, Failed
+from lethe.benchmarks.workers.messages import Elsewhere, Failed, Stopped
 from lethe.benchmarks.workers.pool import finished, prepare_all
 from lethe.benchmarks.workers.pool import record as keep
 from lethe.benchmarks.workers.worker import attempt
@@ -47,7 +47,7 @@ def record(
     failed = []
     for job in left:
         outcome = attempt(job, places, machine)
-        if not isinstance(outcome, Elsewhere):
+        if not isinstance(outcome, Elsewhere | Stopped):
             keep(outcome, places)
         if isinstance(outcome, Failed):
             failed.append(f"{job}: {outcome.failure.reason}")

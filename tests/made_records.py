@@ -22,6 +22,7 @@ def run(
     software: Sequence[Mapping[str, object]] = (),
     collapsed: str | None = None,
     images_again: int | None = None,
+    top5: Sequence[float] | None = None,
     **metrics: float | None,
 ) -> RunRecord:
     """A finished run with accuracy `seen` after each task; `first` on the first task's classes."""
@@ -48,7 +49,9 @@ def run(
         "collapsed": collapsed,
         "images_again": images_again,
     }
-    return RunRecord(number, accuracy, None, classes, summary)
+    if top5 is not None:
+        values |= {"top5_last": top5[-1], "top5_mean": float(np.mean(top5))}
+    return RunRecord(number, accuracy, None if top5 is None else np.array(top5), classes, summary)
 
 
 def trial(
@@ -93,7 +96,16 @@ def write(root: Path, record: TrialRecord) -> Path:
         place = folder / f"run{finished.run}"
         place.mkdir()
         rows = [f"{task},{seen!r},{first!r}" for task, (seen, first) in enumerate(finished.accuracy.tolist())]
-        (place / "accuracy.csv").write_text("\n".join(["task,seen,group_0", *rows]) + "\n")
+        header = "task,seen,group_0"
+        if finished.top5 is not None:  # the one group has the accuracy on all classes seen
+            values = finished.top5.tolist()
+            rows, header = (
+                [f"{row},{value!r}" for row, value in zip(rows, values, strict=True)],
+                f"{header},top5_seen",
+            )
+            groups = [f"{task},{value!r}" for task, value in enumerate(values)]
+            (place / "top5_groups.csv").write_text("\n".join(["task,group_0", *groups]) + "\n")
+        (place / "accuracy.csv").write_text("\n".join([header, *rows]) + "\n")
         (place / "summary.json").write_text(json.dumps(finished.summary))
     for number in record.unfinished:
         (folder / f"run{number}").mkdir()

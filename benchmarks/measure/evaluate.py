@@ -34,17 +34,30 @@ class Evaluation:
     """On each group, the classes first met in a task; NaN for a group that has no test image."""
     top5: float | None
     """On all classes seen so far; None up to ten classes in all."""
+    groups_top5: tuple[float, ...] | None
+    """`groups` in top-5; None up to ten classes in all."""
     confusion: Confusion = field(repr=False, compare=False)
     """What the test images of each class were taken for."""
     further: "Mapping[str, Evaluation]" = field(default_factory=dict)
     """The same of each further output of the agent (`Agent.predict_also`), by name."""
+    predictions: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    """What `Evaluator.predictions` returns, if the evaluator keeps scores."""
 
 
 class Evaluator:
-    """Evaluation of an agent on the test images of a stream; `classes` are the names of labels 0 .. K-1."""
+    """Evaluation of an agent on the test images of a stream; `classes` are the names of labels 0 .. K-1.
+
+    With `keep_scores`, every evaluation has its `predictions`.
+    """
 
     def __init__(
-        self, stream: Stream, images: Inputs, device: torch.device, classes: Sequence[str] | None = None
+        self,
+        stream: Stream,
+        images: Inputs,
+        device: torch.device,
+        classes: Sequence[str] | None = None,
+        *,
+        keep_scores: bool = False,
     ):
         self.classes = tuple(classes or map(str, range(stream.num_classes)))
         self.images = images
@@ -56,8 +69,11 @@ class Evaluator:
         self.num_groups = max(groups.values()) + 1
         self._tasks = stream.tasks
         self._checked = False
+        self._keep_scores = keep_scores
         self.stream_images = len(torch.cat([task.rows for task in stream.tasks]).unique())
         self._group = torch.tensor([groups.get(label, -1) for label in range(stream.num_classes)])
+        tested = self._group[stream.test.labels]
+        self.group_images: list[int] = torch.bincount(tested[tested >= 0], minlength=self.num_groups).tolist()
 
     @torch.no_grad()
     def __call__(self, agent: Agent, task: int) -> Evaluation:
@@ -77,11 +93,19 @@ class Evaluator:
         part, unseen = self._part(task)
         top = min(5 if self.num_classes > _TOP5_ABOVE else 1, len(self.classes_met[task]))
         judged: dict[str, list[Tensor]] = defaultdict(list)
+        kept: list[Tensor] = []
         for x in self._batches(agent, part):
-            for name, scores in {"": agent.predict(x), **_further(agent, x)}.items():
+            outputs = {"": agent.predict(x), **_further(agent, x)}
+            for name, scores in outputs.items():
                 judged[name].append(_judged(_sound(scores, len(x), len(unseen)), unseen, top))
+            if self._keep_scores:
+                kept.append(_limited(outputs[""], unseen))
         answer, *further = (self._evaluation(torch.cat(parts).cpu(), part, task) for parts in judged.values())
-        return replace(answer, further=dict(zip(list(judged)[1:], further, strict=True)))
+        return replace(
+            answer,
+            further=dict(zip(list(judged)[1:], further, strict=True)),
+            predictions=self._arrays(part, kept) if kept else None,
+        )
 
     def _evaluation(self, judged: Tensor, part: Task, task: int) -> Evaluation:
         """Accuracies from what `_judged` found of the test images `part`."""
@@ -92,30 +116,38 @@ class Evaluator:
                 "try a smaller learning rate"
             )
         hits = predicted == part.labels.unsqueeze(1)
-        correct, groups = hits[:, 0].double(), self._group[part.labels]
-        totals = torch.bincount(groups, minlength=self.num_groups)
-        rights = torch.bincount(groups, weights=correct, minlength=self.num_groups)
+        correct, among = hits[:, 0].double(), hits.any(1).double()
+        has_top5 = self.num_classes > _TOP5_ABOVE
         return Evaluation(
             seen=100 * correct.mean().item(),
-            groups=tuple((100 * rights / totals).tolist()),
-            top5=100 * hits.any(1).double().mean().item() if self.num_classes > _TOP5_ABOVE else None,
+            groups=self._by_group(correct, part.labels),
+            top5=100 * among.mean().item() if has_top5 else None,
+            groups_top5=self._by_group(among, part.labels) if has_top5 else None,
             confusion=Confusion.of(self.classes, part.labels.numpy(), predicted[:, 0].numpy(), tied),
         )
+
+    def _by_group(self, correct: Tensor, labels: Tensor) -> tuple[float, ...]:
+        """Percent of the images of each group that are `correct`, float64 [N] of 0 and 1; NaN without images."""
+        groups = self._group[labels]
+        totals = torch.bincount(groups, minlength=self.num_groups)
+        rights = torch.bincount(groups, weights=correct, minlength=self.num_groups)
+        return tuple((100 * rights / totals).tolist())
 
     @torch.no_grad()
     def predictions(self, agent: Agent, task: int) -> dict[str, np.ndarray]:
         """Rows of the store [N], labels [N], scores float32 [N, K] (-inf for unseen classes), class names [K]."""
         part, unseen = self._part(task)
-        scores = torch.cat(
-            [
-                _sound(agent.predict(x), len(x), len(unseen)).masked_fill(unseen, -torch.inf).float().cpu()
-                for x in self._batches(agent, part)
-            ]
-        )
+        scores = [
+            _limited(_sound(agent.predict(x), len(x), len(unseen)), unseen)
+            for x in self._batches(agent, part)
+        ]
+        return self._arrays(part, scores)
+
+    def _arrays(self, part: Task, scores: Sequence[Tensor]) -> dict[str, np.ndarray]:
         return {
             "row": part.rows.numpy(),
             "label": part.labels.numpy(),
-            "scores": scores.numpy(),
+            "scores": torch.cat(list(scores)).numpy(),
             "classes": np.array(self.classes, np.str_),
         }
 
@@ -162,6 +194,11 @@ def _sound(scores: Tensor, count: int, classes: int) -> Tensor:
         got = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
         raise InputError(f"predict: expected floating-point scores [{count}, {classes}], got {got}")
     return scores
+
+
+def _limited(scores: Tensor, unseen: Tensor) -> Tensor:
+    """`scores` float32 [B, K] on the CPU, -inf for unseen classes."""
+    return scores.masked_fill(unseen, -torch.inf).float().cpu()
 
 
 def _judged(scores: Tensor, unseen: Tensor, top: int) -> Tensor:

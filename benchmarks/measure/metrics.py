@@ -20,9 +20,9 @@ def groups_of(classes_met: list[tuple[int, ...]]) -> dict[int, int]:
     return {label: numbers[task] for label, task in first.items()}
 
 
-def chance(classes_seen: int) -> float:
-    """Accuracy of guessing among `classes_seen` equally frequent classes, in percent."""
-    return 100 / classes_seen
+def chance(classes_seen: int, among: int = 1) -> float:
+    """Accuracy of `among` guesses among `classes_seen` equally frequent classes, in percent."""
+    return 100 * min(1, among / classes_seen)
 
 
 def accuracy_mean(matrix: np.ndarray) -> float:
@@ -78,6 +78,17 @@ def omega_all(accuracy: np.ndarray, offline: np.ndarray) -> float | None:
     if not (offline > 0).all():
         return None
     return float((accuracy / offline).mean())
+
+
+def new_classes(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Σ_{g≥1} n_g R[t, g] / Σ_{g≥1} n_g over the groups met until t: accuracy on all classes but the first task's, [T].
+
+    groups: [T, G] accuracy on each group, NaN where undefined; images: [G] test images n_g of each. NaN before another
+    group than the first is met.
+    """
+    later, weights = groups[:, 1:], np.where(np.isnan(groups[:, 1:]), 0, images[1:])
+    totals = weights.sum(1)
+    return np.where(totals > 0, (np.nan_to_num(later) * weights).sum(1) / np.maximum(totals, 1), np.nan)
 
 
 def summary(matrix: np.ndarray, *, tasks_share_classes: bool) -> dict[str, float | None]:

@@ -56,10 +56,15 @@ class ConfusionFiles:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state` told; from nothing without it."""
+        """Go on from what `state` told; from nothing without it. `Damaged` where it tells of tasks, and of no file."""
         self.collapses = list(saved.get("collapses", []))
         for file in self._files:
             size, crc32 = saved.get("appended", {}).get(file.path.name, (0, 0))
+            if self.collapses and not size:
+                raise Damaged(
+                    f"{file.path}: the checkpoint of this run does not tell its length after "
+                    f"{len(self.collapses)} tasks: delete the run's folder to restart it"
+                )
             file.restore((size, crc32))
 
 

@@ -1,7 +1,7 @@
 """The environment of a trial's runs: env.json in the trial's folder, and its comparison with later runs.
 
 Numbers of runs that were made with other data, another device or another PyTorch do not belong in one mean: such runs
-are refused. What an earlier version did not note is not compared.
+are refused.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.benchmarks.records import schema
-from lethe.common.errors import InputError
+from lethe.common.errors import Damaged, InputError
 from lethe.common.files import is_there, write_text
 
 _FIXED = ("device", "threads", "portable", "torch", "protocol", "dirmap", "images", "weights", "store")
@@ -59,11 +59,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_changes(path: Path, now: Mapping[str, object], keys: Sequence[str]) -> None:
     before = _read(path)
+    if missing := [key for key in keys if key not in before]:
+        raise Damaged(
+            f"{path}: damaged ({', '.join(missing)} missing): give another --out, or delete {path.parent} to make "
+            "its runs again"
+        )
     changed = [
-        change
-        for key in keys
-        if key in before and before[key] != now[key]
-        for change in _changes(key, before[key], now[key])
+        change for key in keys if before[key] != now[key] for change in _changes(key, before[key], now[key])
     ]
     if changed:
         threads = any(change.startswith("threads: ") for change in changed)

@@ -13,6 +13,8 @@ from lethe.common.errors import Damaged, InputError
 from lethe.common.files import open_regular
 
 _CHUNK = 1 << 20
+_TABLES = ("rows", "top5", "groups_top5")
+"""Accuracies of each output, a row a task."""
 
 
 def check(
@@ -53,20 +55,23 @@ def _check_position(saved: Mapping[str, Any], config: Config, tasks: Sequence[in
     if task < len(tasks):
         steps += epoch * batches[task] + batch
         images += epoch * tasks[task] + min(batch * config.batch_size_of(task), tasks[task])
+    tables = {"": saved, **{f"further.{name}.": each for name, each in saved["further"].items()}}
     for name, expected, found in (
         ("steps", steps, saved["steps"]),
         ("images", images, saved["images"]),
-        ("rows", task, len(saved["rows"])),
-        ("top5", task, len(saved["top5"])),
+        *((f"{place}{name}", task, len(each[name])) for place, each in tables.items() for name in _TABLES),
         ("collapses", task, len(saved["collapses"])),
-        *((f"further.{name}.rows", task, len(each["rows"])) for name, each in saved["further"].items()),
-        *((f"further.{name}.top5", task, len(each["top5"])) for name, each in saved["further"].items()),
     ):
         if expected != found:
             raise ValueError(f"{name}: expected {expected} at position {task}, {epoch}, {batch}, got {found}")
-    for row in [*saved["rows"], *(row for each in saved["further"].values() for row in each["rows"])]:
-        if len(row) != len(saved["rows"][0]):
+    for each in tables.values():
+        groups = [row for row in each["groups_top5"] if row is not None]
+        if any(len(row) != len(saved["rows"][0]) for row in each["rows"]):
             raise ValueError("rows: expected one length")
+        if any(len(row) + 1 != len(saved["rows"][0]) for row in groups):
+            raise ValueError("groups_top5: expected one length")
+        if len(groups) not in (0, task) or len(groups) != sum(value is not None for value in each["top5"]):
+            raise ValueError("groups_top5: expected one row for each value of top5, of all tasks or none")
 
 
 def check_log(path: Path, length: int, crc32: int) -> None:

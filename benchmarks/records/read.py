@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lethe.benchmarks.records import schema, seal
 from lethe.common.errors import Damaged, InputError
 from lethe.common.files import is_there, read_json, read_text
 
-FORMAT = 4
+FORMAT = 5
 """Format number of a trial's folder; increased by every change that older code cannot read."""
 
 
@@ -36,6 +36,10 @@ class RunRecord:
     summary: Mapping[str, Any]
     further: Mapping[str, np.ndarray] = field(default_factory=dict)
     """`accuracy` of each further output of the agent (`Agent.predict_also`), by name."""
+    groups_top5: np.ndarray | None = None
+    """float64 [T, G], percent, top-5 on each group of classes, where it was measured."""
+    group_images: tuple[int, ...] = ()
+    """Test images of each group [G]."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ def accuracy_file(output: str = "") -> str:
         check_name(output)
         return f"accuracy_{output}.csv"
     return "accuracy.csv"
+
+
+def top5_file(output: str = "") -> str:
+    """As `accuracy_file`, of the top-5 accuracies of groups."""
+    return accuracy_file(output).replace("accuracy", "top5_groups", 1)
 
 
 def find_trials(root: Path) -> list[TrialRecord]:
@@ -153,7 +162,24 @@ def read_run(folder: Path, number: int) -> RunRecord:
     except ValueError as error:
         raise Damaged(f"{folder / 'summary.json'}: damaged ({error}): {schema.REMEDY}") from error
     further = {name: _accuracies(folder / file, len(seen))[0] for name, file in files.items()}
-    return RunRecord(number, accuracy, top5, seen, summary, further)
+    images = tuple(summary.get("group_images") or ())
+    if images and len(images) != accuracy.shape[1] - 1:
+        groups = accuracy.shape[1] - 1
+        raise Damaged(
+            f"{folder / 'summary.json'}: damaged (group_images: expected {groups} numbers, got {len(images)}): "
+            f"{schema.REMEDY}"
+        )
+    groups_top5 = None if top5 is None else _groups_top5(folder / top5_file(), accuracy.shape)
+    return RunRecord(number, accuracy, top5, seen, summary, further, groups_top5, images)
+
+
+def _groups_top5(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Top-5 accuracies of groups [T, G] beside accuracies of `shape` [T, 1 + G]; `Damaged` if the file has others."""
+    names = [f"group_{group}" for group in range(shape[1] - 1)]
+    _, table = _read_table(path, lambda _: names, blank_from=0)
+    if len(table) != shape[0]:
+        raise Damaged(f"{path}: damaged (expected {shape[0]} tasks, got {len(table)}): {schema.REMEDY}")
+    return table
 
 
 def _accuracies(path: Path, tasks: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -169,23 +195,43 @@ def read_accuracy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     `Damaged` if the file is: other columns, tasks out of order, or a value that is no percentage.
     """
+    header, table = _read_table(path, _accuracy_columns, blank_from=1)
+    groups = len(header) - 2 - ("top5_seen" in header)
+    return table[:, : 1 + groups], table[:, -1] if "top5_seen" in header else None
+
+
+def _accuracy_columns(header: Sequence[str]) -> list[str]:
+    """The columns, after the task, that a table of accuracies must have to have this `header`."""
+    top5 = header[-1:] == ["top5_seen"]
+    groups = max(1, len(header) - 2 - top5)
+    return ["seen", *(f"group_{group}" for group in range(groups)), *["top5_seen"] * top5]
+
+
+def _read_table(
+    path: Path, columns: Callable[[Sequence[str]], Sequence[str]], blank_from: int
+) -> tuple[list[str], np.ndarray]:
+    """Header, and percentages [T, C], of a table with a row a task; NaN for a blank, from column `blank_from` on.
+
+    `columns` gives the names expected after the task, from the header. `Damaged` if the file is.
+    """
     try:
         header, *rows = csv.reader(io.StringIO(read_text(path)))
-        groups = len(header) - 2 - ("top5_seen" in header)
-        names = ["task", "seen", *(f"group_{group}" for group in range(groups))]
-        if groups < 1 or header[: len(names)] != names or not rows:
-            raise ValueError(f"expected columns task, seen, group_0, ... and a row a task, got {header[:4]}")
+        names = ["task", *columns(header)]
+        if header != names or not rows:
+            raise ValueError(
+                f"expected columns {', '.join(names[:3])}, ... and a row a task, got {header[:4]}"
+            )
         if any(len(row) != len(header) for row in rows):
             raise ValueError(f"expected {len(header)} values in each row")
         if [row[0] for row in rows] != [str(task) for task in range(len(rows))]:
             raise ValueError("expected tasks 0, 1, ... in order")
-        table = np.array(
-            [[_percent(cell, blank=place > 0) for place, cell in enumerate(row[1:])] for row in rows]
-        )
+        cells = [
+            [_percent(cell, blank=place >= blank_from) for place, cell in enumerate(row[1:])] for row in rows
+        ]
+        return header, np.array(cells)
     except (InputError, ValueError, csv.Error) as error:
         told = str(error).removeprefix(f"{path}: ")
         raise Damaged(f"{path}: damaged ({told}): {schema.REMEDY}") from error
-    return table[:, : 1 + groups], table[:, -1] if "top5_seen" in header else None
 
 
 def _percent(cell: str, *, blank: bool) -> float:

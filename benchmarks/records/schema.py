@@ -148,6 +148,7 @@ _METRICS = Table(
         "forgetting": Maybe(_DIFFERENCE),
         "backward_transfer": Maybe(_DIFFERENCE),
         "top5_last": Maybe(PERCENT),
+        "top5_mean": Maybe(PERCENT),
         "memory_bytes": COUNT,
         "images_per_second": _AMOUNT,
         "seconds": _AMOUNT,
@@ -181,6 +182,7 @@ SUMMARY = Table(
         "images_again": Maybe(COUNT),
         "steps": Maybe(COUNT),
         "classes": Maybe(List(Text(), low=1)),
+        "group_images": Maybe(List(COUNT, low=1)),
         "appended": Maybe(_APPENDED),
         "run": Maybe(COUNT),
         "lists": Maybe(Text()),
@@ -217,11 +219,8 @@ CONFIG = Table(
 
 ENVIRONMENT = Table(
     {
-        "needs": Maybe(
-            Table(
-                dict.fromkeys(("task_boundaries", "task_data", "frozen_trunk", "offline"), Flag()),
-                rest=Flag(),
-            )
+        "needs": Table(
+            dict.fromkeys(("task_boundaries", "task_data", "frozen_trunk", "offline"), Flag()), rest=Flag()
         ),
         "device": Maybe(Text()),
         "device_name": Maybe(Text()),
@@ -243,15 +242,18 @@ ENVIRONMENT = Table(
 FAILURE = Table({"reason": Text(), "log": List(Text())})
 """Of failed.json."""
 
-_ROWS = List(List(Number(0, 100, undefined=True), low=2))
-_TOP5 = List(Maybe(PERCENT))
+_UNDEFINED_TOO = Number(0, 100, undefined=True)
+_ACCURACIES: dict[str, Kind] = {
+    "rows": List(List(_UNDEFINED_TOO, low=2)),
+    "top5": List(Maybe(PERCENT)),
+    "groups_top5": List(Maybe(List(_UNDEFINED_TOO, low=1))),
+}
 
 CHECKPOINT = Table(
     {
         "identity": Table({}),
         "position": List(COUNT, low=3),
-        "rows": _ROWS,
-        "top5": _TOP5,
+        **_ACCURACIES,
         "steps": COUNT,
         "images": COUNT,
         "seconds": _AMOUNT,
@@ -261,7 +263,7 @@ CHECKPOINT = Table(
         "images_again": COUNT,
         "collapses": List(Text()),
         "appended": _APPENDED,
-        "further": Table({}, rest=Table({"rows": _ROWS, "top5": _TOP5})),
+        "further": Table({}, rest=Table(_ACCURACIES)),
         "software": Maybe(List(Table({}))),
         "conditions": List(_CONDITIONS),
         "flops": Table({"total": _AMOUNT, "steps": Table({}, rest=List(COUNT, low=3))}),

@@ -2,7 +2,8 @@
 
     run<r>/metrics.jsonl    values that the agent logs, one line per step and name, appended as it learns
     run<r>/accuracy.csv     percent after each task: all classes seen, each group of classes
-    run<r>/accuracy_NAME.csv    the same of a further output of the agent, where it has one
+    run<r>/top5_groups.csv  top-5 percent after each task of each group of classes, above ten classes
+    run<r>/accuracy_NAME.csv, top5_groups_NAME.csv    the same of a further output of the agent, where it has one
     run<r>/confusion.csv    and class_accuracy.csv: see `confusions.py`
     run<r>/checkpoint/      state to continue from; removed when the run is finished
     run<r>/summary.json     written last: its presence means that the run is finished
@@ -21,7 +22,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +36,9 @@ from lethe.benchmarks.records.accuracies import Accuracies
 from lethe.benchmarks.records.appended import AppendedFile
 from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.confusions import ConfusionFiles
+from lethe.benchmarks.records.predictions import LAST, of_task, write_scores
 from lethe.common.errors import InputError
-from lethe.common.files import atomic_write, is_there, write_text
+from lethe.common.files import is_there, write_text
 
 _CHECKPOINT = Path("checkpoint", "state.safetensors")
 
@@ -194,6 +195,8 @@ class Recorder:
         self._check_folder()
         self._accuracies.write(self.folder, durable=False)
         self._confusions.add(evaluation.confusion)
+        if evaluation.predictions is not None:
+            write_scores(self.folder / of_task(position.task - 1), evaluation.predictions)
         self._save(position, agent)
         self._report(0, position.task - 1)
         self._mark = time.perf_counter()
@@ -201,14 +204,16 @@ class Recorder:
     def finish(
         self, agent: Agent, evaluator: Evaluator, predictions: bool, trunk: Trunk = NO_TRUNK
     ) -> dict[str, Any]:
-        """Write predictions if asked for, then the summary; remove the checkpoint. Returns the summary."""
+        """Write the scores of the last evaluation if `predictions`, then the summary; remove the checkpoint.
+
+        Returns the summary.
+        """
         self._mark = time.perf_counter()
         agent.fill_cache()  # the last evaluation's is lost where another process made it
         self.pause()
         if predictions:
-            with atomic_write(self.folder / "predictions.npz") as temporary, temporary.open("wb") as file:
-                arrays = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub: all are `allow_pickle`
+            scores = evaluator.predictions(agent, len(self._accuracies.rows) - 1)
+            write_scores(self.folder / LAST, scores)
         shared = evaluator.tasks_share_classes(cumulative=agent.needs.offline)
         values = _metrics(self._accuracies, shared) | costs.measured(
             agent,
@@ -225,6 +230,7 @@ class Recorder:
             "collapsed": collapse_of_run(self._confusions.collapses),
             "classes": list(evaluator.classes),
             "classes_seen": [len(met) for met in evaluator.classes_met],
+            "group_images": evaluator.group_images,
             "images": self._images,
             "images_again": self._images_again,
             "steps": self._steps,
@@ -292,8 +298,8 @@ class Recorder:
 def _metrics(accuracies: Accuracies, tasks_share_classes: bool) -> dict[str, Any]:
     """Metrics of one output."""
     values = metrics.summary(accuracies.matrix(), tasks_share_classes=tasks_share_classes)
-    top5 = accuracies.top5[-1]
-    return values if top5 is None else {**values, "top5_last": top5}
+    top5 = [value for value in accuracies.top5 if value is not None]
+    return {**values, "top5_last": top5[-1], "top5_mean": math.fsum(top5) / len(top5)} if top5 else values
 
 
 def _log_lines(pending: list[tuple[int, int, Mapping[str, Tensor | float]]]) -> tuple[str, str]:

@@ -6,15 +6,16 @@ Tasks are counted from 1 wherever people read them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lethe.benchmarks.measure.metrics import chance, omega_all
+from lethe.benchmarks.measure.metrics import chance, new_classes, omega_all
 from lethe.benchmarks.records.read import RunRecord, TrialRecord
-from lethe.benchmarks.report.omega import Reference, references
+from lethe.benchmarks.report.offline_curve import OfflineCurve
+from lethe.benchmarks.report.omega import Reference, accuracy, references
 from lethe.benchmarks.report.trial_names import text_of, trial_names
 from lethe.common.printable import printable
 from lethe.dataloaders.index import find
@@ -33,6 +34,8 @@ METRICS = (
     "backward_transfer",
     "omega_all",
     "top5_last",
+    "top5_mean",
+    "omega_all_top5",
     "memory_bytes",
     "images_again",
     "images_per_second",
@@ -70,8 +73,16 @@ CONDITIONS = (
 )
 """Keys of a configuration, beside stream and agent, that may change the numbers of all agents."""
 
-CURVES = {"accuracy": 0, "first_task": 1}
-"""One number per run and task: the name, and its column of `RunRecord.accuracy`."""
+CURVES: Mapping[str, Callable[[RunRecord], np.ndarray | None]] = {
+    "accuracy": lambda run: run.accuracy[:, 0],
+    "first_task": lambda run: run.accuracy[:, 1],
+    "new_classes": lambda run: _new_classes(run, run.accuracy[:, 1:]),
+    "top5": lambda run: run.top5,
+    "first_task_top5": lambda run: None if run.groups_top5 is None else run.groups_top5[:, 0],
+    "new_classes_top5": lambda run: _new_classes(run, run.groups_top5),
+}
+"""One number per run and task, float64 [T], where it was measured: accuracy on all classes seen, on the classes of the
+first task, on all later ones; and the same in top-5."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,8 @@ class Entry:
     """For every name of `CONDITIONS` that the configuration has, its value."""
     reference: Reference
     """What Ω_all is relative to."""
+    reference_top5: Reference
+    """What Ω_all in top-5 is relative to."""
     code: Mapping[int, str]
     """For every finished run of which it is known, the commit of this project that made it."""
     collapsed: Mapping[int, str] = field(default_factory=dict)
@@ -186,12 +199,15 @@ class Comparison:
 
 
 def compare(
-    trials: Sequence[TrialRecord], sources: Sequence[str] = (), titles: Mapping[str, str] | None = None
+    trials: Sequence[TrialRecord],
+    sources: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+    curve: OfflineCurve | None = None,
 ) -> Comparison:
     """The comparison of `trials`, given in any order; if any was judged on test images, of these alone.
 
     `sources` are the names of the results folders that the trials are from, one a trial, where there are several;
-    `titles` as in `Comparison`.
+    `titles` as in `Comparison`; Ω_all is relative to `curve` where that is given, else to offline trials.
     """
     pairs = list(zip(trials, sources or [""] * len(trials), strict=True))
     judged = {id(trial) for trial in judged_alike(trials)}
@@ -200,9 +216,13 @@ def compare(
     split = kept[0].config["split"] if kept else "test"
     labels = trial_names(kept, origins)
     entries = [
-        _entry(trial, label, source, reference)
-        for (trial, source), label, reference in zip(
-            pairs, labels, references(kept, labels, origins), strict=True
+        _entry(trial, label, source, *found)
+        for (trial, source), label, *found in zip(
+            pairs,
+            labels,
+            references(kept, labels, origins, "top1", curve),
+            references(kept, labels, origins, "top5", curve),
+            strict=True,
         )
     ]
     return Comparison(
@@ -240,11 +260,11 @@ def summarise(values: Iterable[float | None]) -> Stat:
     return Stat(float(known.mean()), sem, int(known.size))
 
 
-def chance_level(entries: Iterable[Entry]) -> np.ndarray:
-    """Accuracy of guessing among the classes seen, [T], percent; the mean over runs."""
+def chance_level(entries: Iterable[Entry], among: int = 1) -> np.ndarray:
+    """Accuracy of `among` guesses among the classes seen, [T], percent; the mean over runs."""
     streams = sorted({(run, seen) for entry in entries for run, seen in entry.classes_seen.items()})
     tasks = max((len(seen) for _, seen in streams), default=0)
-    levels = [[chance(seen[task]) for _, seen in streams if task < len(seen)] for task in range(tasks)]
+    levels = [[chance(seen[task], among) for _, seen in streams if task < len(seen)] for task in range(tasks)]
     return np.array([np.mean(level) for level in levels])
 
 
@@ -259,8 +279,10 @@ def agent_order(entry: Entry) -> tuple[int, str, str]:
     return (rank, entry.agent, entry.label)
 
 
-def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) -> Entry:
-    numbers = {run.run: _numbers(run, reference.curve) for run in trial.runs}
+def _entry(
+    trial: TrialRecord, label: str, source: str, reference: Reference, reference_top5: Reference
+) -> Entry:
+    numbers = {run.run: _numbers(run, reference, reference_top5) for run in trial.runs}
     return Entry(
         dataset=printable(trial.config["dataset"]),
         paradigm=printable(trial.config["paradigm"]),
@@ -272,12 +294,13 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
         unfinished=tuple(trial.unfinished),
         numbers=numbers,
         stats={name: summarise(run.get(name) for run in numbers.values()) for name in METRICS},
-        curves=_curves([run.accuracy for run in trial.runs]),
+        curves={name: _by_run([curve(run) for run in trial.runs]) for name, curve in CURVES.items()},
         classes_seen={run.run: tuple(run.classes_seen) for run in trial.runs},
         conditions={
             name: printable(text_of(trial.config[name])) for name in CONDITIONS if name in trial.config
         },
         reference=reference,
+        reference_top5=reference_top5,
         code={run.run: code for run in trial.runs if (code := _code(run.summary))},
         collapsed={run.run: printable(how) for run in trial.runs if (how := run.summary.get("collapsed"))},
         further=_further(trial),
@@ -287,23 +310,18 @@ def _entry(trial: TrialRecord, label: str, source: str, reference: Reference) ->
     )
 
 
+def _by_run(curves: Sequence[np.ndarray | None]) -> tuple[Stat, ...]:
+    """Means per task over the runs that have it, of a curve of each run; empty where no run has one."""
+    known = [curve for curve in curves if curve is not None]
+    tasks = max((len(curve) for curve in known), default=0)
+    return tuple(summarise(curve[task] for curve in known if task < len(curve)) for task in range(tasks))
+
+
 def _pretrained(trial: TrialRecord) -> str:
     if not trial.weights:
         return ""
     told = f"{trial.config['network']} on {trial.pretraining or 'images that are not known'}"
     return printable(f"{told} (weights {trial.weights[:12]})")
-
-
-def _curves(matrices: Sequence[np.ndarray]) -> dict[str, tuple[Stat, ...]]:
-    """Means per task over the runs that have it, for every name of `CURVES`."""
-    tasks = max((len(matrix) for matrix in matrices), default=0)
-    return {
-        name: tuple(
-            summarise(matrix[task, column] for matrix in matrices if task < len(matrix))
-            for task in range(tasks)
-        )
-        for name, column in CURVES.items()
-    }
 
 
 def _by_task(curves: Mapping[str, Sequence[Stat]]) -> dict[str, Stat]:
@@ -312,6 +330,7 @@ def _by_task(curves: Mapping[str, Sequence[Stat]]) -> dict[str, Stat]:
         f"{name}_task_{task}": stat
         for name, stats in curves.items()
         for task, stat in enumerate(stats, start=1)
+        if stat.runs or name in ("accuracy", "first_task")
     }
 
 
@@ -322,19 +341,34 @@ def _further(trial: TrialRecord) -> dict[str, dict[str, Stat]]:
         runs = [run for run in trial.runs if output in run.further]
         told = [run.summary["further"][output] for run in runs]
         metrics = {name: summarise(one.get(name) for one in told) for name in METRICS}
-        curves = _curves([run.further[output] for run in runs])
+        curves = {
+            name: _by_run([run.further[output][:, column] for run in runs])
+            for name, column in {"accuracy": 0, "first_task": 1}.items()
+        }
         found[output] = {name: stat for name, stat in metrics.items() if stat.runs} | _by_task(curves)
     return found
 
 
-def _numbers(run: RunRecord, reference: np.ndarray | None) -> dict[str, float | None]:
-    """The metrics of one run; Ω_all is the one that needs another trial."""
-    accuracy = run.accuracy[:, 0]
-    omega = None
-    if reference is not None and len(reference) == len(accuracy):
-        omega = omega_all(accuracy, reference)
+def _new_classes(run: RunRecord, groups: np.ndarray | None) -> np.ndarray | None:
+    """Accuracy [T] on the classes of all groups but the first, from that on groups [T, G]; None where it is unknown."""
+    return None if groups is None or not run.group_images else new_classes(groups, np.array(run.group_images))
+
+
+def _numbers(run: RunRecord, reference: Reference, reference_top5: Reference) -> dict[str, float | None]:
+    """The metrics of one run; Ω_all is the one that needs a reference."""
     again = run.summary.get("images_again")
-    return {**run.summary["metrics"], "omega_all": omega, "images_again": again}
+    return {
+        **run.summary["metrics"],
+        "omega_all": _omega(accuracy(run, "top1"), reference.curve),
+        "omega_all_top5": _omega(accuracy(run, "top5"), reference_top5.curve),
+        "images_again": again,
+    }
+
+
+def _omega(own: np.ndarray | None, offline: np.ndarray | None) -> float | None:
+    if own is None or offline is None or len(own) != len(offline):
+        return None
+    return omega_all(own, offline)
 
 
 def _code(summary: Mapping[str, Any]) -> str | None:

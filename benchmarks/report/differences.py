@@ -10,7 +10,15 @@ from lethe.benchmarks.report.significance import holm, paired_p, smallest_p
 
 LEVEL = 0.05
 """Significance level: an adjusted p-value up to this is a difference."""
-COMPARED = {"accuracy_mean": 1, "accuracy_last": 1, "first_task_last": 1, "forgetting": -1, "omega_all": 1}
+COMPARED = {
+    "accuracy_mean": 1,
+    "accuracy_last": 1,
+    "first_task_last": 1,
+    "forgetting": -1,
+    "omega_all": 1,
+    "top5_mean": 1,
+    "omega_all_top5": 1,
+}
 """The metrics that are tested; -1 where less is better."""
 
 

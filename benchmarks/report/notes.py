@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry
 from lethe.benchmarks.report.costs import instruction_set_notes
-from lethe.benchmarks.report.tested_tables import omega_notes
+from lethe.benchmarks.report.tested_tables import OMEGAS, omega_notes
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -51,8 +51,10 @@ def _unlike(entries: Sequence[Entry]) -> Iterable[str]:
 
 
 def _without_omega(entries: Sequence[Entry]) -> Iterable[str]:
-    """Notes on Ω_all, where there is an offline trial that it could be relative to."""
-    return omega_notes(entries) if any(entry.offline for entry in entries) else ()
+    """Notes on Ω_all, where there is an offline trial, or a curve from a file, that it could be relative to."""
+    for metric, reference in OMEGAS.items():
+        if any(entry.offline or reference(entry).from_file for entry in entries):
+            yield from omega_notes(entries, metric)
 
 
 def _mixed_code(entries: Sequence[Entry]) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """The reference of Ω_all for every trial: the offline learner of the same stream and network, or why there is none.
 
 Of several, such as `offline` and `offline` with `retrain`, the most accurate one is the reference: a bound is as high
-as the best learner that is known.
+as the best learner that is known. A curve from a file takes the place of offline trials, for what it has.
 """
 
 import json
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lethe.benchmarks.records.read import TrialRecord
+from lethe.benchmarks.records.read import RunRecord, TrialRecord
+from lethe.benchmarks.report.offline_curve import OfflineCurve
 
 _ALIKE = (
     "variant",
@@ -34,17 +35,28 @@ class Reference:
     curve: np.ndarray | None = None
     """float64 [T], its accuracy on seen classes, mean over runs; None where there is no reference."""
     label: str = ""
-    """Name of the trial."""
+    """Name of the trial, or of the file."""
     of: int = 0
     """Number of offline trials that could be the reference."""
     blank: str = ""
     """Why Ω_all is blank, as the end of a sentence; empty where it is not."""
+    from_file: bool = False
+    """Whether it is a curve from a file, or should have been."""
 
 
 def references(
-    trials: Sequence[TrialRecord], labels: Sequence[str], sources: Sequence[str]
+    trials: Sequence[TrialRecord],
+    labels: Sequence[str],
+    sources: Sequence[str],
+    measure: str = "top1",
+    curve: OfflineCurve | None = None,
 ) -> list[Reference]:
-    """The reference of each trial; `labels` are the trials' names, `sources` the results folders that they are from."""
+    """The reference of each trial, of its "top1" or "top5" accuracy.
+
+    `labels` are the trials' names, `sources` the results folders that they are from.
+    """
+    if curve is not None and measure in curve.percent:
+        return [_from_file(trial, measure, curve) for trial in trials]
     places = [
         (source, trial.config["dataset"], trial.config["paradigm"])
         for trial, source in zip(trials, sources, strict=True)
@@ -53,10 +65,37 @@ def references(
     for trial, label, place in zip(trials, labels, places, strict=True):
         if trial.needs.get("offline"):
             offline.setdefault(place, []).append((trial, label))
-    return [_reference(trial, offline.get(place, [])) for trial, place in zip(trials, places, strict=True)]
+    return [
+        _reference(trial, offline.get(place, []), measure)
+        for trial, place in zip(trials, places, strict=True)
+    ]
 
 
-def _reference(trial: TrialRecord, offline: Sequence[tuple[TrialRecord, str]]) -> Reference:
+def accuracy(run: RunRecord, measure: str) -> np.ndarray | None:
+    """Accuracy of a run on seen classes, float64 [T]: "top1", or "top5" where it was measured."""
+    return run.accuracy[:, 0] if measure == "top1" else run.top5
+
+
+def _from_file(trial: TrialRecord, measure: str, curve: OfflineCurve) -> Reference:
+    if not trial.runs:
+        return Reference(from_file=True)
+    if all(accuracy(run, measure) is None for run in trial.runs):
+        return Reference(blank="top-5 is measured above ten classes", from_file=True)
+    seen = {tuple(run.classes_seen) for run in trial.runs}
+    if len(seen) > 1:
+        return Reference(blank="its runs have unlike numbers of classes after a task", from_file=True)
+    (classes,) = seen
+    found = curve.at(measure, classes)
+    if found is None:
+        low, high = curve.classes[0], curve.classes[-1]
+        told = f"the curve in {curve.name} is of {low} to {high} classes, the stream of {classes[0]} to {classes[-1]}"
+        return Reference(blank=told, from_file=True)
+    return Reference(found, f"the curve in {curve.name}", from_file=True)
+
+
+def _reference(trial: TrialRecord, offline: Sequence[tuple[TrialRecord, str]], measure: str) -> Reference:
+    if measure != "top1" and all(accuracy(run, measure) is None for run in trial.runs):
+        return Reference()
     if not offline:
         return Reference(blank="there is no offline trial")
     alike = [(rival, label) for rival, label in offline if not _unlike(trial, rival)]
@@ -66,7 +105,7 @@ def _reference(trial: TrialRecord, offline: Sequence[tuple[TrialRecord, str]]) -
     begun = [(rival, label) for rival, label in alike if rival.runs]
     if not begun:
         return Reference(blank="no run of the offline trial has finished")
-    curves = [(curve, label) for rival, label in begun if (curve := _mean_curve(rival)) is not None]
+    curves = [(curve, label) for rival, label in begun if (curve := _mean_curve(rival, measure)) is not None]
     if not curves:
         return Reference(blank="the runs of the offline trial have unlike numbers of tasks")
     curve, label = max(curves, key=lambda found: float(found[0].mean()))
@@ -87,7 +126,7 @@ def _unlike(trial: TrialRecord, rival: TrialRecord) -> list[str]:
     ]
 
 
-def _mean_curve(trial: TrialRecord) -> np.ndarray | None:
+def _mean_curve(trial: TrialRecord, measure: str) -> np.ndarray | None:
     """Mean accuracy on seen classes [T] over finished runs; None where T differs."""
-    curves = [run.accuracy[:, 0] for run in trial.runs]
+    curves = [curve for run in trial.runs if (curve := accuracy(run, measure)) is not None]
     return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else None

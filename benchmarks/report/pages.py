@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lethe.benchmarks.report.comparison import Comparison, Row, rows
 from lethe.benchmarks.report.costs import cost_tables
+from lethe.benchmarks.report.increments import increment_tables
 from lethe.benchmarks.report.latex import latex_page
+from lethe.benchmarks.report.published_numbers import read_curves
 from lethe.benchmarks.report.tables import Table, escape_markdown, markdown
 from lethe.benchmarks.report.tested_tables import difference_table, measured_tables
 from lethe.common.files import atomic_write, write_text
@@ -17,7 +19,11 @@ def write_tables(comparison: Comparison, out: Path) -> list[Path]:
     """Write comparison.csv, comparison.md and comparison.tex into `out`; return their paths."""
     paths = [out / f"comparison.{suffix}" for suffix in ("csv", "md", "tex")]
     write_long_form(paths[0], rows(comparison))
-    tables = {dataset: dataset_tables(comparison, dataset) for dataset in comparison.datasets()}
+    published = read_curves()
+    tables = {
+        dataset: [*dataset_tables(comparison, dataset), *increment_tables(comparison, dataset, published)]
+        for dataset in comparison.datasets()
+    }
     write_text(paths[1], markdown_page("Comparison", comparison, tables))
     write_text(paths[2], latex_page(comparison, tables))
     return paths

@@ -28,23 +28,29 @@ from lethe.benchmarks.report.figures import (
 FIGURES = {
     "paradigms": ("accuracy", "accuracy on classes seen (%)"),
     "first_task": ("first_task", "accuracy on first task (%)"),
+    "top5": ("top5", "top-5 accuracy on classes seen (%)"),
 }
 """File name: the curve it shows, and the label of its y axis."""
 
 PANEL_INCHES = (1.72, 1.75)
 _MOST_CURVES = 20
 """Curves that a figure can hold; where there are more trials, it shows the best one of each agent."""
+_TOP = 5  # guesses of top-5
 _LONGEST_NAMES = 24  # signs above a panel
 
 
 def write_plots(comparison: Comparison, out: Path) -> list[Path]:
-    """Write paradigms and first_task into `out`, each as PNG and PDF with its caption as text; return their paths.
+    """Write the figures into `out`, each as PNG and PDF with its caption as text; return their paths.
+
+    That of top-5 is left out where it was not measured.
 
     The same comparison gives the same bytes. matplotlib's global settings are the same after the call.
     """
     paths: list[Path] = []
     shown, choice = best_of_agents(comparison)
     for name, (curve, label) in FIGURES.items():
+        if not any(stat.runs for entry in comparison.entries for stat in entry.curves[curve]):
+            continue
         with matplotlib.rc_context(LOOK):
             figure = paradigm_figure(shown, curve, label)
             paths += write_figure(figure, out, name, f"{_caption(shown, label)}{choice}")
@@ -125,7 +131,7 @@ def _panel(
     axes: Axes, comparison: Comparison, dataset: str, paradigm: str, curve: str, styles: Mapping[str, Style]
 ) -> None:
     entries = comparison.select(dataset, paradigm)
-    chance = chance_level(entries)
+    chance = chance_level(entries, _TOP if curve == "top5" else 1)
     axes.plot(
         _tasks(chance), chance, color=CHANCE_GREY, linestyle=":", linewidth=1.2, label="chance", zorder=1
     )

@@ -1,10 +1,11 @@
 """Tables of metrics with the best agent marked and those that do not differ significantly from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lethe.benchmarks.report.comparison import Comparison, Entry
 from lethe.benchmarks.report.differences import LEVEL, Column, Difference, column
+from lethe.benchmarks.report.omega import Reference
 from lethe.benchmarks.report.significance import smallest_p
 from lethe.benchmarks.report.tables import (
     ABSENT,
@@ -22,6 +23,15 @@ TABLES = (
     ("omega", "omega_all", "Omega_all, accuracy over that of the offline learner, average over tasks", 3),
 )
 """Name, metric, caption and digits of each table of a metric."""
+_TOP5_TABLES = (
+    ("top5", "top5_mean", "Top-5 accuracy on all classes seen so far, average over tasks (%)", 1),
+    ("omega_top5", "omega_all_top5", "Omega_all in top-5, average over tasks", 3),
+)
+OMEGAS: Mapping[str, Callable[[Entry], Reference]] = {
+    "omega_all": lambda entry: entry.reference,
+    "omega_all_top5": lambda entry: entry.reference_top5,
+}
+"""What the metrics that are relative to an offline learner are relative to."""
 _MARKS = (
     f"{BEST.strip()}: the best mean; {SECOND.strip()}: the second best, where it differs significantly from the best "
     "and from all below; (=): not significantly different from the best; (?): too few runs to tell; "
@@ -32,8 +42,17 @@ _MARKS = (
 
 
 def measured_tables(comparison: Comparison, dataset: str) -> list[Table]:
-    """The tables of `TABLES` of one dataset."""
-    return [tested_table(comparison, dataset, *table) for table in TABLES]
+    """The tables of metrics of one dataset."""
+    return [tested_table(comparison, dataset, *table) for table in tables_of(comparison, dataset)]
+
+
+def tables_of(comparison: Comparison, dataset: str) -> list[tuple[str, str, str, int]]:
+    """As `TABLES`, of one dataset: those of top-5 where it was measured."""
+    entries = [entry for entry in comparison.entries if entry.dataset == dataset]
+    return [
+        *TABLES,
+        *(table for table in _TOP5_TABLES if any(entry.stats[table[1]].runs for entry in entries)),
+    ]
 
 
 def main_table(comparison: Comparison, dataset: str) -> Table:
@@ -58,8 +77,7 @@ def tested_table(
         ]
         if tested and (lack := _too_few(tested)):
             notes.append(f"{paradigm}: {lack}")
-        if metric == "omega_all":
-            notes += [f"{paradigm}: {note}" for note in omega_notes(entries)]
+        notes += [f"{paradigm}: {note}" for note in omega_notes(entries, metric)]
     if any(cell.endswith(BEST) for cells in columns[1:] for cell in cells):
         notes.insert(0, _MARKS)
     return replace(table, rows=tuple(zip(*columns, strict=True)), notes=(*notes, *table.notes))
@@ -91,21 +109,28 @@ def difference_text(difference: Difference, digits: int = 1) -> str:
     return f"{difference.mean:+.{digits}f} ({p}{', too few runs' if difference.too_few else ''})"
 
 
-def omega_notes(entries: Sequence[Entry]) -> list[str]:
-    """What Ω_all of `entries`, of one dataset and paradigm, is relative to where that is a choice; why it is blank."""
+def omega_notes(entries: Sequence[Entry], metric: str = "omega_all") -> list[str]:
+    """What Ω_all of `entries`, of one dataset and paradigm, is relative to where that is a choice; why it is blank.
+
+    Empty for a `metric` that is not relative to an offline learner.
+    """
+    if metric not in OMEGAS:
+        return []
     blank: dict[str, list[str]] = {}
     chosen: dict[str, str] = {}
     for entry in entries:
-        reference = entry.reference
-        if reference.blank and entry.finished:
+        reference = OMEGAS[metric](entry)
+        if reference.from_file and reference.label:
+            chosen[reference.label] = f"{metric} is relative to {reference.label}"
+        elif reference.blank and entry.finished:
             blank.setdefault(reference.blank, []).append(entry.label)
         elif reference.of > 1:
             chosen[reference.label] = (
-                f"omega_all is relative to {reference.label}, the most accurate of {reference.of} offline trials"
+                f"{metric} is relative to {reference.label}, the most accurate of {reference.of} offline trials"
             )
     some = sum(bool(entry.finished) for entry in entries)
     return [*chosen.values()] + [
-        f"omega_all {'' if len(labels) == some else f'of {_names(labels)} '}is blank, because {reason}"
+        f"{metric} {'' if len(labels) == some else f'of {_names(labels)} '}is blank, because {reason}"
         for reason, labels in blank.items()
     ]
 

@@ -2,13 +2,13 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lethe.benchmarks.report.comparison import Comparison, Entry
 from lethe.benchmarks.report.differences import COMPARED, LEVEL, Difference, run_differences, tested
 from lethe.benchmarks.report.tables import ABSENT, Table
-from lethe.benchmarks.report.tested_tables import TABLES, difference_text
+from lethe.benchmarks.report.tested_tables import difference_text, tables_of
 from lethe.common.files import atomic_write
 
 _HEADER = (
@@ -28,7 +28,7 @@ def difference_tables(comparison: Comparison, dataset: str) -> list[Table]:
     first, second = comparison.sources
     paradigms = comparison.paradigms(dataset)
     tables = []
-    for name, metric, caption, digits in TABLES:
+    for name, metric, caption, digits in tables_of(comparison, dataset):
         columns = {paradigm: _differences(comparison, dataset, paradigm, metric) for paradigm in paradigms}
         rows = tuple(
             (label, *(_cell(columns[paradigm].get(label), digits) for paradigm in paradigms))
@@ -67,7 +67,7 @@ def write_differences(comparison: Comparison, path: Path) -> Path:
         for dataset in comparison.datasets():
             for paradigm in comparison.paradigms(dataset):
                 pairs = _pairs(comparison, dataset, paradigm)
-                for metric in COMPARED:
+                for metric in _metrics(pairs.values()):
                     for label, found in _differences(comparison, dataset, paradigm, metric).items():
                         means = (entry.stats[metric].mean for entry in pairs[label])
                         writer.writerow(
@@ -75,6 +75,14 @@ def write_differences(comparison: Comparison, path: Path) -> Path:
                              found.mean, found.pairs, found.p, found.p_adjusted)
                         )  # fmt: skip
     return path
+
+
+def _metrics(pairs: Iterable[tuple[Entry, Entry]]) -> list[str]:
+    """The compared metrics, without those of top-5 that no trial has."""
+    entries = [entry for pair in pairs for entry in pair]
+    return [
+        name for name in COMPARED if "top5" not in name or any(entry.stats[name].runs for entry in entries)
+    ]
 
 
 def _pairs(comparison: Comparison, dataset: str, paradigm: str) -> Mapping[str, tuple[Entry, Entry]]:

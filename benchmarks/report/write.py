@@ -8,9 +8,12 @@ from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import TrialRecord, find_trials
 from lethe.benchmarks.report.comparison import compare, judged_alike
 from lethe.benchmarks.report.cost_plots import write_cost_plots
+from lethe.benchmarks.report.increments import increment_tables, write_increments
 from lethe.benchmarks.report.notes import notes
+from lethe.benchmarks.report.offline_curve import read_offline_curve
 from lethe.benchmarks.report.pages import write_tables
 from lethe.benchmarks.report.plots import write_plots
+from lethe.benchmarks.report.published_numbers import read_curves
 from lethe.benchmarks.report.tables import plain_text
 from lethe.benchmarks.report.tested_tables import main_table
 from lethe.benchmarks.report.two_folders import (
@@ -39,9 +42,16 @@ class ReportSummary:
     """One sentence per reservation about the numbers."""
 
 
-def report(results: Path, out: Path, other: Path | None = None, data: Path = folders.DATA) -> ReportSummary:
+def report(
+    results: Path,
+    out: Path,
+    other: Path | None = None,
+    data: Path = folders.DATA,
+    offline_curve: Path | None = None,
+) -> ReportSummary:
     """Write the tables and plots of all trials under `results` into `out`, beside those under `other` if it is given.
 
+    Ω_all is relative to the curve in the file `offline_curve` if that is given (see `offline_curve.py`).
     `data` holds a folder per dataset; a user's own has its title in its `dataset.toml`.
 
     `InputError` if there is no trial with a finished run, if records cannot be read (with all problems), or if `out`
@@ -49,6 +59,7 @@ def report(results: Path, out: Path, other: Path | None = None, data: Path = fol
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder to write the report into, but it is a file")
+    curve = read_offline_curve(offline_curve) if offline_curve else None
     roots = [results] if other is None else [results, other]
     names = folder_names(roots)
     found = [(trial, name) for root, name in zip(roots, names, strict=True) for trial in _trials(root)]
@@ -72,15 +83,17 @@ def report(results: Path, out: Path, other: Path | None = None, data: Path = fol
         [trial for trial, _ in kept],
         [source for _, source in kept] if other else (),
         {dataset: title for dataset in begun if (title := _title(dataset, data))},
+        curve,
     )
     left_out = sorted({trial.config["dataset"] for trial in judged} - begun)
     silent = [
         f"{_title(dataset, data) or find.title(dataset)}: left out, because none of its runs has finished"
         for dataset in left_out
     ]
-    shown, files = [], [*write_tables(comparison, out)]
+    published, shown, files = read_curves(), [], write_tables(comparison, out)
+    files.append(write_increments(comparison, out / "increments.csv"))
     for dataset in comparison.datasets():
-        tables = [main_table(comparison, dataset)]
+        tables = [main_table(comparison, dataset), *increment_tables(comparison, dataset, published)]
         if other:
             tables += difference_tables(comparison, dataset)[:1]
         shown += [f"{comparison.title(dataset)}: {plain_text(table)}" for table in tables]

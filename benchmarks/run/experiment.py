@@ -21,6 +21,7 @@ from lethe.benchmarks.run import codes, kept, stores
 from lethe.benchmarks.run.inputs import open_inputs
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
+from lethe.benchmarks.run.stopping import Stop, cannot_stop
 from lethe.benchmarks.run.trial import Trial, begin
 from lethe.common import processor
 from lethe.common.files import is_there
@@ -54,12 +55,14 @@ class Machine:
     threads: int = 1
     checkpoint_batches: int | None = None
     """Mini-batches between checkpoints; None: only at the end of each task."""
-    predictions: bool = False
-    """Whether the scores of the last evaluation are written."""
+    predictions: str = "none"
+    """Evaluations whose scores are written: "none", "last" or "each"."""
     keep_model: bool = False
     """Whether the trained agent is written."""
     max_memory: int | None = None
     """Bytes that the run's process may keep for itself; None: as much as it gets."""
+    until_class: int | None = None
+    """The run stops after the task with which so many classes have been met; None: it goes to the stream's end."""
     store: str = "auto"
     """Where inputs are read from (`stores.STORES`); no part of the trial, whose numbers do not depend on it."""
 
@@ -98,11 +101,12 @@ class OpenRun:
 
 def run(
     trial: Trial, number: int, places: Places, machine: Machine, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> dict[str, Any] | Stop:
     """Learn run `number` of `trial`, or go on where it stopped, or read it if it is finished.
 
-    Returns the run's summary. Numbers depend on the trial and `number` alone. Where other processes may want the same
-    run, the caller holds its lock (see `benchmarks.workers.worker.attempt`).
+    Returns the run's summary, or where it has stopped before the stream's end (`Machine.until_class`). Numbers depend
+    on the trial and `number` alone. Where other processes may want the same run, the caller holds its lock (see
+    `benchmarks.workers.worker.attempt`).
     """
     folder = begin(trial, places.results)
     finished = folder / f"run{number}" / "summary.json"
@@ -110,6 +114,8 @@ def run(
         return read_summary(finished.parent)
     if machine.keep_model:
         raise_any(kept.cannot_keep([trial]))
+    if machine.until_class is not None:
+        raise_any(cannot_stop([trial]))
     opened = open_run(trial, number, places, machine)
     device, stream, agent = torch.device(machine.device), opened.data.stream, opened.agent
     facts = {
@@ -122,7 +128,8 @@ def run(
         "pretraining": _pretraining(trial) if opened.weights else "",
     }
     environment.note(folder, provenance.environment(device, machine.threads) | facts)
-    evaluator = Evaluator(stream, opened.test, device, opened.data.classes)
+    keep_each = machine.predictions == "each"
+    evaluator = Evaluator(stream, opened.test, device, opened.data.classes, keep_scores=keep_each)
     if progress is not None:
         passes = [agent.config.epochs_of(index) * len(task) for index, task in enumerate(stream.tasks)]
         progress.begin(sum(passes), len(stream.tasks))
@@ -136,10 +143,11 @@ def run(
         progress=progress,
     )
     recorder.restore(agent, [len(task) for task in stream.tasks])
-    learn(agent, stream, opened.images, evaluator, recorder)
+    if stop := learn(agent, stream, opened.images, evaluator, recorder, machine.until_class):
+        return stop
     if machine.keep_model:
         kept.keep(recorder.folder, trial, number, agent, opened.data.classes, opened.weights)
-    return recorder.finish(agent, evaluator, machine.predictions, opened.trunk)
+    return recorder.finish(agent, evaluator, machine.predictions == "last", opened.trunk)
 
 
 def _pretraining(trial: Trial) -> str:

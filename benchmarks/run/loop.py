@@ -16,6 +16,7 @@ from lethe.agents.contract.probes import overrides
 from lethe.benchmarks.measure.evaluate import Evaluator
 from lethe.benchmarks.records.write import Position, Recorder
 from lethe.benchmarks.run.seeds import derive
+from lethe.benchmarks.run.stopping import Stop, stop_before
 from lethe.common.errors import InputError
 from lethe.dataloaders.streams import Inputs, Stream, Task
 
@@ -49,11 +50,24 @@ def task_data(task: Task, images: Inputs, device: torch.device, recorder: Record
     return Data()
 
 
-def learn(agent: Agent, stream: Stream, images: Inputs, evaluator: Evaluator, recorder: Recorder) -> None:
-    """Teach `agent` the stream from where `recorder` stands to its end, evaluating after every task."""
+def learn(
+    agent: Agent,
+    stream: Stream,
+    images: Inputs,
+    evaluator: Evaluator,
+    recorder: Recorder,
+    until_class: int | None = None,
+) -> Stop | None:
+    """Teach `agent` the stream from where `recorder` stands, evaluating after every task.
+
+    It stops after the task with which `until_class` classes have been met, if others follow, and returns where; None at
+    the stream's end.
+    """
     check_needs(type(agent))
     start = recorder.start
     for index in range(start.task, len(stream.tasks)):
+        if stop := stop_before(index, evaluator.classes_met, until_class):
+            return stop
         task = stream.tasks[index]
         images_told = len(task) if agent.needs.task_data or agent.needs.offline else None
         info = TaskInfo(index, evaluator.classes_met[index], images_told)
@@ -76,6 +90,7 @@ def learn(agent: Agent, stream: Stream, images: Inputs, evaluator: Evaluator, re
         recorder.pause()
         start = Position(index + 1)
         recorder.task(start, evaluator(agent, index), agent)
+    return None
 
 
 def _data_for(agent: Agent, task: Task, images: Inputs, recorder: Recorder) -> TaskData:

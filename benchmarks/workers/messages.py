@@ -1,4 +1,4 @@
-"""Messages of a worker to its owner: progress of its run, and the four ways in which a job can end."""
+"""Messages of a worker to its owner: progress of its run, and the five ways in which a job can end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from lethe.benchmarks.records.failures import Failure
 from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.run.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Stopped:
+    """The run stopped on purpose before the end of its stream; its checkpoint is written."""
+
+    job: Job
+    stop: Stop
+
+
+@dataclass(frozen=True)
 class Elsewhere:
     """Another process is learning the run."""
 
@@ -64,4 +73,4 @@ class Died:
 
 Outcome = Finished | Failed
 """End of a job that is counted."""
-Message = Learned | Finished | Failed | Elsewhere | OutOfSpace | Died
+Message = Learned | Finished | Failed | Stopped | Elsewhere | OutOfSpace | Died

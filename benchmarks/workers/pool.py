@@ -38,6 +38,7 @@ from lethe.benchmarks.workers.messages import (
     Message,
     Outcome,
     OutOfSpace,
+    Stopped,
 )
 from lethe.benchmarks.workers.worker import DiskFull, serve
 from lethe.common.errors import Damaged, InputError
@@ -61,6 +62,9 @@ class Watch(Protocol):
 
     def ended(self, outcome: Outcome) -> None:
         """The job has ended."""
+
+    def stopped(self, stopped: Stopped) -> None:
+        """The run has stopped on purpose, as `Machine.until_class` says."""
 
 
 class Worker(Protocol):
@@ -175,13 +179,16 @@ def do_all(jobs: Sequence[Job], places: Places, crew: Crew, watch: Watch) -> Non
                     case Died(how):
                         failure = failures.failure(job.folder(places.results), f"{how}, {TRIES} times")
                         _end(Failed(job, failure), places, watch)
-                    case Finished() | Failed():
+                    case Finished() | Failed() | Stopped():
                         _end(message, places, watch)
     finally:
         crew.stop()
 
 
-def _end(outcome: Outcome, places: Places, watch: Watch) -> None:
+def _end(outcome: Outcome | Stopped, places: Places, watch: Watch) -> None:
+    if isinstance(outcome, Stopped):
+        watch.stopped(outcome)
+        return
     record(outcome, places)
     watch.ended(outcome)
 

@@ -25,8 +25,17 @@ from lethe.benchmarks.records.lock import lock
 from lethe.benchmarks.records.write import Progress
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.job import Job
+from lethe.benchmarks.run.stopping import Stop
 from lethe.benchmarks.workers.memory import MemoryExceeded
-from lethe.benchmarks.workers.messages import Elsewhere, Failed, Finished, Learned, Outcome, OutOfSpace
+from lethe.benchmarks.workers.messages import (
+    Elsewhere,
+    Failed,
+    Finished,
+    Learned,
+    Outcome,
+    OutOfSpace,
+    Stopped,
+)
 from lethe.common.errors import InputError
 from lethe.common.files import open_regular
 from lethe.common.imports import RAISED
@@ -47,7 +56,7 @@ class DiskFull(InputError):
 
 def attempt(
     job: Job, places: Places, machine: Machine, progress: Progress | None = None
-) -> Finished | Failed | Elsewhere:
+) -> Finished | Failed | Stopped | Elsewhere:
     """Learn the job's run in this process, unless another process does.
 
     Whatever an agent raises becomes `Failed`. Raises `DiskFull`, and `InputError` where the run cannot be locked.
@@ -61,7 +70,7 @@ def attempt(
 
 def logged_attempt(
     job: Job, places: Places, machine: Machine, progress: Progress
-) -> Finished | Failed | Elsewhere | OutOfSpace:
+) -> Finished | Failed | Stopped | Elsewhere | OutOfSpace:
     """As `attempt`, with the output of the run in its log, and every error as a message."""
     folder = job.folder(places.results)
     try:
@@ -77,13 +86,15 @@ def logged_attempt(
         return Failed(job, Failure(str(error), ()))
 
 
-def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None) -> Outcome:
+def _learn(job: Job, places: Places, machine: Machine, progress: Progress | None) -> Outcome | Stopped:
     begun = time.perf_counter()
     folder = job.folder(places.results)
     try:
         failures.clear(folder)
-        summary = run(job.trial, job.number, places, machine, progress)
-        return Finished(job, summary, time.perf_counter() - begun)
+        done = run(job.trial, job.number, places, machine, progress)
+        if isinstance(done, Stop):
+            return Stopped(job, done)
+        return Finished(job, done, time.perf_counter() - begun)
     except (InputError, Diverged, MemoryExceeded) as error:
         if _is_full(error):
             raise DiskFull(f"{error}: {_FREE}") from error

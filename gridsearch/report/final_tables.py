@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from lethe.benchmarks.report.comparison import Comparison, Stat
 from lethe.benchmarks.report.costs import cost_tables
+from lethe.benchmarks.report.published_numbers import Key, Published
 from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell, counted
-from lethe.benchmarks.report.tested_tables import TABLES, difference_table, tested_table
+from lethe.benchmarks.report.tested_tables import difference_table, tables_of, tested_table
 from lethe.gridsearch.grid import searched
-from lethe.gridsearch.report.published_numbers import Key, Published
 from lethe.gridsearch.selection import Choice, changed, settings_text
 
 
@@ -51,7 +51,7 @@ def final_tables(comparison: Comparison, dataset: str, published: Mapping[Key, P
         _with_published(
             comparison, dataset, published, tested_table(comparison, dataset, *table), *table[1::2]
         )
-        for table in TABLES
+        for table in tables_of(comparison, dataset)
     ]
     return [*measured, difference_table(comparison, dataset), *cost_tables(comparison, dataset)]
 
@@ -72,7 +72,14 @@ def _with_published(
     shown = [columns[0]]
     for paradigm, cells in zip(comparison.paradigms(dataset), columns[1:], strict=True):
         shown.append(cells)
-        found = [published.get((dataset, paradigm, agents[row[0]], metric)) for row in table.rows]
+        classes = {seen[-1] for entry in comparison.entries for seen in entry.classes_seen.values()}
+        found = [
+            number
+            if (number := published.get((dataset, paradigm, agents[row[0]], metric)))
+            and (number.classes is None or classes == {number.classes})
+            else None
+            for row in table.rows
+        ]
         if any(found):
             shown.append(("published", *(_published_cell(number, warnings, digits) for number in found)))
             variants = {entry.variant for entry in comparison.select(dataset, paradigm)} - {"published"}

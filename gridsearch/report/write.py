@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from lethe.benchmarks.report import published_numbers
 from lethe.benchmarks.report.comparison import METRICS, Comparison
 from lethe.benchmarks.report.cost_plots import FIGURES, write_cost_plots
 from lethe.benchmarks.report.differences import COMPARED, column
@@ -15,7 +16,6 @@ from lethe.benchmarks.report.tested_tables import main_table
 from lethe.benchmarks.report.write import ReportSummary
 from lethe.common.files import atomic_write, write_text
 from lethe.gridsearch.grid import Grid
-from lethe.gridsearch.report import published_numbers
 from lethe.gridsearch.report.final_results import final_comparison
 from lethe.gridsearch.report.final_tables import chosen_settings, chosen_table, final_tables
 from lethe.gridsearch.report.search_plots import write_search_plots

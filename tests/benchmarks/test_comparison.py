@@ -263,8 +263,8 @@ def test_unfinished_test_trials_are_not_replaced_by_validation_trials(tmp_path):
 def test_results_of_another_format_are_refused(tmp_path):
     folder = write(tmp_path, trial("er", run(0, [50])))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 1}))
-    with pytest.raises(InputError, match="expected results of format 4, got 1"):
+    (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
+    with pytest.raises(InputError, match="expected results of format 5, got 4"):
         report(tmp_path, tmp_path / "report")
 
 
@@ -276,7 +276,8 @@ def test_report_reads_folders_and_says_what_is_missing(tmp_path):
     summary = report(tmp_path, out)
     assert sorted(path.name for path in summary.files) == [
         "comparison.csv", "comparison.md", "comparison.tex",
-        "first_task.pdf", "first_task.png", "first_task.txt", "paradigms.pdf", "paradigms.png", "paradigms.txt",
+        "first_task.pdf", "first_task.png", "first_task.txt", "increments.csv",
+        "paradigms.pdf", "paradigms.png", "paradigms.txt",
     ]  # fmt: skip
     assert {path.name for path in out.iterdir()} == {path.name for path in summary.files}
     assert "65.0 ± 5.0" in summary.table

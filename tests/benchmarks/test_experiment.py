@@ -60,9 +60,9 @@ def test_a_validation_trial_learns_and_is_judged_on_validation_lists(places, mon
     rows = []
     learn = experiment.learn
 
-    def noting(agent, stream, images, evaluator, recorder):
+    def noting(agent, stream, images, evaluator, recorder, until_class):
         rows.append((torch.cat([task.rows for task in stream.tasks]), evaluator.test.rows))
-        learn(agent, stream, images, evaluator, recorder)
+        return learn(agent, stream, images, evaluator, recorder, until_class)
 
     monkeypatch.setattr(experiment, "learn", noting)
     summaries = [run(trial(split=split), 0, places, MACHINE) for split in ("test", "validation")]
@@ -177,7 +177,7 @@ def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeyp
 def test_gpus_of_one_model_count_as_the_same(tmp_path, monkeypatch):
     models = {0: "H200", 1: "H200", 2: "A100"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: models[device.index])
-    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w"}
+    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w", "store": "pixels"}
 
     def check(index: int) -> None:
         environment.note(tmp_path, provenance.environment(torch.device("cuda", index), 1) | facts)
@@ -216,10 +216,16 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
     learn(0)  # a finished run is not looked at
 
 
-def test_a_trial_begun_before_its_images_were_noted_goes_on(tmp_path):
-    facts = {"protocol": {}, "dirmap": "d", "weights": "w"}
-    for noted in ({}, {"images": "i"}, {"images": "j"}):
-        environment.note(tmp_path, provenance.environment(torch.device("cpu"), 1) | facts | noted)
+def test_an_environment_that_lacks_what_runs_must_share_is_damaged(tmp_path):
+    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w", "store": "pixels"}
+    now = provenance.environment(torch.device("cpu"), 1) | facts
+    environment.note(tmp_path, now)
+    environment.note(tmp_path, now)
+    (tmp_path / "env.json").write_text(
+        json.dumps({key: value for key, value in now.items() if key != "images"})
+    )
+    with pytest.raises(InputError, match=r"env.json: damaged \(images missing\)"):
+        environment.note(tmp_path, now)
 
 
 @pytest.mark.parametrize(

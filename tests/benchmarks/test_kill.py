@@ -1,5 +1,7 @@
 """A run that is killed with SIGKILL at random moments, and started again, ends in the numbers of one that was not.
 
+So does one that stops on purpose (`until_class`) between kills.
+
 The runs are real ones of the harness on the digits, in processes forked from one that has everything imported,
 so that many kills cost little.
 """
@@ -19,21 +21,25 @@ KILLS = 12
 
 SCRIPT = """
 import json, os, random, signal, sys, time
+from dataclasses import replace
 from pathlib import Path
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.trial import Trial
 
 root, kills = Path(sys.argv[1]), int(sys.argv[2])
 trial = Trial.create("digits", "class_iid", "er", {"lr": "0.01", "memory_size": "100"}, pretrained=False)
-machine = Machine(threads=1, checkpoint_batches=7)
+machine = Machine(threads=1, checkpoint_batches=7, predictions="each")
 
 def places(name):
     return Places(root / name, root / "data", root / "lists")
 
-def attempt(name, delay=None):
+def is_finished(name):
+    return (trial.folder(root / name) / "run0" / "summary.json").exists()
+
+def attempt(name, delay=None, until=None):
     child = os.fork()
     if child == 0:
-        run(trial, 0, places(name), machine)
+        run(trial, 0, places(name), replace(machine, until_class=until))
         os._exit(0)
     if delay is not None:
         time.sleep(delay)
@@ -48,8 +54,10 @@ generator, done = random.Random(0), 0
 # Runs grow shorter with every kill: each begins where the last one was. Kill early and often, over several runs.
 for number in range(kills):
     name = f"killed{number // 4}"
-    done += not attempt(name, generator.uniform(0, 0.4) * length)
+    done += not attempt(name, generator.uniform(0, 0.4) * length, generator.choice([None, 6, 8]))
     if number % 4 == 3:
+        assert attempt(name, until=8)
+        assert not is_finished(name)
         assert attempt(name)
 print(json.dumps({"killed": done, "folder": str(trial.folder(Path("."))), "runs": kills // 4}))
 """
@@ -74,6 +82,7 @@ def test_killed_and_started_again_it_ends_in_the_same_numbers(tmp_path):
     assert told["killed"] >= KILLS * 3 // 4, "too few kills hit a living run to say anything"
     whole = content(tmp_path / "whole" / told["folder"] / "run0")
     assert whole["accuracy.csv"].count(b"\n") == 6
+    assert {f"predictions_task{task}.npz" for task in range(5)} <= whole.keys()
     for number in range(told["runs"]):
         assert content(tmp_path / f"killed{number}" / told["folder"] / "run0") == whole
 

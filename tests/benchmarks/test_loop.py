@@ -265,6 +265,62 @@ def test_top5_is_measured_above_ten_classes(classes, top5):
     agent = FifthChoice(Problem(classes, (3, 8, 8)), config, network(), seed=0, device=CPU)
     evaluation = Evaluator(stream, Images(x.numpy(), CPU), CPU)(agent, 0)
     assert (evaluation.seen, evaluation.top5) == (0, top5)
+    assert evaluation.groups_top5 == (None if top5 is None else (top5,))
+
+
+def test_top5_of_groups_is_recorded_for_every_output_and_survives_an_interruption(tmp_path):
+    labels = [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    flat = [label for task in labels for label in task]
+    tested = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    x = torch.zeros(len(flat + tested), 8, 8, 3, dtype=torch.uint8)
+    x[:, 0, 0, 0] = torch.tensor(flat + tested)
+    y = torch.tensor(flat + tested)
+    ends = np.cumsum([len(task) for task in labels]).tolist()
+    tasks = tuple(
+        Task(torch.arange(end - len(task), end), y[end - len(task) : end])
+        for end, task in zip(ends, labels, strict=True)
+    )
+    rows = torch.arange(len(flat), len(y))
+    stream, images = Stream(tasks, Task(rows, y[rows]), 12), Images(x.numpy(), CPU)
+
+    class Lowest(Witness):
+        """Whatever it sees, the lowest labels are the likeliest: 0 to 4 are among the first five, no other."""
+
+        def predict(self, x):
+            return -torch.arange(12.0).expand(len(x), 12)
+
+        def predict_also(self, x):
+            return {"reverse": torch.arange(12.0).expand(len(x), 12)}
+
+    class Stops(Lowest):
+        def begin_task(self, info):
+            if info.index == 2:
+                raise KeyboardInterrupt
+
+    def make(agent_class):
+        config = agent_class.Config.from_settings({"batch_size": 3})
+        return agent_class(Problem(12, (3, 8, 8)), config, network(), seed=0, device=CPU)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(make(Stops), tmp_path / "stopped", stream, images)
+    summary = go(make(Lowest), tmp_path / "stopped", stream, images)
+    go(make(Lowest), tmp_path / "whole", stream, images)
+    for name in ("top5_groups.csv", "top5_groups_reverse.csv"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert name in summary["files"]
+    expected = [[600 / 7, np.nan, np.nan], [600 / 7, 0, np.nan], [600 / 7, 0, 0]]
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "stopped" / "top5_groups.csv").to_numpy()[:, 1:], expected
+    )
+    reverse = pd.read_csv(tmp_path / "stopped" / "top5_groups_reverse.csv").to_numpy()[:, 1:]
+    np.testing.assert_allclose(
+        reverse, [[500 / 7, np.nan, np.nan], [200 / 7, 100, np.nan], [0, 200 / 3, 100]]
+    )
+    assert summary["group_images"] == [7, 3, 3]
+    record = read_run(tmp_path / "stopped", 0)
+    seen = np.nansum(record.groups_top5 * [7, 3, 3], axis=1) / [7, 10, 13]
+    np.testing.assert_allclose(record.top5, seen)
+    assert summary["metrics"]["top5_mean"] == pytest.approx(seen.mean())
 
 
 def test_what_an_agent_does_at_the_end_of_a_task_shows_in_its_accuracy_after_it(tmp_path):

@@ -160,7 +160,8 @@ def state(**changes: object) -> dict[str, object]:
         "agent": {"weight": torch.arange(6.0)},
         **changes,
     }
-    return {"collapses": [""] * len(saved["rows"]), **saved}
+    count = len(saved["rows"])
+    return {"collapses": [""] * count, "groups_top5": [None] * count, **saved}
 
 
 def check(saved: dict[str, object]) -> None:
@@ -169,6 +170,7 @@ def check(saved: dict[str, object]) -> None:
 
 def test_a_checkpoint_of_the_stream_is_gone_on_from():
     check(state())
+    check(state(top5=[90.0], groups_top5=[[90.0, math.nan]]))
     check(state(position=[0, 1, 3], steps=6, images=14, rows=[], top5=[]))
     check(state(position=[2, 0, 0], steps=8, images=19, rows=[[1.0, 1.0]] * 2, top5=[None] * 2))
 
@@ -199,12 +201,23 @@ def test_a_checkpoint_of_the_stream_is_gone_on_from():
         ({"images_again": -1}, "images_again: expected a whole number"),
         ({"collapses": []}, "collapses: expected 1"),
         ({"appended": {"confusion.csv": [0]}}, "appended.confusion.csv: expected a list"),
-        ({"further": {"direct": {"rows": [], "top5": []}}}, "further.direct.rows: expected 1"),
         (
-            {"further": {"direct": {"rows": [[1.0]], "top5": [None]}}},
+            {"further": {"direct": {"rows": [], "top5": [], "groups_top5": []}}},
+            "further.direct.rows: expected 1",
+        ),
+        (
+            {"further": {"direct": {"rows": [[1.0]], "top5": [None], "groups_top5": [None]}}},
             "further.direct.rows[0]: expected a list",
         ),
-        ({"further": {"direct": {"rows": [[1.0, 1.0]], "top5": [None]}}}, "rows: expected one length"),
+        (
+            {"further": {"direct": {"rows": [[1.0, 1.0]], "top5": [None], "groups_top5": [None]}}},
+            "rows: expected one length",
+        ),
+        ({"groups_top5": []}, "groups_top5: expected 1"),
+        ({"groups_top5": [[101.0, 1.0]]}, "groups_top5[0][0]: expected a number from 0 to 100"),
+        ({"groups_top5": [[1.0]], "top5": [1.0]}, "groups_top5: expected one length"),
+        ({"groups_top5": [[1.0, 1.0]]}, "groups_top5: expected one row for each value of top5"),
+        ({"top5": [1.0]}, "groups_top5: expected one row for each value of top5"),
     ],
 )
 def test_a_checkpoint_out_of_range_is_refused(changes, problem):

@@ -15,7 +15,7 @@ from lethe.gridsearch.engines import choose as engines
 def machines(**options) -> list[Machine]:
     values = {
         "engine": "local", "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1,
-        "address": None, "checkpoint_batches": None, "keep_model": False,
+        "address": None, "checkpoint_batches": None, "keep_model": False, "store": "auto",
         "max_memory": "8GB", **options,
     }  # fmt: skip
     return engines.engine(argparse.Namespace(**values))[1]

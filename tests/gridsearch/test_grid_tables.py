@@ -4,12 +4,12 @@ import warnings
 
 import pytest
 
+from lethe.benchmarks.report import published_numbers
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.differences import column
 from lethe.benchmarks.report.tested_tables import difference_table, main_table
 from lethe.common.errors import InputError
 from lethe.gridsearch.grid import for_test
-from lethe.gridsearch.report import published_numbers
 from lethe.gridsearch.report.final_results import final_comparison
 from lethe.gridsearch.report.final_tables import final_tables
 from lethe.gridsearch.report.write import report

@@ -140,7 +140,7 @@ def engine(cluster):
 
     asked = {
         "workers": None, "threads": 1, "gpus": None, "trials_per_gpu": 1, "checkpoint_batches": 40,
-        "keep_model": False,
+        "keep_model": False, "store": "auto",
     }  # fmt: skip
     return ray_engine(argparse.Namespace(address=cluster.address, **asked))
 

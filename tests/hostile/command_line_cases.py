@@ -26,7 +26,7 @@ def _made(name: str, make: Callable[[Path], object], *arguments: str, expect: st
 
 def cases(base: Path) -> Iterator[Case]:
     """Numbers, names and paths of each command."""
-    for option in ("--runs", "--workers", "--threads", "--checkpoint-batches", "--seed"):
+    for option in ("--runs", "--workers", "--threads", "--checkpoint-batches", "--until-class", "--seed"):
         for value in NUMBERS:
             fine = "any" if option == "--seed" or value in ("٣", "9" * 30) else "told"
             yield _case(f"run {option} {value[:20]!r}", *RUN, f"{option}={value}", expect=fine)
@@ -45,6 +45,9 @@ def cases(base: Path) -> Iterator[Case]:
         yield _case(f"set lr {place}", *RUN, f"--set=lr={value}")
         yield _case(f"device {place}", *RUN[:-1], f"--device={value}")
         yield _case(f"report {place}", "report", "--out=report", "--", value)
+        yield _case(f"offline curve {place}", "report", "--out=report", f"--offline-curve={value}", "results")
+        yield _case(f"predictions {place}", *RUN, f"--predictions={value}")
+        yield _case(f"export {place}", "export", "remind", "--out=out", "--", value)
         yield _case(f"search {place}", "search", "--dry-run", "--", value)
         yield _case(f"best {place}", "best", "--", value)
         yield _case(f"table {place}", "table", "--", value)

@@ -81,7 +81,8 @@ def test_tests_belong_to_what_they_reach_in_their_room_and_above():
     assert "tests/project/test_mutation.py" not in found["gridsearch/command.py"]
     assert "tests/benchmarks/test_metrics.py" not in found["benchmarks/report/tables.py"]
     assert not any(test.startswith("tests/agents") for test in found["benchmarks/run/loop.py"])
-    product = [file for file in found if file.split("/")[0] in ("benchmarks", "gridsearch")]
+    rooms = [file for file in found if file.split("/")[0] in ("benchmarks", "gridsearch")]
+    product = [file for file in rooms if not file.endswith("__init__.py")]  # a docstring each
     assert not [file for file in product if not found[file]]
 
 
