@@ -226,8 +226,10 @@ class REMIND(SGDAgent[REMINDConfig]):
         else:
             _, height, width = self.problem.input_shape
             maps = (x for x, _ in data.batches(_BATCH))
-            vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
-            self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
+            chosen = product_quantiser.chosen(len(data) * height * width, self.generator)
+            self.centroids = product_quantiser.fit(
+                product_quantiser.taken(maps, chosen), self.config.codebooks
+            )
         for x, y in data.batches(_BATCH):
             self.seen[y] = True  # nothing was observed where base initialisation was another run's
             self.memory.add(self._codes(x, self.centroids), y)

@@ -39,6 +39,7 @@ class CodeMemory:
         """`labels` [B] on the CPU, where `add` will ask for them; None where there is room for all.
 
         The one wait for the device; where a mini-batch is added code by code, its labels are read once, at its start.
+        With mini-batches of one image, a full memory thus waits at each: labels come on the device.
         """
         return None if self._stored + len(labels) <= self.capacity else labels.tolist()
 
