@@ -214,6 +214,15 @@ class CutMix:
         return self.apply(x, self.draw(x, generator))
 
 
+def check_images(shape: tuple[int, int, int], without: str) -> None:
+    """`InputError` where inputs (C, H, W) have not the three channels of images; `without` is what to set then."""
+    if shape[0] != 3:
+        raise InputError(
+            f"augmentation: expected images of 3 channels, got inputs of {' x '.join(map(str, shape))}: a network that "
+            f"is cut hands features to the agent: leave out --cut, or set {without}"
+        )
+
+
 def _check(x: Tensor) -> None:
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
         raise InputError(
