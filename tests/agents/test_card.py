@@ -41,7 +41,8 @@ def test_a_strategy_of_avalanche_has_a_derived_card():
 
 def test_tables_show_families_in_order_and_in_each_the_registrys_order():
     assert registry.by_family() == (
-        "finetune", "offline", "l2", "ewc", "ewc_online", "si", "mas", "lwf", "er", "gem", "agem", "icarl", "derpp",
+        "finetune", "offline", "l2", "ewc", "ewc_online", "si", "mas", "lwf", "er", "er_ace", "mir", "gss", "gdumb",
+        "gem", "agem", "icarl", "derpp",
         "slda", "remind", "augmem", "augmem_published",
     )  # fmt: skip
 

@@ -15,7 +15,9 @@ IMAGES = 200  # of a task
 
 # All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM,
 # which does no better than finetuning on so small a problem.
-REMEMBER = ["augmem", "augmem_published", "derpp", "er", "gem", "icarl", "remind", "slda"]
+REMEMBER = [
+    "augmem", "augmem_published", "derpp", "er", "er_ace", "gdumb", "gem", "gss", "icarl", "mir", "remind", "slda",
+]  # fmt: skip
 MARGIN = 0.3
 FLOOR = 0.9
 

@@ -58,11 +58,12 @@ def test_every_agent_is_measured_beside_its_bare_work(steps):
     }
     assert all(figure.ours > 0 and figure.plain > 0 for figure in steps.values())
     carded = [name for name in registry.AGENTS if "card" in vars(registry.get(name))]
+    without = {f"{name}, small network" for name in ("slda", "gdumb", "gss")}
     told = {f"{name}, small network" for name in carded}  # another agent may train no network, as SLDA
     assert {
         what: step.target for what, step in steps.items() if step.target and what not in others - told
     } == {
-        **dict.fromkeys(others & told - {"slda, small network"}, 1 / 0.9),
+        **dict.fromkeys(others & told - without, 1 / 0.9),
         "augmem_published, a step": 1.15,
         "remind, an image with 4 replayed": 1.1,
         "augmem, a step": 1.15,
@@ -80,6 +81,10 @@ def test_every_agent_is_measured_beside_its_bare_work(steps):
         ("lwf", "4", "4"),  # the old network's answers
         ("icarl", "14", "14"),  # the batch and ten exemplars, which the old network answers for as well
         ("er", "14", ""),  # the batch and ten replayed images
+        ("er_ace", "14", ""),
+        ("mir", "4 + 14", "20 + 20"),  # the virtual step, and the whole memory before and after it
+        ("gss", "14 + 1", ""),  # and gradients of single images, all in one call
+        ("gdumb", "4", ""),
         ("derpp", "24", ""),  # the batch and two samples
         ("agem", "4 + 10", ""),  # the gradient of the batch and that of a sample of the memory
         ("gem", "4 + 20", ""),  # the gradient of the batch and that of the whole memory of the first task
