@@ -63,6 +63,15 @@ class GSSConfig(SGDConfig):
     )
     steps: int = setting(1, "Steps on each mini-batch, each with a new draw of replay.", low=1)
 
+    def notes(self) -> tuple[str, ...]:
+        """A remark where so many are compared with that next to nothing enters a full memory."""
+        if 10 * self.compared_images <= self.memory_size:
+            return ()
+        return (
+            f"compared_images={self.compared_images} is more than a tenth of memory_size={self.memory_size}: an image is "
+            "nearly always compared with one of its own class, and not kept; take fewer, 3 for a memory of 50",
+        )
+
 
 class DiverseBuffer(Buffer):
     """Rows of input, label and score C, changed by algorithm 2."""

@@ -101,6 +101,12 @@ def test_scores_are_those_of_the_network_after_the_step():
         assert agent.buffer.state_dict()["columns"][2][first:].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_comparing_with_a_large_part_of_the_memory_is_remarked_on():
+    assert GSS.Config().notes() == GSS.Config(memory_size=100).notes() == ()
+    (note,) = GSS.Config(memory_size=99).notes()
+    assert note.startswith("compared_images=10 is more than a tenth of memory_size=99: ")
+
+
 def test_a_duplicate_never_enters_a_full_memory():
     agent = build(GSS, memory_size=6, compared_images=6)
     agent.observe(*batch([0, 1, 2, 3, 0, 1]))
