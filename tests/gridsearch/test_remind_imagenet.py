@@ -29,7 +29,8 @@ def test_the_script_gives_the_commands_that_are_tested_here():
     script = (ROOT / "scripts" / "remind_imagenet.sh").read_text()
     told = [line.split("-m lethe ")[1].split()[:2] for line in script.splitlines() if "-m lethe " in line]
     assert told == [
-        ["data", "prepare"], ["final", '"$base"'], ["final", '"$stream"'], ["export", "remind"], ["report", '"$out/stream"'],
+        ["data", "prepare"], ["final", '"$base"'], ["final", '"$stream"'], ["export", "remind"],
+        ["report", '"$out/stream"'],
     ]  # fmt: skip
     assert (
         "base=scripts/grids/imagenet_small/base.toml stream=scripts/grids/imagenet_small/stream.toml"
@@ -38,6 +39,7 @@ def test_the_script_gives_the_commands_that_are_tested_here():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_from_files_to_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trees.tree_a(tmp_path / "download")
