@@ -1,6 +1,8 @@
 """Where a run reads its inputs from: chosen by size, the same numbers from each, and codes."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -88,6 +90,35 @@ def test_stores_that_cannot_be_are_refused():
 def test_codebooks_that_cannot_be_are_refused(options, told):
     with pytest.raises(InputErrorByKey, match=told):
         trial(**options)
+
+
+@pytest.mark.parametrize("full_at", [0, 1])
+def test_a_disk_that_fills_while_codes_are_made_leaves_nothing_half_written(places, monkeypatch, full_at):
+    """Space is claimed first for the codebooks, then for the codes; what was whole before is kept."""
+    one, claimed = trial(settings={}, codebooks=16, seed=3), []
+    claim = os.posix_fallocate
+    open_run(trial(settings={}), 0, places, Machine(store="pixels"))
+
+    def full(file, start, length):
+        claimed.append(length)
+        if len(claimed) > full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        claim(file, start, length)
+
+    def there():
+        return {path.name for path in (places.data / "stores").iterdir() if path.is_dir()}
+
+    before = there()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        open_run(one, full_at, places, Machine())
+    assert len(claimed) == full_at + 1
+    new = there() - before
+    assert [name.split("-")[0] for name in new] == ["codebooks"] * full_at
+    monkeypatch.setattr(os, "posix_fallocate", claim)
+    opened = open_run(one, full_at, places, Machine())
+    assert opened.images[torch.arange(3)].dtype == torch.uint8
+    assert there() - before > new or not full_at
 
 
 def test_codes_are_built_once_and_learned_kept_and_predicted_from(places):
