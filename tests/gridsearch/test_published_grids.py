@@ -108,6 +108,9 @@ def test_optimal_settings_are_the_published(file, paradigm, published):
     assert {key: settings[key] for key in published} == published
 
 
+WEIGHTS = Path("results/imagenet/base")
+
+
 @pytest.fixture
 def imagenet(tmp_path, monkeypatch) -> Path:
     """The working folder, with a small set in the form of ImageNet, and the weights that remind.toml names."""
@@ -115,7 +118,8 @@ def imagenet(tmp_path, monkeypatch) -> Path:
     trees.tree(tmp_path / "download", 20, 1, 1, 32)
     assert prepare(["prepare", "imagenet", "--root", "download", "--image-size", "224"]) == 0
     theirs = torchvision.models.resnet18(num_classes=20).state_dict()
-    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in theirs.items()}}, "base_init")
+    WEIGHTS.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in theirs.items()}}, WEIGHTS)
     return tmp_path
 
 
@@ -134,7 +138,7 @@ def test_the_settings_of_imagenet_are_the_published(imagenet):
     assert {key: remind.settings[key] for key in published} == published
     assert (base.agent, base.only_task, base.cut, base.weights) == ("offline", 0, None, None)
     assert (remind.agent, remind.only_task, remind.cut) == ("remind", None, "layer4.1")
-    assert remind.weights == hashlib.sha256(Path("base_init").read_bytes()).hexdigest()
+    assert remind.weights == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     for trial in (base, remind):
         assert (trial.dataset, trial.paradigm, trial.network) == ("imagenet", "class_ordered", "resnet18")
         assert not trial.pretrained and trial.seed == 0
@@ -143,8 +147,10 @@ def test_the_settings_of_imagenet_are_the_published(imagenet):
 def test_weights_of_a_grid_are_in_the_folder_of_the_command_and_missing_ones_are_told_with_their_line(
     imagenet,
 ):
-    Path("base_init").rename("elsewhere")
-    with pytest.raises(InputError, match=r"remind.toml:\d+: base_init: expected weights, .* there is none"):
+    WEIGHTS.rename("elsewhere")
+    with pytest.raises(
+        InputError, match=r"remind.toml:\d+: results/imagenet/base: expected weights, .* there is none"
+    ):
         grid.read(IMAGENET / "remind.toml")
 
 
