@@ -5,6 +5,7 @@
     runs = 2                                     # of each trial, in the search; without it, 1
     # network = "squeezenet"                     # also: cut, pretrained, feature_dtype, codebooks, variant, seed,
     #                                            # tasks, order_seed, only_task, weights; as options of `lethe run`
+    # weights = "results/base"                   # from the folder of the command, not of this file
     # class_order = ["cup", "can"]               # names of all classes, in the order in which tasks show them
     # budget = "10 MB"                           # sets each agent's memory, as `lethe run --budget`
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord, read_trial
-from lethe.benchmarks.report.comparison import Stat, summarise
+from lethe.benchmarks.report.entries import Stat, summarise
 from lethe.benchmarks.report.tables import counted
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError

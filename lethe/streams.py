@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lethe.benchmarks.run import experiment
+from lethe.benchmarks.run.data import RunData, load
 from lethe.common.errors import InputError
 from lethe.dataloaders import arrays
 from lethe.dataloaders.arrays import Array, LabelledImages, StreamOptions
@@ -101,7 +101,7 @@ def stream(
     dataset = ordered(located.dataset, paradigm, tasks, class_order, order_seed)
     located = replace(located, dataset=dataset)
     which = (paradigm, run, mode, variant or dataset.default_variant)
-    loaded = experiment.load(located, which, split, dataset.image_size, Path(data) / "stores")
+    loaded = load(located, which, split, dataset.image_size, Path(data) / "stores")
     return image_stream(loaded)
 
 
@@ -143,7 +143,7 @@ def parts(name: str) -> tuple[str, str]:
     return dataset, paradigm
 
 
-def image_stream(loaded: experiment.RunData) -> ImageStream:
+def image_stream(loaded: RunData) -> ImageStream:
     """The stream of a dataset as users see it."""
     if not isinstance(loaded.pixels, PixelStore):
         raise TypeError("a stream as users see it has decoded images")

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from lethe.agents import registry
 from lethe.benchmarks.records import failures
 from lethe.benchmarks.records.read import RunRecord
 from lethe.benchmarks.run.trial import Trial, begin
@@ -20,8 +22,7 @@ def grid(folder: Path, text: str) -> Grid:
 def finish(results: Path, trial: Trial, *runs: RunRecord) -> Path:
     """Write finished runs of `trial` where real ones would lie."""
     folder = begin(trial, results)
-    needs = dict.fromkeys(("task_boundaries", "task_data", "frozen_trunk", "offline"), False)
-    (folder / "env.json").write_text(json.dumps({"needs": needs}))
+    (folder / "env.json").write_text(json.dumps({"needs": asdict(registry.get(trial.agent).needs)}))
     for record in runs:
         place = folder / f"run{record.run}"
         place.mkdir()

@@ -84,8 +84,11 @@ def digest(path: Path) -> str:
     """SHA-256 of a file; `InputError` where it cannot be read."""
     found = hashlib.sha256()
     with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            found.update(block)
+        try:
+            while block := file.read(1 << 20):
+                found.update(block)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     return found.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lethe.benchmarks.report.comparison import Entry
+from lethe.benchmarks.report.entries import Entry
 
 MARK = "†"
 

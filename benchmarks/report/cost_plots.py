@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from lethe.benchmarks.report.comparison import Comparison, Entry
+from lethe.benchmarks.report.comparison import Comparison
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.figures import (
     GREY,
     LEGEND_LINE_INCHES,

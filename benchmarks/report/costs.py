@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lethe.benchmarks.records.conditions import crowding
-from lethe.benchmarks.report.comparison import Comparison, Entry
+from lethe.benchmarks.report.comparison import Comparison
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.tables import ABSENT, Table, entries_of, format_bytes, format_seconds
 
 UNLIKE = 1.5

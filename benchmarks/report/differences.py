@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lethe.benchmarks.report.comparison import Entry
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.significance import holm, paired_p, smallest_p
 
 LEVEL = 0.05

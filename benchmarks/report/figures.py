@@ -24,7 +24,8 @@ from matplotlib.typing import LineStyleType
 
 from lethe.agents import registry
 from lethe.agents.card import COLOURS
-from lethe.benchmarks.report.comparison import Entry, agent_order, is_bound
+from lethe.benchmarks.report.comparison import agent_order, is_bound
+from lethe.benchmarks.report.entries import Entry
 from lethe.common.files import atomic_write, write_text
 
 PALETTE = tuple(colour for name, colour in COLOURS.items() if name != "grey")

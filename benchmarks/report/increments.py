@@ -8,7 +8,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lethe.benchmarks.report.comparison import Comparison, Entry, Stat
+from lethe.benchmarks.report.comparison import Comparison
+from lethe.benchmarks.report.entries import Entry, Stat
 from lethe.benchmarks.report.published_numbers import PublishedCurve
 from lethe.benchmarks.report.tables import ABSENT, Table
 from lethe.common.files import atomic_write

@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from lethe.benchmarks.report.comparison import CONDITIONS, Comparison, Entry
+from lethe.benchmarks.report.comparison import Comparison
 from lethe.benchmarks.report.costs import instruction_set_notes
+from lethe.benchmarks.report.entries import CONDITIONS, Entry
 from lethe.benchmarks.report.tested_tables import OMEGAS, omega_notes
 
 

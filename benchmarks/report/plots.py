@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lethe.benchmarks.report.comparison import Comparison, Entry, chance_level, is_bound
+from lethe.benchmarks.report.comparison import Comparison, chance_level, is_bound
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.figures import (
     CHANCE_GREY,
     GREY,

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lethe.benchmarks.report import collapsed
-from lethe.benchmarks.report.comparison import Comparison, Entry, Stat, agent_order
+from lethe.benchmarks.report.comparison import Comparison, agent_order
+from lethe.benchmarks.report.entries import Entry, Stat
 
 ABSENT = "–"
 BEST, SECOND = " (best)", " (second)"

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from lethe.benchmarks.report.comparison import Comparison, Entry
+from lethe.benchmarks.report.comparison import Comparison
 from lethe.benchmarks.report.differences import LEVEL, Column, Difference, column
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.omega import Reference
 from lethe.benchmarks.report.significance import smallest_p
 from lethe.benchmarks.report.tables import (

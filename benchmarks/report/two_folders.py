@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lethe.benchmarks.report.comparison import Comparison, Entry
+from lethe.benchmarks.report.comparison import Comparison
 from lethe.benchmarks.report.differences import COMPARED, LEVEL, Difference, run_differences, tested
+from lethe.benchmarks.report.entries import Entry
 from lethe.benchmarks.report.tables import ABSENT, Table
 from lethe.benchmarks.report.tested_tables import difference_text, tables_of
 from lethe.common.files import atomic_write

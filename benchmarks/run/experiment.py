@@ -1,7 +1,5 @@
 """Execution of one run of a trial: lists, images, a new agent, the loop, the record."""
 
-import functools
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from lethe.benchmarks.records.conditions import Conditions
 from lethe.benchmarks.records.read import read_summary
 from lethe.benchmarks.records.write import Progress, Recorder
 from lethe.benchmarks.run import codes, kept, stores
+from lethe.benchmarks.run.data import RunData, load, source
 from lethe.benchmarks.run.inputs import open_inputs
 from lethe.benchmarks.run.loop import learn
 from lethe.benchmarks.run.seeds import derive
@@ -27,12 +26,9 @@ from lethe.common import processor
 from lethe.common.files import is_there
 from lethe.common.input_problems import raise_any
 from lethe.common.progress import Bar
-from lethe.dataloaders.index import dirmap, folders
+from lethe.dataloaders.index import folders
 from lethe.dataloaders.index.find import Located
-from lethe.dataloaders.index.spec import Dataset
-from lethe.dataloaders.prepare import ensure_dirmap, remedy
-from lethe.dataloaders.stores.pixels import ImageFiles, PixelStore
-from lethe.dataloaders.streams import Inputs, Stream
+from lethe.dataloaders.streams import Inputs
 from lethe.dataloaders.tasks import tasklists
 
 
@@ -65,20 +61,6 @@ class Machine:
     """The run stops after the task with which so many classes have been met; None: it goes to the stream's end."""
     store: str = "auto"
     """Where inputs are read from (`stores.STORES`); no part of the trial, whose numbers do not depend on it."""
-
-
-@dataclass(frozen=True)
-class RunData:
-    """Stream and images of a run, whatever the agent; shared by the runs of a process, and never changed."""
-
-    stream: Stream
-    pixels: PixelStore | ImageFiles
-    lists: str
-    """Fingerprint of the task lists."""
-    dirmap: str | None
-    """Fingerprint of the dirmap that they were made from."""
-    classes: tuple[str, ...]
-    """Names of the labels."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +208,7 @@ def _store(trial: Trial, places: Places, machine: Machine) -> tuple[str, stores.
     frozen = networks.freezes(trial.network, trial.cut)
     stores.check_store(machine.store, frozen=frozen, codebooks=trial.codebooks)
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
-    count, (height, width) = len(_source(located).used_paths()), trial.image_size
+    count, (height, width) = len(source(located).used_paths()), trial.image_size
     features = 0
     if frozen:
         channels, rows, columns = networks.given_shape(trial.network, trial.cut, trial.image_size)
@@ -246,7 +228,7 @@ def task_lists(trial: Trial, number: int, places: Places) -> tasklists.TaskLists
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
     mode = "offline" if registry.get(trial.agent).needs.offline else "stream"
     return tasklists.load(
-        _source(located), trial.paradigm, number, mode, trial.variant, located.lists, trial.split
+        source(located), trial.paradigm, number, mode, trial.variant, located.lists, trial.split
     )
 
 
@@ -261,70 +243,10 @@ def _data_of(trial: Trial, number: int, places: Places, store: str) -> RunData:
     which = (trial.paradigm, number, mode, trial.variant)
     located = Located(trial.spec, places.data / trial.dataset, places.lists)
     height, width = trial.image_size
-    small = len(_source(located).used_paths()) * height * width * 3 <= stores.LARGEST
+    small = len(source(located).used_paths()) * height * width * 3 <= stores.LARGEST
     decoded = store == "pixels" or (store == "features" and small)
     data = load(located, which, trial.split, trial.image_size, places.data / "stores" if decoded else None)
     return data if trial.only_task is None else replace(data, stream=data.stream.only(trial.only_task))
-
-
-# The next three read files that do not change while a process lives: each is read once for many runs.
-
-
-@functools.lru_cache(maxsize=16)
-def load(
-    located: Located, which: tuple[str, int, str, str], split: str, size: tuple[int, int], folder: Path | None
-) -> RunData:
-    """The stream of the lists `which` (paradigm, run, mode, variant), made if they are not there.
-
-    Images are decoded into a store in `folder`, if one is given.
-    """
-    source = _source(located)
-    read = tasklists.load(source, *which, located.lists, split)
-    pixels = _files(located, size) if folder is None else _pixels(located, size, folder)
-    stream = Stream.bind(read, pixels.rows)
-    names = class_names(stream.class_of_label, located.dataset)
-    return RunData(stream, pixels, read.fingerprint, read.dirmap_fingerprint, names)
-
-
-def class_names(class_of_label: Sequence[int | str], dataset: Dataset) -> tuple[str, ...]:
-    """Names by label. Lists that tell no classes have the labels, from 0, in the place of the dirmap's classes."""
-    known = set(range(1, len(dataset.classes) + 1)).issuperset(class_of_label)
-    return tuple(dataset.class_name(one) if known else str(one) for one in class_of_label)
-
-
-@functools.lru_cache(maxsize=4)
-def _source(located: Located) -> tasklists.Source:
-    """The dirmap that lists are made from; a generated dataset is drawn if it is not there."""
-    return tasklists.Source(dirmap.read(ensure_dirmap(located)), located.dataset)
-
-
-@functools.lru_cache(maxsize=4)
-def _pixels(located: Located, size: tuple[int, int], stores: Path) -> PixelStore:
-    """The decoded images of every list of the dataset, of whatever split: one store serves them all."""
-    with Bar(f"decoding {located.dataset.name}", "image") as bar:
-        return PixelStore.open(
-            located.images,
-            _source(located).used_paths(),
-            size,
-            stores,
-            resize=located.dataset.resize,
-            progress=bar.set,
-            remedy=remedy(located),
-            confined=located.dataset.confined,
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def _files(located: Located, size: tuple[int, int]) -> ImageFiles:
-    """The images of every list of the dataset, none of them decoded."""
-    return ImageFiles.open(
-        located.images,
-        _source(located).used_paths(),
-        size,
-        resize=located.dataset.resize,
-        remedy=remedy(located),
-        confined=located.dataset.confined,
-    )
 
 
 def _agent(trial: Trial, number: int, problem: Problem, network: Network, device: torch.device) -> Agent:

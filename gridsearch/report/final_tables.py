@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lethe.benchmarks.report.comparison import Comparison, Stat
+from lethe.benchmarks.report.comparison import Comparison
 from lethe.benchmarks.report.costs import cost_tables
+from lethe.benchmarks.report.entries import Stat
 from lethe.benchmarks.report.published_numbers import Key, Published
 from lethe.benchmarks.report.tables import ABSENT, Table, accuracy_cell, counted
 from lethe.benchmarks.report.tested_tables import difference_table, tables_of, tested_table

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lethe.benchmarks.report import published_numbers
-from lethe.benchmarks.report.comparison import METRICS, Comparison
+from lethe.benchmarks.report.comparison import Comparison
 from lethe.benchmarks.report.cost_plots import FIGURES, write_cost_plots
 from lethe.benchmarks.report.differences import COMPARED, column
+from lethe.benchmarks.report.entries import METRICS
 from lethe.benchmarks.report.latex import latex_page
 from lethe.benchmarks.report.notes import notes
 from lethe.benchmarks.report.pages import markdown_page

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lethe.benchmarks.report.comparison import chance_level, compare, rows, summarise
+from lethe.benchmarks.report.comparison import chance_level, compare, rows
+from lethe.benchmarks.report.entries import summarise
 from lethe.benchmarks.report.notes import notes
 from lethe.benchmarks.report.tables import ABSENT
 from lethe.benchmarks.report.tested_tables import measured_tables

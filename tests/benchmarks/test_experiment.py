@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from PIL import Image, ImageOps
 
+from lethe.agents.base import Needs
 from lethe.benchmarks.__main__ import main
 from lethe.benchmarks.records import environment, provenance
-from lethe.benchmarks.run import experiment
+from lethe.benchmarks.run import data, experiment
 from lethe.benchmarks.run.experiment import Machine, Places, prepare, run
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
@@ -119,7 +120,7 @@ def test_a_second_run_in_a_process_reads_no_file_of_the_data_again(places, monke
     prepare(trial(), 0, places, MACHINE)
     for name in ("load", "ensure", "read", "Source"):
         monkeypatch.setattr(tasklists, name, None)
-    monkeypatch.setattr(experiment.PixelStore, "open", None)
+    monkeypatch.setattr(data.PixelStore, "open", None)
     assert run(trial(), 0, places, MACHINE)["metrics"]["accuracy_last"] >= 0
 
 
@@ -174,13 +175,18 @@ def test_runs_of_other_tasks_are_never_taken_for_those_of_a_trial(fresh, monkeyp
         plan([trial(settings={"batch_size": 100}, cut=None)], 1, fresh, retry_failed=False)
 
 
+FACTS = {
+    "needs": asdict(Needs()), "protocol": {}, "dirmap": "d", "images": "i", "weights": "w", "store": "pixels",
+}  # fmt: skip
+"""What a run notes of its environment, beside that of its process."""
+
+
 def test_gpus_of_one_model_count_as_the_same(tmp_path, monkeypatch):
     models = {0: "H200", 1: "H200", 2: "A100"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: models[device.index])
-    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w", "store": "pixels"}
 
     def check(index: int) -> None:
-        environment.note(tmp_path, provenance.environment(torch.device("cuda", index), 1) | facts)
+        environment.note(tmp_path, provenance.environment(torch.device("cuda", index), 1) | FACTS)
 
     check(0)
     check(1)
@@ -199,8 +205,8 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
     one = trial(cut=None, pretrained=False)
 
     def learn(number: int) -> dict:
-        experiment._pixels.cache_clear()  # as in another process
-        experiment.load.cache_clear()
+        data._pixels.cache_clear()  # as in another process
+        data.load.cache_clear()
         return run(one, number, places, MACHINE)
 
     learn(0)
@@ -217,8 +223,7 @@ def test_runs_from_other_images_are_refused_and_from_copies_of_the_same_are_not(
 
 
 def test_an_environment_that_lacks_what_runs_must_share_is_damaged(tmp_path):
-    facts = {"protocol": {}, "dirmap": "d", "images": "i", "weights": "w", "store": "pixels"}
-    now = provenance.environment(torch.device("cpu"), 1) | facts
+    now = provenance.environment(torch.device("cpu"), 1) | FACTS
     environment.note(tmp_path, now)
     environment.note(tmp_path, now)
     (tmp_path / "env.json").write_text(
@@ -240,4 +245,4 @@ def test_an_environment_that_lacks_what_runs_must_share_is_damaged(tmp_path):
 )
 def test_labels_have_the_names_of_their_classes(class_of_label, found):
     dataset = replace(digits.DATASET, classes=("cup", "pen"))
-    assert experiment.class_names(class_of_label, dataset) == found
+    assert data.class_names(class_of_label, dataset) == found

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from lethe.benchmarks.measure.costs import TIMED
 
 ROOT = Path(__file__).parents[2]
@@ -119,5 +121,65 @@ def test_ctrl_c_stops_workers_at_once_and_says_how_to_go_on(tmp_path):
     told, _ = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "the same command goes on from here" in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def processes_of(session):
+    """Processes of a session that live, by what their command line says."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("how", "workers"), [(signal.SIGINT, 1), (signal.SIGKILL, 2)])
+def test_a_run_that_decodes_images_on_the_way_leaves_no_process_behind(tmp_path, how, workers):
+    """Ctrl-C reaches all processes of the terminal; a kill, of the command alone, none of those that it started."""
+    places = ("--out", tmp_path / "out", "--data", tmp_path / "data", "--lists", tmp_path / "lists")
+    what = ("digits/class_iid", "--agent", "finetune", "--no-pretrained", "--store", "none")
+    options = (
+        "--runs",
+        "2",
+        "--workers",
+        str(workers),
+        "--set",
+        "epochs=100000",
+        "--checkpoint-batches",
+        "1",
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "lethe", "run", *what, *options, *places],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        while len(list(tmp_path.rglob("state.safetensors"))) < workers:
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.1)
+        there = processes_of(run.pid)
+        assert sum("stores.decoder" in line for line in there.values()) >= workers
+        if how == signal.SIGINT:
+            os.killpg(run.pid, how)
+        else:
+            run.kill()
+        assert run.wait(timeout=60) == (130 if how == signal.SIGINT else -how)
+        end = time.monotonic() + 20
+        while processes_of(run.pid) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not processes_of(run.pid)
+    finally:
+        for pid in processes_of(run.pid):
+            os.kill(pid, signal.SIGKILL)
+    told = run.stdout.read()
     assert "Traceback" not in told
     assert not list(tmp_path.rglob("summary.json"))

@@ -1,13 +1,17 @@
 """Where a run reads its inputs from: chosen by size, the same numbers from each, and codes."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lethe.benchmarks.run import kept, stores
+from lethe.agents.parts import product_quantiser
+from lethe.benchmarks.run import codes, kept, stores
 from lethe.benchmarks.run.experiment import Machine, Places, check_machine, open_run, run
+from lethe.benchmarks.run.seeds import derive
 from lethe.benchmarks.run.trial import Trial
 from lethe.common.errors import InputError
 from lethe.common.input_problems import InputErrorByKey
@@ -88,6 +92,59 @@ def test_stores_that_cannot_be_are_refused():
 def test_codebooks_that_cannot_be_are_refused(options, told):
     with pytest.raises(InputErrorByKey, match=told):
         trial(**options)
+
+
+@pytest.mark.parametrize("full_at", [0, 1])
+def test_a_disk_that_fills_while_codes_are_made_leaves_nothing_half_written(places, monkeypatch, full_at):
+    """Space is claimed first for the codebooks, then for the codes; what was whole before is kept."""
+    one, claimed = trial(settings={}, codebooks=16, seed=3), []
+    claim = os.posix_fallocate
+    open_run(trial(settings={}), 0, places, Machine(store="pixels"))
+
+    def full(file, start, length):
+        claimed.append(length)
+        if len(claimed) > full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        claim(file, start, length)
+
+    def there():
+        return {path.name for path in (places.data / "stores").iterdir() if path.is_dir()}
+
+    before = there()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        open_run(one, full_at, places, Machine())
+    assert len(claimed) == full_at + 1
+    new = there() - before
+    assert [name.split("-")[0] for name in new] == ["codebooks"] * full_at
+    monkeypatch.setattr(os, "posix_fallocate", claim)
+    opened = open_run(one, full_at, places, Machine())
+    assert opened.images[torch.arange(3)].dtype == torch.uint8
+    assert there() - before > new or not full_at
+
+
+def test_codebooks_are_fitted_to_vectors_drawn_from_all_of_the_first_task(places, monkeypatch):
+    """Images of which no vector is drawn are not made, which changes none of the vectors."""
+    monkeypatch.setattr(product_quantiser, "FITTED", 300)
+    fit, fitted, made = product_quantiser.fit, [], []
+    monkeypatch.setattr(product_quantiser, "fit", lambda x, m: fitted.append((x, sum(made))) or fit(x, m))
+    batches = codes.EncodedImages.batches
+
+    def watched(self, parts):
+        for part, x in batches(self, parts):
+            made.append(len(part))
+            yield part, x
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codes.EncodedImages, "batches", watched)
+        opened = open_run(trial(settings={}, codebooks=8, seed=5), 0, places, Machine())
+    rows = opened.data.stream.tasks[0].rows.unique()
+    plain = open_run(trial(settings={}, seed=5), 0, places, Machine(store="none"))
+    vectors = plain.images[rows].permute(0, 2, 3, 1).flatten(0, 2)
+    ((found, images),) = fitted
+    generator = torch.Generator().manual_seed(derive(5, 0, "codebooks"))
+    assert torch.equal(found, vectors[product_quantiser.chosen(len(vectors), generator)])
+    assert len(found) == 300 and images < len(rows)
 
 
 def test_codes_are_built_once_and_learned_kept_and_predicted_from(places):

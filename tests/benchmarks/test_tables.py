@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from lethe.benchmarks.report.comparison import Stat, compare, rows
+from lethe.benchmarks.report.comparison import compare, rows
+from lethe.benchmarks.report.entries import Stat
 from lethe.benchmarks.report.latex import floats
 from lethe.benchmarks.report.pages import dataset_tables, write_tables
 from lethe.benchmarks.report.tables import (

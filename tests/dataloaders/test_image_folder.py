@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lethe.benchmarks.__main__ import main as benchmarks
-from lethe.benchmarks.run import experiment
+from lethe.benchmarks.run import data
 from lethe.benchmarks.run.experiment import Machine, Places, run
 from lethe.benchmarks.run.experiment import prepare as prepare_run
 from lethe.benchmarks.run.trial import Trial
@@ -322,7 +322,7 @@ def test_broken_images_are_left_out_on_request_by_name(indexed, capsys):
         "dog/more/3.png",
     }
     assert main(["prepare", "pets", "--skip-broken"]) == 0
-    experiment._source.cache_clear()  # as in a process of its own
+    data.source.cache_clear()  # as in a process of its own
     assert benchmarks(run) == 0
     assert main(["check", "pets", "--all"]) == 0
 

@@ -1,7 +1,8 @@
 import pytest
 
-from lethe.benchmarks.report.comparison import Stat, compare
+from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.cost_plots import cost_figure, pareto_front
+from lethe.benchmarks.report.entries import Stat
 from lethe.benchmarks.report.figures import agent_style
 from lethe.benchmarks.run.trial import Trial
 from lethe.gridsearch.report.search_plots import (
