@@ -114,7 +114,7 @@ def config_class(strategy: type[BaseTemplate]) -> type[StrategyConfig]:
     """The configuration of a strategy: the numbers, words and switches of its constructor."""
     shuffled = strategy.__name__ in _SHUFFLED
     (shuffle,) = (field for field in dataclasses.fields(StrategyConfig) if field.name == "shuffle")
-    fields = [("shuffle", bool, setting(shuffled, shuffle.metadata["help"]))]
+    fields: list[tuple[str, Any, Any]] = [("shuffle", bool, setting(shuffled, shuffle.metadata["help"]))]
     if strategy.__name__ == "SCR":
         fields += [
             (f.name, type(f.default), dataclasses.field(default=f.default, metadata=f.metadata))
