@@ -37,8 +37,8 @@ from lethe.agents.base import Network, Problem
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.networks.features import feature_size, features
-from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop, check_images
-from lethe.agents.parts.augment_colour import ColourJitter, RandomGrey
+from lethe.agents.parts.augment import check_images
+from lethe.agents.parts.augment_colour import contrastive_view
 from lethe.agents.parts.buffers import ReservoirBuffer
 from lethe.agents.parts.linear import linear
 from lethe.agents.parts.sgd import SGDAgent
@@ -133,12 +133,9 @@ class SCR(SGDAgent[SCRConfig]):
 
     def augmented(self, x: Tensor) -> Tensor:
         """uint8 images [B, 3, H, W], augmented at random."""
-        if self.config.smallest_crop < 1:
-            x = RandomResizedCrop((self.config.smallest_crop, 1.0))(x, self.generator)
-        if self.config.flip:
-            x = RandomFlip()(x, self.generator)
-        x = ColourJitter(0.4, 0.4, 0.4, 0.1, probability=0.8)(x, self.generator)
-        return RandomGrey(0.2)(x, self.generator)
+        return contrastive_view(
+            x, self.generator, smallest_crop=self.config.smallest_crop, flip=self.config.flip
+        )
 
     def prepare(self) -> None:
         """Take the means [K, D] of the memory, zeros where there is no image, and mark their labels [K] bool."""

@@ -23,7 +23,10 @@ experiences would instead consolidate after every one. The data come by `Needs.t
    scores over the batch, not over labels.
 8. AGEM and GSS_greedy flatten gradients by `view`, which those of channels_last weights do not allow: for these two the
    weights are contiguous.
-9. A strategy's state cannot be saved as tensors (Avalanche's own checkpoint does not survive this stack), so
+9. SCR's second view is augmented as that of `scr` is; Avalanche's own default leaves both views the same image. The
+   first view is the image as it is, as in the authors' code.
+10. `WRONG` in strategies.py names strategies that are not those of their papers; a run with one begins with a note.
+11. A strategy's state cannot be saved as tensors (Avalanche's own checkpoint does not survive this stack), so
    an interrupted run begins anew: `resumable` is False.
 """
 
@@ -48,9 +51,18 @@ from avalanche.training.templates.base import BaseTemplate
 from torch import Tensor, nn
 
 from lethe.agents.avalanche.parts import Experience, Features, NeverZero, Shuffled, kept_bytes, size_bytes
-from lethe.agents.avalanche.strategies import StrategyConfig, config_class, field_name, find, tunable
+from lethe.agents.avalanche.strategies import (
+    AUGMENTATION,
+    StrategyConfig,
+    config_class,
+    field_name,
+    find,
+    tunable,
+)
 from lethe.agents.base import Agent, Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.networks.batch_norm import check_first_batch
+from lethe.agents.parts.augment import check_images
+from lethe.agents.parts.augment_colour import contrastive_view
 from lethe.agents.parts.sgd import check_plain_sgd
 from lethe.common.errors import InputError
 
@@ -73,6 +85,8 @@ class AvalancheAgent(Agent[StrategyConfig]):
         self, problem: Problem, config: StrategyConfig, network: Network, *, seed: int, device: torch.device
     ):
         check_plain_sgd(config, "strategies of Avalanche are given PyTorch's SGD")
+        if self.name == "SCR":
+            check_images(network, problem.input_shape)
         super().__init__(problem, config, network, seed=seed, device=device)
         check_first_batch(network.plastic, problem.input_shape, config.batch_size_of(0), device)
         self.tasks = self.experiences = 0
@@ -218,6 +232,12 @@ class AvalancheAgent(Agent[StrategyConfig]):
         classes = self.problem.num_classes
         fixed: dict[str, Any] = {"criterion": NeverZero(), "buffer_transform": None}
         fixed |= {"num_classes": classes, "n_classes": classes}
+        if self.name == "SCR":
+            given["augmentations"] = functools.partial(
+                contrastive_view,
+                generator=self.generator,
+                **{name: getattr(self.config, name) for name in AUGMENTATION},
+            )
         given |= {name: value for name, value in fixed.items() if name in parameters}
         try:
             strategy = self.strategy_class(

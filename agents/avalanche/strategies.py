@@ -15,6 +15,7 @@ import avalanche.training.supervised as library
 from avalanche.training.templates.base import BaseTemplate
 
 from lethe.agents.config import SGDConfig, setting
+from lethe.agents.scr import SCRConfig
 from lethe.common.errors import InputError, unknown
 
 DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
@@ -35,7 +36,7 @@ UNFIT: Mapping[str, str] = MappingProxyType(
     {
         "AETraining": "it trains an autoencoder, not a classifier",
         "AR1": "it brings its own MobileNet and fetches weights for it",
-        "BiC": "its bias correction passes `verbose` to MultiStepLR, which PyTorch 2.11 no longer takes",
+        "BiC": "its bias correction passes `verbose` to MultiStepLR, which PyTorch 2.11 no longer takes: use bic",
         "CWRStar": "it needs the name of a linear last layer, which not every network here has",
         "ExpertGateStrategy": "it brings its own AlexNet, and needs the task of each image",
         "FeatureReplay": "it needs a network with an attribute `classifier`",
@@ -50,6 +51,21 @@ UNFIT: Mapping[str, str] = MappingProxyType(
 )
 """Strategies that cannot be agents here, and why."""
 
+WRONG: Mapping[str, str] = MappingProxyType(
+    {
+        "ER_ACE": "its memory takes a whole task in before the task is learned, and in the first nothing is replayed: "
+        "use er_ace",
+        "GSS_greedy": "empty places of its memory are replayed as black images of label 0, and the gradient of the "
+        "last scored image is added to every step: use gss",
+        "MIR": "it replays only classes that the last mini-batch of the task before did not have: use mir",
+        "SynapticIntelligence": "on the CPU it does nothing for contiguous weights, such as those of linear layers: "
+        "use si",
+    }
+)
+"""Strategies that run and do not do what their papers say (avalanche-lib 0.6.0), and what is wrong."""
+
+AUGMENTATION = ("smallest_crop", "flip")
+"""Settings of the agent `scr` that SCR has as well."""
 _SHUFFLED = {"Cumulative", "ICaRL"}
 """Strategies that mix memory into the task by shuffling alone."""
 _GIVEN = {
@@ -98,17 +114,25 @@ def config_class(strategy: type[BaseTemplate]) -> type[StrategyConfig]:
     """The configuration of a strategy: the numbers, words and switches of its constructor."""
     shuffled = strategy.__name__ in _SHUFFLED
     (shuffle,) = (field for field in dataclasses.fields(StrategyConfig) if field.name == "shuffle")
-    fields = [("shuffle", bool, setting(shuffled, shuffle.metadata["help"]))]
+    fields: list[tuple[str, Any, Any]] = [("shuffle", bool, setting(shuffled, shuffle.metadata["help"]))]
+    if strategy.__name__ == "SCR":
+        fields += [
+            (f.name, type(f.default), dataclasses.field(default=f.default, metadata=f.metadata))
+            for f in dataclasses.fields(SCRConfig)
+            if f.name in AUGMENTATION
+        ]
     for name, (kind, default) in tunable(strategy).items():
         low = 1 if kind is int else None
         text = f"As `{name}` of avalanche.training.supervised.{strategy.__name__}."
         fields.append((field_name(name), kind, setting(default, text, low=low)))
+    wrong = WRONG.get(strategy.__name__)
+    told = () if wrong is None else (f"Avalanche's {strategy.__name__} is not that of its paper: {wrong}",)
     return dataclasses.make_dataclass(
         f"{strategy.__name__}Config",
         fields,
         bases=(StrategyConfig,),
         frozen=True,
-        namespace={"__module__": __name__},
+        namespace={"__module__": __name__, "notes": lambda self: told},
     )
 
 

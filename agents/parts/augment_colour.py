@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lethe.agents.parts.augment import Transform, laid_out
+from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop, Transform, laid_out
 from lethe.agents.parts.device import to_device
 
 _GREY = (0.2989, 0.587, 0.114)
@@ -78,6 +78,20 @@ class ColourJitter(Transform[Jitter]):
                 changed[rows] = _CHANGES[kind](changed.index_select(0, rows), factor)
         chosen = to_device(drawn.chosen, x.device)[:, None, None, None]
         return laid_out(torch.where(chosen, changed.to(torch.uint8), x), x)
+
+
+def contrastive_view(x: Tensor, generator: torch.Generator, *, smallest_crop: float, flip: bool) -> Tensor:
+    """uint8 images [B, 3, H, W], augmented as for SCR (Mai et al. 2021).
+
+    A resized crop of `smallest_crop` (1: no crops) to 100 % of the image, where `flip` an exchange of left and right,
+    colour jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8, grey with probability 0.2.
+    """
+    if smallest_crop < 1:
+        x = RandomResizedCrop((smallest_crop, 1.0))(x, generator)
+    if flip:
+        x = RandomFlip()(x, generator)
+    x = ColourJitter(0.4, 0.4, 0.4, 0.1, probability=0.8)(x, generator)
+    return RandomGrey(0.2)(x, generator)
 
 
 def _grey(x: Tensor) -> Tensor:

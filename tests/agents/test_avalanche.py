@@ -13,6 +13,8 @@ from lethe.agents import registry
 from lethe.agents.base import Problem, TaskInfo
 from lethe.agents.contract.toy import CPU, PROBLEM, Batches, batch, build, inputs, network
 from lethe.agents.finetune import Finetune
+from lethe.agents.parts.augment_colour import contrastive_view
+from lethe.agents.scr import SCR
 from lethe.common.errors import InputError
 from tests.benchmarks.test_loop import go, make, world
 
@@ -31,7 +33,8 @@ def born(strategy, seed, layout=torch.channels_last, **settings):
     net = network(seed, cls.cut)
     net.to(memory_format=layout)
     shape = net.frozen(torch.zeros(1, *PROBLEM.input_shape, dtype=torch.uint8)).shape[1:]
-    config = cls.Config.from_settings({"lr": 0.01, "batch_size": 10, **settings})
+    own = SCR.card.toy_settings if strategy == "SCR" else {}
+    config = cls.Config.from_settings({"lr": 0.01, "batch_size": 10, **own, **settings})
     return cls(Problem(PROBLEM.num_classes, tuple(shape)), config, net, seed=seed, device=CPU)
 
 
@@ -117,6 +120,36 @@ def test_si_does_nothing_for_contiguous_weights_on_a_cpu():
         for name, settings in (("Naive", {}), ("SynapticIntelligence", {"si_lambda": 1e6}))
     )
     assert torch.equal(scores(si, x), scores(plain, x))
+
+
+def test_scr_has_a_second_view_that_is_augmented_by_the_agents_own_draws():
+    agent, x = born("SCR", 0, smallest_crop=0.5, flip=True), batch([0, 1, 2, 3])[0]
+    state = agent.generator.get_state()
+    view = agent.strategy.augmentations(x)
+    assert view.dtype == torch.uint8 and view.shape == x.shape and not torch.equal(view, x)
+    agent.generator.set_state(state)
+    assert torch.equal(contrastive_view(x, agent.generator, smallest_crop=0.5, flip=True), view)
+    plain = learned("SCR")
+    given = []
+    plain.strategy.augmentations = lambda inputs: given.append(inputs) or inputs
+    x, y = batch([0, 1] * 10)
+    plain.end_task(TaskInfo(2, (0, 1)), Batches(x, y))
+    assert given and all(inputs.dtype == torch.uint8 and inputs.shape[1] == 3 for inputs in given)
+
+
+def test_scr_refuses_what_is_no_image():
+    cls, net = agent_class("SCR"), network(0, "last_block")
+    shape = net.frozen(torch.zeros(1, *PROBLEM.input_shape, dtype=torch.uint8)).shape[1:]
+    with pytest.raises(InputError, match="augmentation: expected images of 3 channels"):
+        cls(Problem(4, tuple(shape)), cls.Config(), net, seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("strategy", ["ER_ACE", "GSS_greedy", "MIR", "SynapticIntelligence"])
+def test_a_strategy_that_is_not_that_of_its_paper_says_so(strategy):
+    (note,) = agent_class(strategy).Config().notes()
+    agent = note.rsplit("use ", 1)[1]
+    assert note.startswith(f"Avalanche's {strategy} is not that of its paper: ") and registry.get(agent)
+    assert agent_class("Naive").Config().notes() == ()
 
 
 def test_a_penalty_holds_weights_back():
