@@ -47,7 +47,10 @@ from lethe.agents.parts.buffers import BalancedBuffer, ReservoirBuffer, check_sh
 from lethe.agents.parts.memory_passes import learner, seeded_by, shuffled
 from lethe.agents.parts.sgd import SGDAgent, build_optimizer, seen_cross_entropy
 
-BUFFERS = {"reservoir": ReservoirBuffer, "balanced": BalancedBuffer}
+BUFFERS: dict[str, type[ReservoirBuffer | BalancedBuffer]] = {
+    "reservoir": ReservoirBuffer,
+    "balanced": BalancedBuffer,
+}
 AUGMENTATIONS = ("none", "crop", "crop_flip")
 _PADDING = 8  # a crop's border is this part of the image's height: the usual 4 pixels of 32
 _REVIEW_RATE = 0.1  # a review's learning rate, as a share of lr

@@ -4,7 +4,6 @@ All of them draw on the CPU from the agent's generator, so that no draw waits fo
 in the dtype in which they came.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,11 @@ from lethe.agents.parts.device import to_device
 from lethe.common.errors import InputError
 
 
-class Buffer(ABC):
-    """At most `capacity` rows: an input, its label, and what else came with them, in one tensor each."""
+class Buffer:
+    """At most `capacity` rows: an input, its label, and what else came with them, in one tensor each.
+
+    Subclasses have a method `add`, which is offered rows and decides which are kept.
+    """
 
     def __init__(self, capacity: int, generator: torch.Generator, device: torch.device):
         self.capacity = capacity
@@ -27,10 +29,6 @@ class Buffer(ABC):
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
-
-    @abstractmethod
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Offer inputs [B, ...] and labels [B] in this order."""
 
     def sample(self, count: int) -> tuple[Tensor, ...]:
         """`count` stored inputs [N, ...], labels [N] and so on, without replacement; all, if fewer are stored."""
