@@ -46,7 +46,7 @@ class TaskInfo:
     classes: tuple[int, ...]
     """The labels met up to and including this task, ascending."""
     images: int | None = None
-    """Images of the task, for agents that declare `Needs.task_data`; None for others."""
+    """Images of one pass over the task, for agents that declare `Needs.task_data` or `offline`; None for others."""
 
 
 @dataclass(frozen=True)

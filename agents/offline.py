@@ -12,10 +12,14 @@ Differences from the authors' code (agents/default.py and experiment.py of AugMe
 2. `retrain` is not theirs: they only go on.
 3. Ten epochs of mini-batches of 20. Their five of 100 are 20 steps in a first task of 400 images, long before
    convergence.
+4. `augment` and `schedule_epochs` are not theirs. With them, a run on the first task alone is the base initialisation
+   of REMIND (arXiv 1910.02509); there, crops are taken of the original images.
 """
 
 import copy
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +28,10 @@ from lethe.agents.base import Needs, Network, Problem, TaskInfo
 from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.finetune import Finetune
+from lethe.agents.networks.quantised import check_pixels
+from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop
+from lethe.agents.parts.sgd import build_optimizer
+from lethe.common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,23 @@ class OfflineConfig(SGDConfig):
     retrain: bool = setting(
         False, "Begin anew from the initial weights at each task; otherwise the network goes on."
     )
+    augment: str = setting(
+        "none",
+        "Random changes of images: none, or crops of 8 % to 100 % of the area, resized, and flips.",
+        choices=("none", "crop_flip"),
+    )
+    schedule_epochs: int | None = setting(
+        None,
+        "Epochs between two falls (step), or until the last rate (cosine), from lr anew at each task; none: "
+        "schedule_steps counts.",
+        low=1,
+    )
+
+    def notes(self) -> tuple[str, ...]:
+        """Where a schedule by epochs is given, and no schedule."""
+        if self.schedule_epochs is None or self.schedule != "constant":
+            return ()
+        return ("schedule_epochs changes nothing with schedule=constant: give schedule=step or cosine",)
 
 
 class Offline(Finetune[OfflineConfig]):
@@ -54,15 +79,32 @@ class Offline(Finetune[OfflineConfig]):
     def __init__(
         self, problem: Problem, config: OfflineConfig, network: Network, *, seed: int, device: torch.device
     ):
+        if config.augment != "none":
+            check_pixels(network, "augment")
         super().__init__(problem, config, network, seed=seed, device=device)
+        if config.schedule_epochs is not None:
+            by_epochs = replace(config, schedule_steps=config.schedule_epochs)
+            self.optimizer = build_optimizer(by_epochs, network.plastic.parameters())
         self.initial: dict[str, Tensor] = {}
         """The network at birth, dropout's random state included; empty where it is not asked for."""
         if config.retrain:
             self.initial = copy.deepcopy(network.plastic.state_dict())
 
     def begin_task(self, task: TaskInfo) -> None:
-        """With `retrain`, forget all that was learned."""
+        """With `retrain`, forget all that was learned; begin a schedule by epochs."""
         if self.config.retrain:
             self.network.plastic.load_state_dict(self.initial)
             self.optimizer.restart()
             self.seen.zero_()
+        if self.config.schedule_epochs is not None:
+            if task.images is None:
+                raise InputError(
+                    "schedule_epochs: expected to be told the images of a pass (TaskInfo.images), got none"
+                )
+            self.optimizer.begin_schedule(math.ceil(task.images / self.config.batch_size_of(task.index)))
+
+    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """One step on the batch, with `augment` of images changed at random."""
+        if self.config.augment == "crop_flip":
+            x = RandomFlip()(RandomResizedCrop()(x, self.generator), self.generator)
+        return super().observe(x, y)

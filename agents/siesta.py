@@ -78,7 +78,7 @@ class SIESTAConfig(CodedConfig):
 
 
 def one_cycle(step: int, steps: int, largest: float) -> float:
-    """The rate of `step` 0 .. `steps` - 1: along cosines from largest / 25 up to `largest`, and down to largest / 250,000.
+    """The rate of a step 0 .. `steps` - 1: from largest / 25 up to `largest`, then down to largest / 250,000, along cosines.
 
     It is up after 30 % of the steps, as in `torch.optim.lr_scheduler.OneCycleLR` (Smith & Topin 2018).
     """

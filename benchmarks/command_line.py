@@ -18,6 +18,10 @@ from lethe.dataloaders.order_options import add_order
 SPEED_PARTS = {
     "data": ("lethe.benchmarks.speed.data", "preparation of data"),
     "agents": ("lethe.benchmarks.speed.agents", "training steps of agents"),
+    "remind": (
+        "lethe.benchmarks.speed.remind",
+        "a step of REMIND at the size of ImageNet; takes 2.5 GB of memory",
+    ),
 }
 """Parts that `speed` measures: option -> (module with `measure` and `UNIT`, description)."""
 

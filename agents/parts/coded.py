@@ -113,8 +113,10 @@ class CodedAgent(SGDAgent[Q]):
         else:
             _, height, width = self.problem.input_shape
             maps = (x for x, _ in data.batches(BATCH))
-            vectors = product_quantiser.drawn(maps, len(data) * height * width, self.generator)
-            self.centroids = product_quantiser.fit(vectors, self.config.codebooks)
+            chosen = product_quantiser.chosen(len(data) * height * width, self.generator)
+            self.centroids = product_quantiser.fit(
+                product_quantiser.taken(maps, chosen), self.config.codebooks
+            )
         for x, y in data.batches(BATCH):
             self.seen[y] = True  # nothing was observed where base initialisation was another run's
             self.store(self.codes(x, self.centroids), y)

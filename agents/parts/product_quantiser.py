@@ -16,11 +16,12 @@ __all__ = [
     "FITTED",
     "check_codebooks",
     "check_vectors",
+    "chosen",
     "decode",
-    "drawn",
     "encode",
     "fit",
     "fit_flops",
+    "taken",
 ]
 
 FITTED = 256 * CENTROIDS
@@ -36,19 +37,23 @@ def check_vectors(count: int, of: str) -> None:
         )
 
 
-def drawn(maps: Iterable[Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """Vectors [N, C] of `maps`, batches [B, C, H, W] with `count` vectors in all, in their order: those to fit.
+def chosen(count: int, generator: torch.Generator) -> Tensor:
+    """Which of `count` vectors to fit to, int64, ascending: all, or `FITTED` different ones at random of more."""
+    return different(FITTED, count, generator).sort().values if count > FITTED else torch.arange(count)
 
-    All, or `FITTED` different ones at random where there are more. One batch is in memory at a time.
+
+def taken(maps: Iterable[Tensor], chosen: Tensor) -> Tensor:
+    """Vectors [N, C] of `maps`, batches [B, C, H, W], of which one is in memory at a time: the `chosen`, in order.
+
+    Vectors are numbered by map, then position, row by row.
     """
-    chosen = different(FITTED, count, generator).sort().values if count > FITTED else torch.arange(count)
-    taken, first = [], 0
+    found, first = [], 0
     for batch in maps:
         vectors = batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1])
         low, high = torch.searchsorted(chosen, torch.tensor([first, first + len(vectors)])).tolist()
-        taken.append(vectors[(chosen[low:high] - first).to(vectors.device)])
+        found.append(vectors[(chosen[low:high] - first).to(vectors.device)])
         first += len(vectors)
-    return torch.cat(taken)
+    return torch.cat(found)
 
 
 def fit(vectors: Tensor, codebooks: int) -> Tensor:

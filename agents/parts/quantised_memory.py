@@ -39,6 +39,7 @@ class CodeMemory:
         """`labels` [B] on the CPU, where `add` will ask for them; None where there is room for all.
 
         The one wait for the device; where a mini-batch is added code by code, its labels are read once, at its start.
+        With mini-batches of one image, a full memory thus waits at each: labels come on the device.
         """
         return None if self._stored + len(labels) <= self.capacity else labels.tolist()
 
@@ -76,7 +77,7 @@ class CodeMemory:
         return self._labels[: self._stored]
 
     def memory_bytes(self) -> int:
-        """Bytes of the codes and labels that are stored."""
+        """Bytes of the codes and labels that are stored, without the index of which rows a class has."""
         return self._stored * _row_bytes(self._codes) if self._stored else 0
 
     def state_dict(self) -> dict[str, object]:
@@ -85,7 +86,9 @@ class CodeMemory:
             "codes": self._codes[: self._stored],
             "labels": self._labels[: self._stored],
             "rows": torch.tensor([row for rows in self._rows for row in rows], dtype=torch.int64),
-            "counts": torch.tensor([len(rows) for rows in self._rows]),
+            "counts": torch.tensor(
+                [len(rows) for rows in self._rows] if self._largest else [], dtype=torch.int64
+            ),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -96,7 +99,8 @@ class CodeMemory:
         if self._stored:
             self._reserve(self._stored, codes)
             self._codes[: self._stored], self._labels[: self._stored] = codes, labels
-        self._rows = [rows.tolist() for rows in state["rows"].split(counts)]
+        known = state["rows"].split(counts) if counts else []
+        self._rows = [rows.tolist() for rows in known] or [[] for _ in self._rows]
         self._sort()
 
     def _know_rows(self) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 Schedule = Callable[[int], float]
-"""Share of a group's starting learning rate, from the number of optimiser steps that the group has made."""
+"""Share of a group's starting learning rate, from the number of optimiser steps, or epochs, that the group has made."""
 
 _BETA2 = 0.999  # PyTorch's decay of second moments (Adam, AdamW) or of the infinity norm (Adamax)
 
@@ -47,8 +47,9 @@ class VectorOptimizer(torch.optim.Optimizer):
     anything else is a `ValueError`. To freeze parameters later, build a new optimiser of those that still learn.
 
     With a `schedule`, each step first sets the learning rate of every group to its starting rate, `initial_lr` in
-    the group, times the schedule's share at the group's own count of `steps`; both are saved with the group. Without
-    one (None), learning rates are the caller's to set.
+    the group, times the schedule's share at the group's own count of `steps`; both are saved with the group. So is the
+    number of `steps_of_unit`, steps that the schedule counts as one: 1, unless `begin_schedule` says otherwise. Without
+    a schedule (None), learning rates are the caller's to set.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class VectorOptimizer(torch.optim.Optimizer):
             group = self.param_groups[-1]
             group.setdefault("initial_lr", group["lr"])
             group.setdefault("steps", 0)
+            group.setdefault("steps_of_unit", 1)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: those of the vector become zero, those of further groups None."""
@@ -150,7 +152,7 @@ class VectorOptimizer(torch.optim.Optimizer):
         self.theta.grad = gradient
         if self.schedule is not None:
             for group in self.param_groups:
-                group["lr"] = group["initial_lr"] * self.schedule(group["steps"])
+                group["lr"] = group["initial_lr"] * self.schedule(group["steps"] // group["steps_of_unit"])
                 group["steps"] += 1
         super().step()
         # The parameters changed behind autograd's back, which must not go backward through what they were.
@@ -162,6 +164,11 @@ class VectorOptimizer(torch.optim.Optimizer):
         if self.schedule is not None:
             for group in self.param_groups:
                 group["lr"], group["steps"] = group["initial_lr"], 0
+
+    def begin_schedule(self, steps_of_unit: int) -> None:
+        """Begin the schedule anew, which counts as one so many steps, such as those of an epoch; moments stay."""
+        for group in self.param_groups:
+            group["steps"], group["steps_of_unit"] = 0, steps_of_unit
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """An optimiser of the copies of the parameters, with a copy of the state."""

@@ -23,9 +23,6 @@ from lethe.dataloaders.stores.features import maker
 from lethe.dataloaders.stores.pixels import ImageFiles, PixelStore
 from lethe.dataloaders.streams import Task
 
-VECTORS = 256 * CENTROIDS
-"""Vectors that codebooks are fitted to at most, 256 for each centroid."""
-
 
 def quantised_by_first_task(
     network: Network,
@@ -49,8 +46,13 @@ def quantised_by_first_task(
     product_quantiser.check_vectors(count, f"{len(rows)} maps of {height} x {width} in the first task")
 
     def fill(target: Path) -> None:
-        chosen = _chosen(count, derive(seed, 0, "codebooks"))
-        vectors = torch.cat(list(_vectors(images, rows, chosen, progress)))
+        generator = torch.Generator().manual_seed(derive(seed, 0, "codebooks"))
+        chosen = product_quantiser.chosen(count, generator)
+        wanted, number = (chosen // (height * width)).unique(
+            return_inverse=True
+        )  # images without one are not made
+        places = number * height * width + chosen % (height * width)
+        vectors = product_quantiser.taken(_maps(images, rows[wanted], progress), places)
         np.load(target, mmap_mode="r+")[:] = product_quantiser.fit(vectors, codebooks).cpu().numpy()
 
     trunk = networks.fingerprint(network.frozen)
@@ -60,25 +62,13 @@ def quantised_by_first_task(
     return quantised(network, torch.from_numpy(np.array(found)).to(device))
 
 
-def _chosen(count: int, seed: int) -> Tensor:
-    """Which of `count` vectors are fitted to, ascending: all, or `VECTORS` drawn from `seed`."""
-    if count <= VECTORS:
-        return torch.arange(count)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:VECTORS].sort().values
-
-
-def _vectors(
-    images: EncodedImages, rows: Tensor, chosen: Tensor, progress: Callable[[int, int], None] | None
+def _maps(
+    images: EncodedImages, rows: Tensor, progress: Callable[[int, int], None] | None
 ) -> Iterator[Tensor]:
-    """The `chosen` vectors [N] of the maps of `rows`, numbered by image, then position: parts [n, C]."""
-    _, height, width = images.shape
-    image, place = chosen // (height * width), chosen % (height * width)
-    wanted, number = image.unique(return_inverse=True)
+    """The maps [B, C, H, W] of `rows`, in order."""
     done = 0
-    for part, x in images.batches(Task(rows[wanted], rows[wanted]).batches(GROUP)):
-        low, high = torch.searchsorted(number, torch.tensor([done, done + len(part)])).tolist()
-        flat = x.permute(0, 2, 3, 1).flatten(1, 2)
-        yield flat[(number[low:high] - done).to(x.device), place[low:high].to(x.device)]
+    for part, x in images.batches(Task(rows, rows).batches(GROUP)):
+        yield x
         done += len(part)
         if progress is not None:
-            progress(done, len(wanted))
+            progress(done, len(rows))

@@ -220,14 +220,23 @@ def described(path: Path) -> Description:
 
 
 def run_of(folder: Path) -> Path:
-    """The folder of a run with a model: `folder`, or the first such run in it."""
+    """The folder of a run with a model: `folder`, or the first such run of the one trial in it or below it.
+
+    `InputError` where there is none, or where several trials below `folder` have one.
+    """
     if is_kept(folder):
         return folder
     if not folder.is_dir():
         raise InputError(
             f"{folder}: expected the folder of a trial or of a run, but there is none: {_NONE_HERE}"
         )
-    runs = [path.parent for path in folder.glob(f"run*/{DESCRIPTION}") if path.parent.name[3:].isdecimal()]
+    runs = [path.parent for path in folder.rglob(f"run*/{DESCRIPTION}") if path.parent.name[3:].isdecimal()]
     if not runs:
         raise InputError(f"{folder}: no trained agent is kept here: {_NONE_HERE}")
+    trials = sorted({run.parent for run in runs})
+    if len(trials) > 1:
+        named = ", ".join(str(trial.relative_to(folder)) for trial in trials[:3])
+        raise InputError(
+            f"{folder}: {len(trials)} trials have kept an agent here: give the folder of one, such as {named}"
+        )
     return min(runs, key=lambda run: int(run.name[3:]))

@@ -69,7 +69,7 @@ def learn(
         if stop := stop_before(index, evaluator.classes_met, until_class):
             return stop
         task = stream.tasks[index]
-        images_told = len(task) if agent.needs.task_data else None
+        images_told = len(task) if agent.needs.task_data or agent.needs.offline else None
         info = TaskInfo(index, evaluator.classes_met[index], images_told)
         if start == Position(index) and agent.needs.task_boundaries:
             with recorder.flops.whole():

@@ -105,7 +105,7 @@ def _network(name: str, cut: str | None) -> Network:
     return networks.build(name, CLASSES, cut=cut, pretrained=False, seed=0, device=_CPU)[0]
 
 
-def _features(count: int, shape: tuple[int, int, int]) -> Tensor:
+def maps_of_relu(count: int, shape: tuple[int, int, int]) -> Tensor:
     """Random maps [count, C, H, W] as a ReLU leaves them, channels_last."""
     drawn = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).relu()
     return drawn.contiguous(memory_format=torch.channels_last)
@@ -116,7 +116,7 @@ def _labels(count: int, first: int, end: int) -> Tensor:
     return first + torch.arange(count) % (end - first)
 
 
-def _bare(plastic: nn.Module, batches: Sequence[tuple[Tensor, Tensor, bool]]) -> Callable[[int], None]:
+def bare_step(plastic: nn.Module, batches: Sequence[tuple[Tensor, Tensor, bool]]) -> Callable[[int], None]:
     """Forward and, where the flag says so, backward on each of the batches, one step, and nothing else."""
     plastic = copy.deepcopy(plastic)
     optimizer = torch.optim.SGD(plastic.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -136,7 +136,7 @@ def _bare(plastic: nn.Module, batches: Sequence[tuple[Tensor, Tensor, bool]]) ->
 def _remind(sizes: Sizes) -> Figure:
     """One new map with its replay against the plastic part on as many maps that are there already."""
     network = _network("resnet18", REMIND.cut)
-    maps, y = _features(sizes.remind_maps, sizes.remind_map), _labels(sizes.remind_maps, 0, CLASSES)
+    maps, y = maps_of_relu(sizes.remind_maps, sizes.remind_map), _labels(sizes.remind_maps, 0, CLASSES)
     agent = _agent(REMIND, network, sizes.remind_map, replay_images=sizes.replay)
     agent.seen[:] = True
     agent.end_task(TaskInfo(0, tuple(range(CLASSES))), _Repeated(maps, y, 1))
@@ -144,7 +144,7 @@ def _remind(sizes: Sizes) -> Figure:
     ours, bare = seconds(
         sizes.heavy_repeats,
         lambda turn: agent.observe(maps[:1], y[:1]),
-        _bare(
+        bare_step(
             network.plastic,
             [(maps[:batch].contiguous(memory_format=torch.channels_last), y[:batch], True)],
         ),
@@ -156,7 +156,7 @@ def _remind(sizes: Sizes) -> Figure:
 def _augmem(sizes: Sizes) -> list[Figure]:
     """A step without and with replay against its parts, and filling the store against the steps of a task."""
     network = _network("squeezenet", AugMem.cut)
-    x, y = _features(sizes.augmem_batch, sizes.augmem_map), _labels(sizes.augmem_batch, 0, CLASSES)
+    x, y = maps_of_relu(sizes.augmem_batch, sizes.augmem_map), _labels(sizes.augmem_batch, 0, CLASSES)
     # The first task never replays; in the second, one class is missing in every batch, and replayed.
     first, later, published = (
         _agent(agent_class, network, sizes.augmem_map) for agent_class in (AugMem, AugMem, AugMemPublished)
@@ -175,7 +175,7 @@ def _augmem(sizes: Sizes) -> list[Figure]:
             x, published.memory.slots.detach()
         ),  # distances, as `augmem` reads, are no more to wait for
         _both(network.plastic, x, y),
-        _bare(network.plastic, [(x, y, True)]),
+        bare_step(network.plastic, [(x, y, True)]),
     )
     (filling,) = seconds(
         sizes.heavy_repeats,
@@ -254,7 +254,7 @@ def _bookkeeping(name: str, sizes: Sizes) -> Figure:
     ours, plain = seconds(
         sizes.light_repeats,
         lambda turn: agent.observe(inputs, labels),
-        _bare(network.plastic, [(*_images(x, each.images), each.learns) for each in plain_passes]),
+        bare_step(network.plastic, [(*_images(x, each.images), each.learns) for each in plain_passes]),
     )
     target = BOOKKEEPING_TARGET if made else None
     return Figure(f"{name}, small network", 1e3 * ours, 1e3 * plain, _told(plain_passes), target)

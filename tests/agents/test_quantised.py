@@ -66,7 +66,7 @@ def test_the_frozen_part_ends_in_codes_and_the_learning_part_begins_with_their_m
     assert (restored - found).square().mean() < 0.1 * found.var(), "codebooks that were fitted come near"
 
 
-@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "remind"])
+@pytest.mark.parametrize("name", registry.AGENTS)
 def test_every_agent_learns_from_codes(name):
     """Three steps and a task's end; memory in inputs counts a byte per codebook and position."""
     agent_class = registry.get(name)

@@ -164,12 +164,12 @@ def test_vectors_to_fit_are_all_in_order_or_so_many_at_random(monkeypatch):
     rows = maps.permute(0, 2, 3, 1).reshape(-1, 6)
     monkeypatch.setattr(product_quantiser, "FITTED", 600)
     rng = generator()
-    assert torch.equal(product_quantiser.drawn(maps.split(7), 600, rng), rows)
+    assert torch.equal(product_quantiser.taken(maps.split(7), product_quantiser.chosen(600, rng)), rows)
     assert torch.equal(rng.get_state(), generator().get_state()), "nothing is drawn"
     monkeypatch.setattr(product_quantiser, "FITTED", 100)
     times = torch.zeros(600)
     for _ in range(500):
-        found = product_quantiser.drawn(maps.split(7), 600, rng)
+        found = product_quantiser.taken(maps.split(7), product_quantiser.chosen(600, rng))
         places = [int((rows == vector).all(1).nonzero()) for vector in found]
         assert len(places) == 100 and places == sorted(set(places))
         times[places] += 1
@@ -187,6 +187,6 @@ def test_vectors_of_many_maps_take_no_more_memory_than_those_to_fit(monkeypatch)
             yield from of_batches([torch.zeros(64, 6, 4, 5)], alive)
             most = max(most, sum(ref() is not None for ref in alive))
 
-    found = product_quantiser.drawn(batches(), 60 * 64 * 20, generator())
+    found = product_quantiser.taken(batches(), product_quantiser.chosen(60 * 64 * 20, generator()))
     assert len(found) == 100 and found.untyped_storage().nbytes() == 100 * 6 * 4
     assert most <= 1, "a batch is let go before the next comes"

@@ -176,13 +176,16 @@ def test_a_description_that_has_changed_is_told(slda, tmp_path):
 
 
 def test_a_trials_folder_gives_its_first_run_that_was_kept(slda, tmp_path):
-    shutil.copytree(slda, tmp_path / "run10")
-    shutil.copytree(slda, tmp_path / "run9")
-    told = json.loads((tmp_path / "run9" / "model.json").read_text())
-    write_text(
-        tmp_path / "run9" / "model.json", json.dumps(kept.sealed(told | {"classes": list("abcdefghij")}))
-    )
-    assert kept.load(tmp_path, CPU).classes == tuple("abcdefghij")
+    trial = tmp_path / "trial"
+    shutil.copytree(slda, trial / "run10")
+    shutil.copytree(slda, trial / "run9")
+    told = json.loads((trial / "run9" / "model.json").read_text())
+    write_text(trial / "run9" / "model.json", json.dumps(kept.sealed(told | {"classes": list("abcdefghij")})))
+    assert kept.load(trial, CPU).classes == tuple("abcdefghij")
+    assert kept.run_of(tmp_path) == trial / "run9", "of the one trial below a folder"
+    shutil.copytree(slda, tmp_path / "another" / "run0")
+    with pytest.raises(InputError, match="2 trials have kept an agent here: give the folder of one"):
+        kept.run_of(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no trained agent is kept here: keep one with --keep-model"):
         kept.load(tmp_path / "empty", CPU)

@@ -81,7 +81,7 @@ class Witness(Agent):
         return self.scores[quarters.argmax(1)]
 
     def begin_task(self, task):
-        assert (task.images is not None) == self.needs.task_data
+        assert (task.images is not None) == (self.needs.task_data or self.needs.offline)
         self.calls.append(["begin", task.index, *task.classes])
 
     def end_task(self, task, data):
@@ -110,6 +110,23 @@ def test_task_data_is_handed_only_to_those_who_declare_it(tmp_path):
     first, second = [call[1] for call in agent.calls if call[0] == "end"]
     assert first == [[0, 1, 0, 1], [0, 1, 0]]
     assert second == [[2, 3, 2, 3], [2, 3, 2]]
+
+
+@pytest.mark.parametrize("kind", ["step", "cosine"])
+def test_a_schedule_by_epochs_begins_anew_at_each_task_whatever_its_length(tmp_path, kind):
+    class Watched(Offline):
+        def observe(self, x, y):
+            logged = super().observe(x, y)
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            return logged
+
+    rates, lr = [], 0.5
+    labels = [LABELS[0], LABELS[0] + LABELS[1]]
+    settings = {"epochs": 5, "schedule": kind, "schedule_epochs": 2, "schedule_factor": 0.1, "lr": lr}
+    go(make(Watched, **settings), tmp_path, *world(labels))
+    shares = {"step": [1, 1, 0.1, 0.1, 0.01], "cosine": [1, 0.55, 0.1, 0.1, 0.1]}[kind]
+    steps = [3, 5]  # batches of 3 of 7 and of 14 images
+    assert rates == pytest.approx([lr * share for count in steps for share in shares for _ in range(count)])
 
 
 def reachable(*roots):

@@ -7,7 +7,7 @@ import torch
 
 from lethe.agents import registry
 from lethe.benchmarks.__main__ import main
-from lethe.benchmarks.speed import agents, data
+from lethe.benchmarks.speed import agents, data, remind
 from lethe.benchmarks.speed import figures as speed
 from lethe.benchmarks.speed.figures import Figure
 
@@ -104,7 +104,7 @@ def test_the_bare_passes_are_those_that_are_told():
             seen.append((len(scores), scores.requires_grad)) if isinstance(module, torch.nn.Linear) else None
         )
     )
-    agents._bare(plastic, given)(0)
+    agents.bare_step(plastic, given)(0)
     handle.remove()
     assert seen == [(5, True), (7, False), (6, True)]
 
@@ -114,10 +114,27 @@ def test_the_bare_attention_is_the_one_of_the_agent():
     agent = agents._agent(
         registry.get("augmem_published"), agents._network("squeezenet", "last_block"), (512, 3, 3)
     )
-    x = agents._features(2, (512, 3, 3))
+    x = agents.maps_of_relu(2, (512, 3, 3))
     gradient = agents._attention(x, agent.memory.slots.detach())(0)
     agent.memory.read(x).sum().backward()
     torch.testing.assert_close(gradient, agent.memory.slots.grad)
+
+
+def test_remind_is_measured_with_a_full_memory_and_what_that_takes(monkeypatch):
+    filled = []
+    monkeypatch.setattr(
+        remind, "_filled", lambda sizes, made=remind._filled: filled.append(made(sizes)) or filled[0]
+    )
+    monkeypatch.setattr(remind, "_PART", 64)
+    step, kept, peak = remind.measure(remind.Sizes((512, 2, 2), 20, codes=100, replay=4, repeats=2))
+    assert step.what == "a step of an image with 4 replayed, 100 codes in memory"
+    assert step.ours > 0 and step.plain > 0 and step.plain_way == "forward, backward, step on 5 maps"
+    (agent,) = filled
+    assert len(agent.memory) == 100 == agent.config.memory_size and agent.images.sum() == 3, (
+        "streamed, and full"
+    )
+    assert kept.ours * 1e6 == agent.memory_bytes() == 100 * (2 * 2 * 32 + 8) + 4 * 256 * 512 + 9 * 20
+    assert 100 < peak.ours < 1e5
 
 
 def test_a_ratio_is_ours_by_plain():
@@ -145,7 +162,11 @@ def test_the_table_lines_up():
 
 @pytest.mark.parametrize(
     ("option", "part", "unit"),
-    [("--data", data, "per second"), ("--agents", agents, "milliseconds")],
+    [
+        ("--data", data, "per second"),
+        ("--agents", agents, "milliseconds"),
+        ("--remind", remind, "milliseconds or MB"),
+    ],
 )
 def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsys, option, part, unit):
     monkeypatch.setattr(part, "measure", lambda: [Figure("one", 20.0, 10.0, "loop", 1.8)])

@@ -1,16 +1,23 @@
 """The grid files that come with the project hold the published settings, and each can be run as it is."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 from lethe.benchmarks.run.trial import Trial
+from lethe.common.errors import InputError
+from lethe.dataloaders.__main__ import main as prepare
 from lethe.gridsearch import grid
+from tests import imagenet_trees as trees
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
-OPTIMAL = sorted((SCRIPTS / "optimal").glob("*/*.toml"))
+IMAGENET = SCRIPTS / "optimal" / "imagenet"
+OPTIMAL = sorted(path for path in (SCRIPTS / "optimal").glob("*/*.toml") if path.parent != IMAGENET)
 ABLATIONS = sorted((SCRIPTS / "ablations").glob("*.toml"))
 GRIDS = sorted((SCRIPTS / "grids").glob("*.toml"))
 
@@ -101,6 +108,52 @@ def test_optimal_settings_are_the_published(file, paradigm, published):
     assert {key: settings[key] for key in published} == published
 
 
+WEIGHTS = Path("results/imagenet/base")
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch) -> Path:
+    """The working folder, with a small set in the form of ImageNet, and the weights that remind.toml names."""
+    monkeypatch.chdir(tmp_path)
+    trees.tree(tmp_path / "download", 20, 1, 1, 32)
+    assert prepare(["prepare", "imagenet", "--root", "download", "--image-size", "224"]) == 0
+    theirs = torchvision.models.resnet18(num_classes=20).state_dict()
+    WEIGHTS.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in theirs.items()}}, WEIGHTS)
+    return tmp_path
+
+
+def test_the_settings_of_imagenet_are_the_published(imagenet):
+    (base,), (remind,) = (grid.read(IMAGENET / f"{name}.toml").trials for name in ("base", "remind"))
+    published = {
+        "batch_size": 256, "epochs": 40, "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step",
+        "schedule_epochs": 15, "schedule_factor": 0.1, "augment": "crop_flip", "retrain": False, "optimizer": "sgd",
+    }  # fmt: skip
+    assert {key: base.settings[key] for key in published} == published
+    published = {
+        "replay_images": 50, "memory_size": 959_665, "codebooks": 32, "start_lr": 0.1, "end_lr": 0.001, "lr_step": 100,
+        "class_images": 1300, "weight_decay": 1e-5, "momentum": 0.9, "mixup": 0.1, "smallest_crop": 2 / 7,
+        "all_labels": True, "epochs_first_task": 0,
+    }  # fmt: skip
+    assert {key: remind.settings[key] for key in published} == published
+    assert (base.agent, base.only_task, base.cut, base.weights) == ("offline", 0, None, None)
+    assert (remind.agent, remind.only_task, remind.cut) == ("remind", None, "layer4.1")
+    assert remind.weights == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    for trial in (base, remind):
+        assert (trial.dataset, trial.paradigm, trial.network) == ("imagenet", "class_ordered", "resnet18")
+        assert not trial.pretrained and trial.seed == 0
+
+
+def test_weights_of_a_grid_are_in_the_folder_of_the_command_and_missing_ones_are_told_with_their_line(
+    imagenet,
+):
+    WEIGHTS.rename("elsewhere")
+    with pytest.raises(
+        InputError, match=r"remind.toml:\d+: results/imagenet/base: expected weights, .* there is none"
+    ):
+        grid.read(IMAGENET / "remind.toml")
+
+
 def test_the_toybox_grid_is_the_published():
     found = grid.read(SCRIPTS / "grids" / "toybox.toml")
     sizes = {(trials[0].agent, trials[0].paradigm): len(trials) for trials in found.groups()}
@@ -137,8 +190,8 @@ def test_the_unablated_agent_is_the_optimal_one():
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ([], "a dataset (cifar100 core50 ilab2mlight toybox), got ''"),
-        (["../grids", "toybox"], "a dataset (cifar100 core50 ilab2mlight toybox), got '../grids'"),
+        ([], "a dataset (cifar100 core50 ilab2mlight imagenet toybox), got ''"),
+        (["../grids", "toybox"], "a dataset (cifar100 core50 ilab2mlight imagenet toybox), got '../grids'"),
         (
             ["core50", "agem"],
             "an agent of core50 (all augmem er ewc finetune gem icarl l2 mas offline si), got 'agem'",
