@@ -41,6 +41,7 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "remind": "lethe.agents.remind:REMIND",
         "siesta": "lethe.agents.siesta:SIESTA",
         "augmem": "lethe.agents.augmem:AugMem",
+        "crumb": "lethe.agents.crumb:CRUMB",
         "augmem_published": "lethe.agents.augmem_published:AugMemPublished",
     }
 )

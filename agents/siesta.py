@@ -60,7 +60,7 @@ from lethe.agents.parts.rehearsal import POLICIES, rehearsed
 class SIESTAConfig(CodedConfig):
     """Sleep replays about ten images for each new one, as published: 2,502 steps of 512 for 128,000 images of ImageNet.
 
-    `sleep_lr` is published as 0.2.
+    `sleep_lr` is the published one.
     """
 
     batch_size: int = setting(21, "Images that come together.", low=1)
@@ -69,7 +69,7 @@ class SIESTAConfig(CodedConfig):
     sleep_every: int = setting(200, "Images between two sleeps.", low=1)
     sleep_steps: int = setting(32, "Steps of a sleep.", low=1)
     sleep_batch: int = setting(64, "Codes of a step.", low=1)
-    sleep_lr: float = setting(0.1, "Largest learning rate of a sleep.", above=0)
+    sleep_lr: float = setting(0.2, "Largest learning rate of a sleep.", above=0)
     policy: str = setting(
         "uniform",
         "Codes that a sleep replays, as many of each class: any, or easy before hard ones.",
@@ -78,7 +78,7 @@ class SIESTAConfig(CodedConfig):
 
 
 def one_cycle(step: int, steps: int, largest: float) -> float:
-    """The rate of a step 0 .. `steps` - 1: from largest / 25 up to `largest`, then down to largest / 250,000, along cosines.
+    """The rate of `step`, 0 .. `steps` - 1: from largest / 25 to `largest`, then down to its 250,000th, on cosines.
 
     It is up after 30 % of the steps, as in `torch.optim.lr_scheduler.OneCycleLR` (Smith & Topin 2018).
     """

@@ -20,6 +20,7 @@ REMEMBER = [
     "augmem_published",
     "bic",
     "cope",
+    "crumb",
     "derpp",
     "er",
     "gem",
@@ -27,6 +28,7 @@ REMEMBER = [
     "rainbow",
     "remind",
     "scr",
+    "siesta",
 ]
 REMEMBER += ["slda", "acil", "exstream", "fecam", "ncm", "ranpac"]
 MARGIN = 0.3
@@ -34,6 +36,7 @@ FLOOR = 0.9
 
 SETTINGS = {
     "remind": {"batch_size_first_task": 10},  # 32 make too few steps of so few images
+    "siesta": {"batch_size_first_task": 10},
     "augmem": {"regulariser_weight": 10.0},  # the default oscillates at the toy's learning rate
     "augmem_published": {"regulariser_weight": 10.0},
 }
