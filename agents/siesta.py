@@ -31,8 +31,7 @@ Differences from the authors' code:
 2. The rows have no biases; there, a feature that is always one is appended.
 3. A row that a sleep has trained goes on from there, as c_k unit features. There, the mean of all features since the
    beginning, of F as it was when they came, takes its place as soon as an image of the class comes.
-4. σ starts at `scale`, not at 1, and every tensor has the same rate; there, the rate falls by 1 % from
-   tensor to tensor below the head.
+4. σ starts at `scale`, not at 1.
 5. Momentum is constant. There, the schedule lowers it from 0.95 to 0.85 as the rate rises.
 6. Losses run over the labels that have come by.
 7. The classes of a round of draws are in random order, for both policies. There, uniform draws are shuffled as a whole,

@@ -138,6 +138,10 @@ def test_gradients_are_clamped_element_by_element():
 def test_classes_have_equal_shares_of_the_store_at_any_time():
     agent = started(memory_size=17)
     assert agent.store.sizes == [8, 8, 0, 0]
+    x, y = batch([0, 1] * 20)
+    keys = torch.rand(40, 1, generator=copy.deepcopy(agent.generator))[y == 1]
+    agent.end_task(TaskInfo(0, (0, 1)), Batches(x, y))
+    assert agent.store.of(1)[1].max() <= keys.sort(0).values[7], "of all keys, the lowest"
     earlier = [set(map(tuple, agent.store.of(label)[0].tolist())) for label in (0, 1)]
     x, y = batch([2, 3] * 3 + [2] * 20 + [0] * 40, seed=7)
     agent.end_task(TaskInfo(1, (0, 1, 2, 3)), Batches(x, y))

@@ -118,6 +118,7 @@ def test_it_sleeps_when_enough_images_have_come():
 @pytest.mark.parametrize("policy", ["uniform", "grasp"])
 def test_a_sleep_is_plain_sgd_on_the_codes_drawn(policy):
     agent = started(policy=policy, sleep_every=12, sleep_steps=3, sleep_batch=5)
+    agent.observe(*batch([2, 3] * 6, seed=8))  # a sleep, whose momentum is forgotten
     x, y = batch([2, 3] * 6, seed=1)
     agent.observe(x[:11], y[:11])
     twin = copy.deepcopy(agent)
