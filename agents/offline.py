@@ -12,8 +12,8 @@ Differences from the authors' code (agents/default.py and experiment.py of AugMe
 2. `retrain` is not theirs: they only go on.
 3. Ten epochs of mini-batches of 20. Their five of 100 are 20 steps in a first task of 400 images, long before
    convergence.
-4. `augment` and `schedule_epochs` are not theirs. With them, a run on the first task alone is the base initialisation
-   of REMIND (arXiv 1910.02509); there, crops are taken of the original images.
+4. `augmentation` and `schedule_epochs` are not theirs. With them, a run on the first task alone is the base
+   initialisation of REMIND (arXiv 1910.02509); there, crops are taken of the original images.
 """
 
 import copy
@@ -28,8 +28,7 @@ from lethe.agents.base import Needs, Network, Problem, TaskInfo
 from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.finetune import Finetune
-from lethe.agents.networks.quantised import check_pixels
-from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop
+from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop, check_images
 from lethe.agents.parts.sgd import build_optimizer
 from lethe.common.errors import InputError
 
@@ -43,10 +42,10 @@ class OfflineConfig(SGDConfig):
     retrain: bool = setting(
         False, "Begin anew from the initial weights at each task; otherwise the network goes on."
     )
-    augment: str = setting(
+    augmentation: str = setting(
         "none",
         "Random changes of images: none, or crops of 8 % to 100 % of the area, resized, and flips.",
-        choices=("none", "crop_flip"),
+        choices=("none", "resized_crop_flip"),
     )
     schedule_epochs: int | None = setting(
         None,
@@ -79,8 +78,8 @@ class Offline(Finetune[OfflineConfig]):
     def __init__(
         self, problem: Problem, config: OfflineConfig, network: Network, *, seed: int, device: torch.device
     ):
-        if config.augment != "none":
-            check_pixels(network, "augment")
+        if config.augmentation != "none":
+            check_images(network, problem.input_shape, "augmentation=none")
         super().__init__(problem, config, network, seed=seed, device=device)
         if config.schedule_epochs is not None:
             by_epochs = replace(config, schedule_steps=config.schedule_epochs)
@@ -104,7 +103,7 @@ class Offline(Finetune[OfflineConfig]):
             self.optimizer.begin_schedule(math.ceil(task.images / self.config.batch_size_of(task.index)))
 
     def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """One step on the batch, with `augment` of images changed at random."""
-        if self.config.augment == "crop_flip":
+        """One step on the batch, with `augmentation` of images changed at random."""
+        if self.config.augmentation == "resized_crop_flip":
             x = RandomFlip()(RandomResizedCrop()(x, self.generator), self.generator)
         return super().observe(x, y)

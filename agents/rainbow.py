@@ -37,8 +37,7 @@ from torch import Tensor
 from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
 from lethe.agents.card import Card, Style
 from lethe.agents.config import SGDConfig, setting
-from lethe.agents.networks.quantised import check_pixels
-from lethe.agents.parts.augment import CutMix, Cutout, RandomCrop
+from lethe.agents.parts.augment import CutMix, Cutout, RandomCrop, check_images
 from lethe.agents.parts.augment_colour import ColourJitter
 from lethe.agents.parts.buffers import check_shares
 from lethe.agents.parts.device import to_device
@@ -101,7 +100,7 @@ class Rainbow(SGDAgent[RainbowConfig]):
         self, problem: Problem, config: RainbowConfig, network: Network, *, seed: int, device: torch.device
     ):
         check_shares(config.memory_size, problem.num_classes)
-        check_pixels(network, "augmentation")
+        check_images(network, problem.input_shape)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.buffer: dict[str, Tensor] = {}
         """The memory: `inputs` [N, ...] and `labels` [N], by label."""

@@ -37,8 +37,7 @@ from lethe.agents.base import Network, Problem
 from lethe.agents.card import Card, Setting, Style
 from lethe.agents.config import SGDConfig, setting
 from lethe.agents.networks.features import feature_size, features
-from lethe.agents.networks.quantised import check_pixels
-from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop
+from lethe.agents.parts.augment import RandomFlip, RandomResizedCrop, check_images
 from lethe.agents.parts.augment_colour import ColourJitter, RandomGrey
 from lethe.agents.parts.buffers import ReservoirBuffer
 from lethe.agents.parts.linear import linear
@@ -102,7 +101,7 @@ class SCR(SGDAgent[SCRConfig]):
     def __init__(
         self, problem: Problem, config: SCRConfig, network: Network, *, seed: int, device: torch.device
     ):
-        check_pixels(network, "augmentation")
+        check_images(network, problem.input_shape)
         super().__init__(problem, config, network, seed=seed, device=device)
         self.size = feature_size(network.plastic, problem.input_shape, device)
         self.projection = nn.Sequential(

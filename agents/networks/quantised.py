@@ -106,9 +106,3 @@ def map_shape(network: Network, shape: tuple[int, int, int]) -> tuple[int, int, 
     """(C, H, W) of `maps`, for inputs of `shape`."""
     decode = decoder(network)
     return shape if decode is None else (decode.channels, *shape[1:])
-
-
-def check_pixels(network: Network, why: str) -> None:
-    """`InputError`, with the reason, where inputs are codes: as uint8, they look like images."""
-    if decoder(network) is not None:
-        raise InputError(f"{why} works on pixels, and a code is none: leave out --store codes (codebooks)")

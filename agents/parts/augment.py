@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lethe.agents.base import Network
 from lethe.agents.parts.buffers import take
 from lethe.agents.parts.device import to_device
 from lethe.common.errors import InputError
@@ -212,6 +213,19 @@ class CutMix:
         """`x` mixed at random; `InputError` unless `x` is uint8 [B, 3, H, W]."""
         _check(x)
         return self.apply(x, self.draw(x, generator))
+
+
+def check_images(network: Network, shape: tuple[int, int, int], without: str = "") -> None:
+    """`InputError` where what an agent is handed, of `shape` (C, H, W), is no image; `without` is what to set then.
+
+    Codes of three codebooks would look like images, so that a batch does not tell.
+    """
+    if shape[0] != 3 or any(True for _ in network.frozen.children()):
+        raise InputError(
+            f"augmentation: expected images of 3 channels, got inputs of {' x '.join(map(str, shape))}: a network that "
+            "is cut hands features or codes to the agent: leave out --cut and --store codes"
+            f"{without and f', or set {without}'}"
+        )
 
 
 def _check(x: Tensor) -> None:

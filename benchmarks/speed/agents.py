@@ -31,6 +31,8 @@ AUGMEM_TARGET = 1.15
 STORE_TARGET = 0.05
 BOOKKEEPING_TARGET = 1 / 0.9
 """Bookkeeping is under a tenth of a step."""
+SINGLE_GRADIENTS = frozenset({"gss"})
+"""Agents that take gradients of single images, which no bare pass over a mini-batch has: their steps have no target."""
 CLASSES = 10
 _CPU = torch.device("cpu")
 
@@ -233,7 +235,7 @@ def _both(plastic: nn.Module, x: Tensor, y: Tensor) -> Callable[[int], None]:
 def _bookkeeping(name: str, sizes: Sizes) -> Figure:
     """A step in the second task, its memory filled, against the bare passes that it contains.
 
-    SLDA trains no network; its step stands beside that of a head on the same features, without target.
+    Agents that train no network in a step, such as SLDA and GDumb, stand beside that of the network, without target.
     """
     agent_class = registry.get(name)
     network = _network("small", agent_class.cut)
@@ -256,7 +258,7 @@ def _bookkeeping(name: str, sizes: Sizes) -> Figure:
         lambda turn: agent.observe(inputs, labels),
         bare_step(network.plastic, [(*_images(x, each.images), each.learns) for each in plain_passes]),
     )
-    target = BOOKKEEPING_TARGET if made else None
+    target = BOOKKEEPING_TARGET if made and name not in SINGLE_GRADIENTS else None
     return Figure(f"{name}, small network", 1e3 * ours, 1e3 * plain, _told(plain_passes), target)
 
 

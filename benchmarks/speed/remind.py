@@ -13,7 +13,7 @@ import torch
 from lethe.agents.base import Problem
 from lethe.agents.networks import build as networks
 from lethe.agents.networks.codes import CENTROIDS
-from lethe.agents.remind import REMIND
+from lethe.agents.remind import REMIND, REMINDConfig
 from lethe.benchmarks.speed.agents import bare_step, maps_of_relu
 from lethe.benchmarks.speed.figures import Figure, seconds
 from lethe.common.progress import live_line
@@ -65,7 +65,7 @@ def _filled(sizes: Sizes) -> REMIND:
     network, _ = networks.build(
         "resnet18", sizes.classes, cut=REMIND.cut, pretrained=False, seed=0, device=_CPU
     )
-    config = REMIND.Config.from_settings({
+    config = REMINDConfig.from_settings({
         "replay_images": sizes.replay, "memory_size": sizes.codes, "all_labels": True,
     })  # fmt: skip
     problem = Problem(sizes.classes, sizes.shape)

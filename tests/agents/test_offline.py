@@ -104,7 +104,12 @@ def test_the_published_schedule_is_what_40_epochs_of_the_base_classes_have():
 
 
 def test_restored_within_an_epoch_the_rate_falls_at_the_same_step():
-    settings = {"batch_size": 10, "schedule": "step", "schedule_epochs": 1, "augment": "crop_flip"}
+    settings = {
+        "batch_size": 10,
+        "schedule": "step",
+        "schedule_epochs": 1,
+        "augmentation": "resized_crop_flip",
+    }
     whole, stopped, again = (build(Offline, **settings) for _ in range(3))
     whole.begin_task(TaskInfo(0, (0, 1), 30))
     stopped.begin_task(TaskInfo(0, (0, 1), 30))
@@ -137,7 +142,7 @@ def test_images_are_cropped_and_flipped_as_published_from_the_agents_own_generat
             seen.append(x.clone())
             return super().forward(x)
 
-    agent = build(Offline, augment="crop_flip")
+    agent = build(Offline, augmentation="resized_crop_flip")
     agent.network.plastic = Watching(0)
     x, y = batch([0, 1] * 5)
     twin = torch.Generator()
@@ -154,5 +159,11 @@ def test_images_are_cropped_and_flipped_as_published_from_the_agents_own_generat
 
 def test_codes_are_no_images_to_crop():
     network = quantised(Network(nn.Sequential(), nn.Sequential(nn.Conv2d(8, 4, 1))), torch.zeros(4, 256, 2))
-    with pytest.raises(InputError, match="augment works on pixels"):
-        Offline(Problem(4, (4, 2, 2)), OfflineConfig(augment="crop_flip"), network, seed=0, device=CPU)
+    with pytest.raises(InputError, match="augmentation: expected images of 3 channels"):
+        Offline(
+            Problem(4, (4, 2, 2)),
+            OfflineConfig(augmentation="resized_crop_flip"),
+            network,
+            seed=0,
+            device=CPU,
+        )

@@ -14,18 +14,18 @@ from lethe.agents.networks.quantised import (
     Decode,
     Encode,
     blank,
-    check_pixels,
     decoder,
     map_shape,
     maps,
     quantised,
 )
 from lethe.agents.parts import product_quantiser
+from lethe.agents.parts.augment import check_images
 from lethe.agents.parts.sgd import SGDAgent
 from lethe.common.errors import InputError
 
 CODEBOOKS = 2
-AUGMENTS = ("rainbow", "scr")
+AUGMENTS = ("gdumb", "rainbow", "scr")
 LABELS = [0, 1, 2, 3] * 64
 
 
@@ -83,7 +83,7 @@ def test_every_agent_learns_from_codes(name):
     config = agent_class.Config.from_settings({k: v for k, v in wanted.items() if k in fields})
     problem = Problem(4, tuple(codes.shape[1:]))
     if name in AUGMENTS:
-        with pytest.raises(InputError, match="augmentation works on pixels, and a code is none"):
+        with pytest.raises(InputError, match="augmentation: expected images of 3 channels"):
             agent_class(problem, config, network, seed=0, device=toy.CPU)
         return
     agent = agent_class(problem, config, network, seed=0, device=toy.CPU)
@@ -133,11 +133,11 @@ def test_agents_that_look_at_features_see_maps():
     assert decoder(whole) is None
 
 
-def test_codes_are_refused_where_pixels_are_needed():
-    network, plain, *_ = coded()
-    check_pixels(plain, "augmentation")
-    with pytest.raises(InputError, match="augmentation works on pixels, and a code is none"):
-        check_pixels(network, "augmentation")
+def test_codes_are_refused_where_images_are_needed_even_those_of_three_codebooks():
+    network, *_ = coded()
+    check_images(toy.network(0, None), (3, 8, 8))
+    with pytest.raises(InputError, match=r"expected images of 3 channels, .* or set cutmix=0"):
+        check_images(network, (3, 4, 4), "cutmix=0")
 
 
 def test_what_cannot_be_quantised_is_refused():

@@ -107,7 +107,9 @@ def test_any_agent_that_needs_offline_lists_is_a_grey_bound():
 
 
 def test_known_agents_look_different_in_colour_and_in_grey():
-    assert len({(style.marker, style.filled) for style in STYLES.values()}) == len(STYLES)
+    # More agents than markers, filled or not: those that share one differ in dashes, and in colour.
+    assert len({(style.marker, style.filled, style.dashes) for style in STYLES.values()}) == len(STYLES)
+    assert len({(style.marker, style.filled, style.colour) for style in STYLES.values()}) == len(STYLES)
     contenders = [style for name, style in STYLES.items() if name not in ("finetune", "offline")]
     okabe_ito = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"}
     assert {style.colour for style in contenders} == okabe_ito

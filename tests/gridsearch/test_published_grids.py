@@ -127,7 +127,8 @@ def test_the_settings_of_imagenet_are_the_published(imagenet):
     (base,), (remind,) = (grid.read(IMAGENET / f"{name}.toml").trials for name in ("base", "remind"))
     published = {
         "batch_size": 256, "epochs": 40, "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step",
-        "schedule_epochs": 15, "schedule_factor": 0.1, "augment": "crop_flip", "retrain": False, "optimizer": "sgd",
+        "schedule_epochs": 15, "schedule_factor": 0.1, "augmentation": "resized_crop_flip", "retrain": False,
+        "optimizer": "sgd",
     }  # fmt: skip
     assert {key: base.settings[key] for key in published} == published
     published = {
