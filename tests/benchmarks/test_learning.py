@@ -16,8 +16,8 @@ IMAGES = 200  # of a task
 # All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM,
 # which does no better than finetuning on so small a problem.
 REMEMBER = [
-    "augmem", "augmem_published", "bic", "cope", "crumb", "derpp", "er", "er_ace", "gdumb", "gem", "gss", "icarl", "mir",
-    "rainbow", "remind", "scr", "siesta", "slda", "acil", "exstream", "fecam", "ncm", "ranpac",
+    "augmem", "augmem_published", "bic", "cope", "crumb", "derpp", "er", "er_ace", "gdumb", "gem", "gss", "icarl",
+    "mir", "rainbow", "remind", "scr", "siesta", "slda", "acil", "exstream", "fecam", "ncm", "ranpac",
 ]  # fmt: skip
 MARGIN = 0.3
 FLOOR = 0.9
