@@ -43,7 +43,9 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "exstream": "lethe.agents.exstream:ExStream",
         "fsa": "lethe.agents.fsa:FSA",
         "remind": "lethe.agents.remind:REMIND",
+        "siesta": "lethe.agents.siesta:SIESTA",
         "augmem": "lethe.agents.augmem:AugMem",
+        "crumb": "lethe.agents.crumb:CRUMB",
         "augmem_published": "lethe.agents.augmem_published:AugMemPublished",
     }
 )

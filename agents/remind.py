@@ -38,35 +38,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lethe.agents.base import Needs, Network, Problem, TaskData, TaskInfo
-from lethe.agents.card import Card, Setting, Style
-from lethe.agents.config import SGDConfig, setting
-from lethe.agents.networks.quantised import decoder
+from lethe.agents.base import Network, Problem
+from lethe.agents.card import Card, Style
+from lethe.agents.config import setting
 from lethe.agents.parts import product_quantiser
+from lethe.agents.parts.coded import CodedAgent, CodedConfig, coded_bytes
 from lethe.agents.parts.device import to_device
-from lethe.agents.parts.quantised_memory import CodeMemory
-from lethe.agents.parts.sgd import SGDAgent, check_plain_sgd, seen_cross_entropy
-from lethe.common.errors import InputError
-
-_BATCH = 64  # maps of the first task that are in memory at once
 
 
 @dataclass(frozen=True)
-class REMINDConfig(SGDConfig):
+class REMINDConfig(CodedConfig):
     """As published for ImageNet, but for `start_lr`; `lr` and the first task's fields are of base initialisation."""
 
     batch_size: int = setting(1, "Images that come together; each is still learned by itself.", low=1)
-    batch_size_first_task: int | None = setting(32, "Images of one mini-batch in base initialisation.", low=1)
-    epochs_first_task: int | None = setting(
-        5, "Passes of base initialisation; 0: the network learned the first task before (`--weights`).", low=0
-    )
-    lr: float = setting(0.01, "Learning rate of base initialisation.", above=0)
-    weight_decay: float = setting(1e-5, "L2 penalty of SGD, applied to all trained parameters.", low=0)
     replay_images: int = setting(
         50, "Maps replayed with each new one; twice as many are drawn for mixing.", low=1
     )
-    memory_size: int = setting(959_665, "Maps kept; 1.5 GB at 7 x 7 x 32 bytes.", low=1)
-    codebooks: int = setting(32, "M, codebooks of 256 centroids; must divide the channels.", low=1)
     start_lr: float = setting(
         0.01, "Learning rate of a class's first images in streaming; published for ImageNet: 0.1.", above=0
     )
@@ -142,17 +129,7 @@ def random_crops(maps: Tensor, smallest: float, generator: torch.Generator) -> T
     return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _memory(c: REMINDConfig, s: Setting) -> int:
-    channels, height, width = s.shape
-    stored = min(c.memory_size, s.images)
-    return (
-        stored * (height * width * c.codebooks + 8)
-        + 4 * product_quantiser.CENTROIDS * channels
-        + 9 * s.classes
-    )
-
-
-class REMIND(SGDAgent[REMINDConfig]):
+class REMIND(CodedAgent[REMINDConfig]):
     """One step an image, on its own quantised map and on reconstructed old ones."""
 
     card = Card(
@@ -161,7 +138,7 @@ class REMIND(SGDAgent[REMINDConfig]):
         keeps="quantised feature maps, labels, codebooks",
         source="1910.02509",
         formula="n·(H·W·M + 8) + 4·256·C + 9·K, M codebooks, n the smaller of `memory_size` and the stream's images",
-        memory=_memory,
+        memory=lambda c, s: coded_bytes(c, s) + 9 * s.classes,
         style=Style("green", "^"),
         published=(
             "REMIND (AugMem authors' port, CVPR22 submission)",
@@ -170,88 +147,28 @@ class REMIND(SGDAgent[REMINDConfig]):
         ),
         toy_settings={"codebooks": 2},
     )
-    needs = Needs(task_boundaries=True, task_data=True, frozen_trunk=True)
-    cut = "last_block"
+    sets_rates = "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
 
     def __init__(
         self, problem: Problem, config: REMINDConfig, network: Network, *, seed: int, device: torch.device
     ):
-        check_plain_sgd(
-            config, "REMIND sets the rate of each SGD step by the image's class (start_lr, end_lr)"
-        )
-        given = decoder(network)
-        if given is None:
-            product_quantiser.check_codebooks(problem.input_shape[0], config.codebooks)
-        elif given.codebooks != config.codebooks:
-            raise InputError(
-                f"codebooks: expected {given.codebooks}, those of the codes that are learned from, got "
-                f"{config.codebooks}"
-            )
         super().__init__(problem, config, network, seed=seed, device=device)
-        self.centroids: Tensor | None = None
         self.images = torch.zeros(problem.num_classes, dtype=torch.int64, device=device)
         """n [K], the images of each class that were streamed."""
-        self.memory = CodeMemory(config.memory_size, problem.num_classes, self.generator, device)
 
-    def begin_task(self, task: TaskInfo) -> None:
-        """`InputError` where the maps of the first task are too few for the codebooks, before they are learned."""
-        if self.centroids is None and task.images is not None and decoder(self.network) is None:
-            _, height, width = self.problem.input_shape
-            product_quantiser.check_vectors(
-                task.images * height * width, f"{task.images} maps of {height} x {width} in the first task"
-            )
-
-    def observe(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """Plain SGD on the batch in base initialisation; after it, one step for each image."""
-        self.seen[y] = True
-        if self.centroids is None:
-            loss = self._loss(self.network.plastic(x), y)
-            self.step(loss)
-            return {"loss": loss.detach()}
+    def stream(self, x: Tensor, y: Tensor, centroids: Tensor) -> Mapping[str, Tensor]:
+        """One step for each image."""
         known = self.memory.read(y)
-        codes = self._codes(x, self.centroids)
+        codes = self.codes(x, centroids)
         losses = [
-            self._learn(codes[row], y[row], known and known[row], self.centroids)
+            self._learn(codes[row], y[row], known and known[row], centroids)
             for row in (slice(number, number + 1) for number in range(len(y)))
         ]
         return {"loss": torch.stack(losses).mean()}
 
-    def end_task(self, task: TaskInfo, data: TaskData) -> None:
-        """After the first task: fit the codebooks to its maps, unless inputs are codes; store the maps."""
-        if self.centroids is not None:
-            return
-        given = decoder(self.network)
-        if given is not None:
-            self.centroids = given.centroids
-        else:
-            _, height, width = self.problem.input_shape
-            maps = (x for x, _ in data.batches(_BATCH))
-            chosen = product_quantiser.chosen(len(data) * height * width, self.generator)
-            self.centroids = product_quantiser.fit(
-                product_quantiser.taken(maps, chosen), self.config.codebooks
-            )
-        for x, y in data.batches(_BATCH):
-            self.seen[y] = True  # nothing was observed where base initialisation was another run's
-            self.memory.add(self._codes(x, self.centroids), y)
-        self.optimizer.state.clear()  # streaming begins without the momentum of base initialisation
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Scores of the map as the memory would give it back, once there are codebooks."""
-        if self.centroids is not None and decoder(self.network) is None:
-            x = product_quantiser.decode(product_quantiser.encode(x, self.centroids), self.centroids)
-        scores: Tensor = self.network.plastic(x)
-        return scores
-
-    def _codes(self, x: Tensor, centroids: Tensor) -> Tensor:
-        """Codes [B, H, W, M] of inputs, which may be codes [B, M, H, W]."""
-        coded = decoder(self.network) is not None
-        return x.permute(0, 2, 3, 1) if coded else product_quantiser.encode(x, centroids)
-
-    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Mean cross entropy of scores [B, K] and labels [B], over the labels that count."""
-        return (
-            F.cross_entropy(scores, y) if self.config.all_labels else seen_cross_entropy(scores, y, self.seen)
-        )
+    def loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        """As ever, or over all labels."""
+        return F.cross_entropy(scores, y) if self.config.all_labels else super().loss(scores, y)
 
     def _learn(self, code: Tensor, label: Tensor, known: list[int] | None, centroids: Tensor) -> Tensor:
         """One step on a new image's code [1, H, W, M] and replayed ones; then it is stored. Returns the loss.
@@ -271,9 +188,9 @@ class REMIND(SGDAgent[REMINDConfig]):
             maps = torch.cat([maps[:1], maps[second].lerp(maps[first], share)])
             scores = self.network.plastic(maps)
             ours, others = torch.cat([label, labels[first]]), torch.cat([label, labels[second]])
-            loss = share * self._loss(scores, ours) + (1 - share) * self._loss(scores, others)
+            loss = share * self.loss(scores, ours) + (1 - share) * self.loss(scores, others)
         else:
-            loss = self._loss(self.network.plastic(maps), labels)
+            loss = self.loss(self.network.plastic(maps), labels)
         self.optimizer.param_groups[0]["lr"] = class_lr(self.images[label], config).squeeze(0)
         self.step(loss)
         self.images[label] += 1

@@ -65,8 +65,16 @@ class CodeMemory:
 
     def sample(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` different codes [N, H, W, M] and their labels [N]; all, if fewer are stored."""
-        rows = to_device(different(count, self._stored, self.generator), self.device)
+        return self.take(to_device(different(count, self._stored, self.generator), self.device))
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes [N, H, W, M] and labels [N] of `rows` [N], numbers from 0 to `len` - 1 on the device."""
         return self._codes[rows], self._labels[rows]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels [n] of all rows."""
+        return self._labels[: self._stored]
 
     def memory_bytes(self) -> int:
         """Bytes of the codes and labels that are stored, without the index of which rows a class has."""

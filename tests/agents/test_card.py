@@ -43,7 +43,8 @@ def test_tables_show_families_in_order_and_in_each_the_registrys_order():
     assert registry.by_family() == (
         "finetune", "offline", "l2", "ewc", "ewc_online", "si", "mas", "lwf", "stable_sgd", "er", "er_ace", "mir",
         "gss", "gdumb", "gem", "agem", "icarl", "derpp", "bic", "scr", "cope", "rainbow", "slda", "ncm", "ranpac",
-        "acil", "fecam", "exstream", "fsa", "remind", "augmem", "augmem_published",
+        "acil", "fecam", "exstream", "fsa", "remind", "siesta", "augmem", "crumb",
+        "augmem_published",
     )  # fmt: skip
 
 

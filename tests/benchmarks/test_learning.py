@@ -16,14 +16,15 @@ IMAGES = 200  # of a task
 # All that store images or features of them and learn from these, and those that learn on frozen features. Not A-GEM,
 # which does no better than finetuning on so small a problem.
 REMEMBER = [
-    "augmem", "augmem_published", "bic", "cope", "derpp", "er", "er_ace", "gdumb", "gem", "gss", "icarl", "mir",
-    "rainbow", "remind", "scr", "slda", "acil", "exstream", "fecam", "ncm", "ranpac",
+    "augmem", "augmem_published", "bic", "cope", "crumb", "derpp", "er", "er_ace", "gdumb", "gem", "gss", "icarl",
+    "mir", "rainbow", "remind", "scr", "siesta", "slda", "acil", "exstream", "fecam", "ncm", "ranpac",
 ]  # fmt: skip
 MARGIN = 0.3
 FLOOR = 0.9
 
 SETTINGS = {
     "remind": {"batch_size_first_task": 10},  # 32 make too few steps of so few images
+    "siesta": {"batch_size_first_task": 10},
     "augmem": {"regulariser_weight": 10.0},  # the default oscillates at the toy's learning rate
     "augmem_published": {"regulariser_weight": 10.0},
 }
