@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from lethe.agents.base import Needs
 from lethe.benchmarks.__main__ import main
 from lethe.benchmarks.records import environment
 from lethe.common import processor
@@ -81,7 +83,11 @@ def test_it_is_on_only_where_all_libraries_are_told(monkeypatch):
 
 
 def test_runs_of_a_trial_are_all_portable_or_none_is(tmp_path):
-    environment.note(tmp_path, {"device": "cpu", "portable": False})
+    noted = {
+        "needs": asdict(Needs()), "device": "cpu", "threads": 1, "portable": False, "torch": "2", "protocol": {},
+        "dirmap": "d", "images": "i", "weights": "", "store": "pixels",
+    }  # fmt: skip
+    environment.note(tmp_path, noted)
     with pytest.raises(InputError, match=r"portable: False -> True"):
-        environment.note(tmp_path, {"device": "cpu", "portable": True})
-    environment.note(tmp_path, {"device": "cpu", "portable": False})
+        environment.note(tmp_path, noted | {"portable": True})
+    environment.note(tmp_path, noted)
