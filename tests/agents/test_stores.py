@@ -240,6 +240,9 @@ def test_gdumb_learns_from_its_memory_and_birth_alone():
         other.observe(*batch([0, 1, 2, 3, 3], seed=seed + 10))
     other.generator.set_state(one.generator.get_state())
     assert torch.equal(trained(one), trained(other))
+    other.cache = {}
+    other.generator.manual_seed(8)
+    assert not torch.equal(trained(one), trained(other)), "the order of the memory is the agent's own draw"
     born = build(GDumb, memory_size=4).network.plastic.state_dict()
     assert all(torch.equal(born[name], value) for name, value in other.network.plastic.state_dict().items())
     assert not torch.equal(trained(one), one.network.plastic(batch([0, 1, 2, 3] * 2 + [0, 1], seed=77)[0]))
