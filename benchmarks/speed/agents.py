@@ -21,6 +21,7 @@ from lethe.agents.augmem import AugMem, AugMemConfig
 from lethe.agents.augmem_published import AugMemPublished
 from lethe.agents.base import Agent, Network, Problem, TaskInfo, UndeclaredTaskData
 from lethe.agents.networks import build as networks
+from lethe.agents.parts import product_quantiser
 from lethe.agents.remind import REMIND
 from lethe.benchmarks.speed.figures import Figure, seconds
 from lethe.common.progress import live_line
@@ -34,6 +35,7 @@ BOOKKEEPING_TARGET = 1 / 0.9
 SINGLE_GRADIENTS = frozenset({"gss"})
 """Agents that take gradients of single images, which no bare pass over a mini-batch has: their steps have no target."""
 CLASSES = 10
+_VECTORS = product_quantiser.CENTROIDS
 _CPU = torch.device("cpu")
 
 
@@ -248,7 +250,11 @@ def _bookkeeping(name: str, sizes: Sizes) -> Figure:
     agent.begin_task(TaskInfo(0, (0, 1)))
     for inputs, labels in zip(x.split(sizes.batch), y.split(sizes.batch), strict=True):
         agent.observe(inputs, labels)
-    agent.end_task(TaskInfo(0, (0, 1)), _Repeated(x, y, 1) if agent.needs.task_data else UndeclaredTaskData())
+    # As many as codebooks are fitted to, where the maps of small images are a pixel.
+    rounds = -(-_VECTORS // (count * x.shape[2] * x.shape[3]))
+    agent.end_task(
+        TaskInfo(0, (0, 1)), _Repeated(x, y, rounds) if agent.needs.task_data else UndeclaredTaskData()
+    )
     agent.begin_task(TaskInfo(1, (0, 1, 2, 3)))
     inputs, labels = x[: sizes.batch], _labels(sizes.batch, 2, 4)
     made = passes(agent, inputs, labels)

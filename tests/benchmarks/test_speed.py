@@ -41,7 +41,8 @@ def test_every_way_to_prepare_data_is_measured_beside_its_plain_one():
 
 
 WITHOUT_STEPS = {
-    f"{name}, small network" for name in ("slda", "ncm", "ranpac", "acil", "fecam", "fsa", "gdumb", "gss")
+    f"{name}, small network"
+    for name in ("slda", "ncm", "ranpac", "acil", "fecam", "fsa", "gdumb", "gss", "siesta")
 }
 """They take no step on the network, or one on gradients of single images, so that no bare step is beside theirs."""
 
