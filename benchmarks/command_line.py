@@ -174,7 +174,6 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     run.add_argument(
         "--weights",
-        type=Path,
         metavar="FILE",
         help="start from these weights: the folder of a kept agent, its model.safetensors, or a state dict",
     )

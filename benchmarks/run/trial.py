@@ -131,6 +131,8 @@ class Trial:
         origin: Origin | None = None
         if weights is not None:
             with problems.about("weights"):
+                if not str(weights):  # which a path would take for the folder of the command
+                    raise InputError("weights: expected a file or a folder, got an empty text")
                 origin = begun.read(Path(weights))
                 if network and spec:
                     begun.check(origin, network, spec.classes)

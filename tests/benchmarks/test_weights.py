@@ -99,6 +99,8 @@ def test_the_weights_are_part_of_a_trial_and_their_place_is_not(tmp_path, base):
     (moved / kept.STATE).rename(moved / "w.safetensors")
     with pytest.raises(InputError, match="but there is none"):
         stream_trial("finetune", {}, moved)
+    with pytest.raises(InputError, match="expected a file or a folder, got an empty text"):
+        stream_trial("finetune", {}, "")
 
 
 def test_weights_that_have_changed_are_told(tmp_path, places, base):
