@@ -9,6 +9,7 @@ from lethe.benchmarks.report.comparison import Comparison, Row, rows
 from lethe.benchmarks.report.costs import cost_tables
 from lethe.benchmarks.report.increments import increment_tables
 from lethe.benchmarks.report.latex import latex_page
+from lethe.benchmarks.report.notes import notes
 from lethe.benchmarks.report.published_numbers import read_curves
 from lethe.benchmarks.report.tables import Table, escape_markdown, markdown
 from lethe.benchmarks.report.tested_tables import difference_table, measured_tables
@@ -45,10 +46,12 @@ def dataset_tables(comparison: Comparison, dataset: str) -> list[Table]:
 
 
 def markdown_page(title: str, comparison: Comparison, tables: Mapping[str, Sequence[Table]]) -> str:
-    """A page with the tables of each dataset."""
+    """A page with the tables of each dataset, and the reservations about the numbers."""
     parts = [f"# {escape_markdown(title)}", "Mean ± standard error of the mean over runs."]
     for dataset, members in tables.items():
         parts.append(f"## {escape_markdown(comparison.title(dataset))}")
         for table in members:
             parts += [f"### {escape_markdown(table.caption)}", markdown(table)]
+    if told := notes(comparison):
+        parts += ["## Notes", "\n".join(f"- {escape_markdown(note)}" for note in told)]
     return "\n\n".join(parts) + "\n"

@@ -6,6 +6,7 @@ from lethe.benchmarks.report import collapsed
 from lethe.benchmarks.report.comparison import compare
 from lethe.benchmarks.report.differences import Difference
 from lethe.benchmarks.report.notes import notes
+from lethe.benchmarks.report.pages import markdown_page
 from lethe.benchmarks.report.point_names import _common
 from lethe.benchmarks.report.tested_tables import difference_text
 from lethe.benchmarks.report.trial_names import text_of
@@ -34,11 +35,13 @@ def test_what_networks_were_pretrained_on_is_noted_with_the_weights():
             ("l2", "mine", "b", ""),
         )
     ]
-    told = notes(compare([*pretrained, trial("ewc", run(0, [50]))]))
+    comparison = compare([*pretrained, trial("ewc", run(0, [50]))])
+    told = notes(comparison)
     assert told[0] == (
         "pretrained: mine on images that are not known (weights bbbbbbbbbbbb); "
         "resnet18 on ImageNet-1k (weights aaaaaaaaaaaa)"
     )
+    assert f"## Notes\n\n- {told[0]}\n" in markdown_page("Comparison", comparison, {})
     assert not any("pretrained" in note for note in notes(compare([trial("ewc", run(0, [50]))])))
 
 
